@@ -1,0 +1,72 @@
+"""Settings → Platform: the only place that wires the parts together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from baigong.config import Settings
+from baigong.hub.repository import Hub
+from baigong.industry.releases import Releases
+from baigong.industry.serving import Serving
+from baigong.inference.client import EngineConfig
+from baigong.inference.engines import Engines
+from baigong.jobs import Jobs
+from baigong.knowledge.index import KnowledgeStore
+from baigong.store.blobs import Blobs
+from baigong.store.database import Database
+from baigong.store.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Every part of one installation, open."""
+
+    settings: Settings
+    database: Database
+    secret: Secret
+    blobs: Blobs
+    hub: Hub
+    jobs: Jobs
+    releases: Releases
+    knowledge: KnowledgeStore
+    engines: Engines
+    serving: Serving
+
+    @classmethod
+    def open(cls, settings: Settings) -> Platform:
+        """Open the installation in `settings.home`, making and migrating what is missing."""
+        home = settings.home
+        database = (
+            Database(settings.database_url) if settings.database_url else Database.in_folder(home)
+        )
+        secret = Secret(home)
+        blobs = Blobs(settings.blobs_url or str(home / "blobs"))
+        hub = Hub(database, blobs, settings.cache_folder)
+        releases = Releases(database, secret)
+        knowledge = KnowledgeStore(settings.vectors_url or str(home / "vectors"))
+        engines = Engines(
+            EngineConfig(
+                dtype=settings.dtype,
+                threads=settings.threads,
+                max_batch=settings.max_batch,
+                cache_mb=settings.cache_mb,
+                logs=settings.logs_folder,
+            )
+        )
+        return cls(
+            settings=settings,
+            database=database,
+            secret=secret,
+            blobs=blobs,
+            hub=hub,
+            jobs=Jobs(database),
+            releases=releases,
+            knowledge=knowledge,
+            engines=engines,
+            serving=Serving(hub, releases, engines, knowledge),
+        )
+
+    async def close(self) -> None:
+        """Stop the engines and let go of the database."""
+        await self.engines.close()
+        self.database.close()

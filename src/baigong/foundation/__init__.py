@@ -1,0 +1,1 @@
+"""Foundation models that ship in the package."""

@@ -1,0 +1,1 @@
+"""The hub: models and datasets as repositories with revisions."""

@@ -1,0 +1,196 @@
+"""A model folder's tokenizer and chat template: the one code path from messages to token ids.
+
+Training, evaluation and serving all come through here, and the parity check holds it against
+transformers, so that a tuned model cannot meet another template when it serves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+from typing_extensions import override
+
+from baigong.errors import InvalidInput, Unsupported
+from baigong.types import Message
+
+# Private-use characters that no template emits; they mark where a {% generation %} block begins and ends.
+_BEGIN, _END = "\ue0f0", "\ue0f1"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids, and for each whether the model is trained to produce it."""
+
+    ids: list[int]
+    is_answer: list[bool]
+
+
+class ChatTokenizer:
+    """Tokenizer and template of one model folder. Safe to share between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self._config = _read_json(folder / "tokenizer_config.json")
+        self._generation = _read_json(folder / "generation_config.json")
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """The ids that end an answer, from generation_config.json, else config.json, else the tokenizer."""
+        for source in (self._generation, _read_json(self.folder / "config.json")):
+            eos = source.get("eos_token_id")
+            if eos is not None:
+                return frozenset(eos if isinstance(eos, list) else [eos])
+        token = self.tokenizer.token_to_id(_token_text(self._config.get("eos_token")) or "")
+        return frozenset() if token is None else frozenset([token])
+
+    @cached_property
+    def template(self) -> jinja2.Template:
+        """The compiled chat template.
+
+        Raises:
+            Unsupported: the folder has none, so the model can only complete text.
+        """
+        path = self.folder / "chat_template.jinja"
+        source = path.read_text("utf-8") if path.exists() else self._config.get("chat_template")
+        if not isinstance(source, str):
+            raise Unsupported(
+                f"The model in {self.folder.name} has no chat template.",
+                hint="Use /v1/completions, or add chat_template.jinja to the model folder.",
+            )
+        return _environment().from_string(source)
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """The exact text the model sees."""
+        return _unmark(self._marked(messages, add_generation_prompt))
+
+    def encode(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
+    ) -> list[int]:
+        """Token ids of a prompt."""
+        return self.encode_text(self.render(messages, add_generation_prompt=add_generation_prompt))
+
+    def encode_text(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of plain text; `special` adds what the tokenizer puts round a document (BOS)."""
+        return list(self.tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def encode_training(self, messages: Sequence[Message]) -> Encoded:
+        """Token ids of a whole conversation and which of them are the assistant's.
+
+        A template without `{% generation %}` marks is handled by comparing prefixes: what the last
+        assistant turn adds to the prompt before it is the answer.
+        """
+        marked = self._marked(messages, False)
+        text = _unmark(marked)
+        spans = _spans(marked)
+        if not spans:
+            prompt = self.render(messages[:-1])
+            if not text.startswith(prompt):
+                raise Unsupported(
+                    "The chat template rewrites earlier turns, so the answer cannot be located.",
+                    hint="Add {% generation %} marks to the template.",
+                )
+            spans = [(len(prompt), len(text))]
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        answer = [
+            any(start < end_ and stop > begin for begin, end_ in spans) and stop > start
+            for start, stop in encoding.offsets
+        ]
+        return Encoded(list(encoding.ids), answer)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _marked(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        for message in messages:
+            if _BEGIN in message.content or _END in message.content:
+                raise InvalidInput(
+                    "A message holds a reserved private-use character (U+E0F0 or U+E0F1).",
+                    hint="Remove it.",
+                    param="messages",
+                )
+        return self.template.render(
+            messages=[{"role": m.role, "content": m.content} for m in messages],
+            add_generation_prompt=add_generation_prompt,
+            bos_token=_token_text(self._config.get("bos_token")),
+            eos_token=_token_text(self._config.get("eos_token")),
+            tools=None,
+            documents=None,
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return loaded
+
+
+def _token_text(token: Any) -> str:
+    """tokenizer_config.json writes a special token as text or as {"content": text}."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
+
+
+class _Generation(Extension):
+    """`{% generation %}...{% endgeneration %}`, as transformers defines it, kept as two marks."""
+
+    tags = {"generation"}  # noqa: RUF012  jinja2 declares it so
+
+    @override
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return [_text(_BEGIN, line), *body, _text(_END, line)]
+
+
+def _text(text: str, line: int) -> nodes.Node:
+    return nodes.Output([nodes.TemplateData(text)], lineno=line)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
+    return environment
+
+
+def _raise(message: str) -> None:
+    raise InvalidInput(
+        f"The model's chat template refuses these messages: {message}", param="messages"
+    )
+
+
+def _unmark(text: str) -> str:
+    return text.replace(_BEGIN, "").replace(_END, "")
+
+
+def _spans(marked: str) -> list[tuple[int, int]]:
+    """Character spans, in the unmarked text, of what stood between the marks."""
+    spans: list[tuple[int, int]] = []
+    position = begin = 0
+    for character in marked:
+        if character == _BEGIN:
+            begin = position
+        elif character == _END:
+            spans.append((begin, position))
+        else:
+            position += 1
+    return spans

@@ -1,0 +1,288 @@
+"""Brings a model into the hub: from a folder, a Hugging Face endpoint or a ModelScope endpoint.
+
+Only data travels: safetensors, tokenizer, configuration and papers. Pickled weights and code are
+left where they are, and a model that has nothing else is refused.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import httpx2
+
+from baigong.errors import BaigongError, InvalidInput, NotFound, Unsupported
+from baigong.hub.repository import Hub, Revision
+from baigong.store.blobs import digest_file
+from baigong.types import Progress, Report
+
+WANTED = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "README.md",
+    "LICENSE*",
+    "training.json",
+)
+_HF = "https://huggingface.co"
+_MODELSCOPE = "https://www.modelscope.cn"
+
+
+class Unreachable(BaigongError):
+    """The endpoint could not be asked, or hung up in the middle. What came so far is kept."""
+
+    status = 502
+    code = "endpoint_unreachable"
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file an endpoint offers. `sha256` is empty where the endpoint does not say."""
+
+    path: str
+    size: int
+    sha256: str = ""
+
+
+def pull(
+    hub: Hub,
+    source: str,
+    *,
+    name: str | None = None,
+    endpoint: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    workdir: Path,
+    report: Report,
+) -> Revision:
+    """Bring `source` into the hub.
+
+    Args:
+        source: a folder, `owner/name` or `hf://owner/name` (Hugging Face), or
+            `modelscope://owner/name`.
+        name: what to call it here; default the remote name, or `local/<folder>`.
+        endpoint: another address that speaks the same protocol.
+        workdir: where downloads are kept until they are whole, so that they resume.
+
+    Raises:
+        NotFound: the folder or the remote model does not exist.
+        Unsupported: the model has no safetensors, or no config.json.
+        Unreachable: run the same command again; the download goes on where it was.
+    """
+    if Path(source).expanduser().is_dir():
+        folder = Path(source).expanduser().resolve()
+        _check(folder, source)
+        return _keep(hub, folder, name or f"local/{folder.name}", {"source": "folder"})
+    scheme, _, rest = source.rpartition("://")
+    if scheme not in {"", "hf", "modelscope"} or rest.count("/") != 1:
+        raise InvalidInput(
+            f"'{source}' is neither a folder nor a model.",
+            hint="Write a folder, owner/name, hf://owner/name or modelscope://owner/name.",
+            param="source",
+        )
+    fetch = _from_modelscope if scheme == "modelscope" else _from_hugging_face
+    folder = workdir / (scheme or "hf") / rest / (revision or "newest")
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = fetch(rest, folder, endpoint, revision, token, report)
+    _check(folder, source)
+    kept = _keep(hub, folder, name or rest, {"source": source, **facts})
+    shutil.rmtree(folder)
+    return kept
+
+
+def _keep(hub: Hub, folder: Path, name: str, facts: dict[str, Any]) -> Revision:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    facts["architecture"] = (config.get("architectures") or ["unknown"])[0]
+    # A local folder may hold anything: checkpoints, notebooks, secrets.
+    return hub.add("model", name, folder, facts, wanted=_is_wanted)
+
+
+def _is_wanted(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)
+
+
+def _check(folder: Path, source: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise Unsupported(f"'{source}' has no config.json.", hint="It is not a transformers model.")
+    if not any(folder.glob("*.safetensors")):
+        raise Unsupported(
+            f"'{source}' has no safetensors.",
+            hint="Pickled weights can run code when they are read; ask for a safetensors revision, "
+            "or convert it with transformers' save_pretrained.",
+        )
+
+
+def _from_hugging_face(
+    name: str,
+    folder: Path,
+    endpoint: str | None,
+    revision: str | None,
+    token: str | None,
+    report: Report,
+) -> dict[str, Any]:
+    # A library of its own weight, needed for this verb alone.
+    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+
+    try:
+        info = HfApi(endpoint=endpoint, token=token).model_info(
+            name, revision=revision, files_metadata=True
+        )
+        files = [
+            RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
+            for s in info.siblings or []
+            if _is_wanted(s.rfilename)
+        ]
+        with _watched(folder, files, report):
+            for file in files:
+                hf_hub_download(
+                    name,
+                    file.path,
+                    revision=info.sha,
+                    local_dir=folder,
+                    endpoint=endpoint,
+                    token=token,
+                )
+    except RepositoryNotFoundError as error:
+        raise NotFound(
+            f"The model '{name}' does not exist there, or needs a token.",
+            hint="Check the name; a gated model needs --token.",
+        ) from error
+    except (HfHubHTTPError, httpx2.HTTPError) as error:
+        raise _unreachable(endpoint or _HF, error) from error
+    _verify(folder, files)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {"commit": info.sha}
+
+
+def _from_modelscope(
+    name: str,
+    folder: Path,
+    endpoint: str | None,
+    revision: str | None,
+    token: str | None,
+    report: Report,
+) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    base = f"{(endpoint or _MODELSCOPE).rstrip('/')}/api/v1/models/{name}"
+    revision = revision or "master"
+    try:
+        with httpx2.Client(headers=headers, timeout=60, follow_redirects=True) as client:
+            listing = client.get(
+                f"{base}/repo/files", params={"Revision": revision, "Recursive": "True"}
+            )
+            if listing.status_code == 404:
+                raise NotFound(
+                    f"The model '{name}' has no revision '{revision}' there, or needs a token."
+                )
+            files = _modelscope_files(listing.raise_for_status().json())
+            with _watched(folder, files, report):
+                for file in files:
+                    query = {"Revision": revision, "FilePath": file.path}
+                    _download(client, f"{base}/repo", query, folder / file.path, file.size)
+    except httpx2.HTTPError as error:
+        raise _unreachable(endpoint or _MODELSCOPE, error) from error
+    _verify(folder, files)
+    return {"commit": revision}
+
+
+def _modelscope_files(listing: dict[str, Any]) -> list[RemoteFile]:
+    found = [
+        RemoteFile(str(f["Path"]), int(f["Size"]), str(f.get("Sha256") or ""))
+        for f in (listing.get("Data") or {}).get("Files", [])
+        if f.get("Type") != "tree" and _is_wanted(str(f["Path"]))
+    ]
+    for file in found:
+        path = PurePosixPath(file.path)
+        if path.is_absolute() or ".." in path.parts:
+            raise InvalidInput(f"The endpoint offers a file outside its folder: {file.path!r}.")
+    return found
+
+
+def _download(
+    client: httpx2.Client, url: str, query: dict[str, str], target: Path, size: int
+) -> None:
+    """Fetch a file, going on where an earlier try stopped."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    have = partial.stat().st_size if partial.exists() else 0
+    if have < size or size == 0:
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with client.stream("GET", url, params=query, headers=headers) as response:
+            response.raise_for_status()
+            mode = "ab" if response.status_code == 206 else "wb"
+            with partial.open(mode) as file:
+                for piece in response.iter_bytes(1 << 20):
+                    file.write(piece)
+    partial.replace(target)
+
+
+def _verify(folder: Path, files: list[RemoteFile]) -> None:
+    for file in files:
+        path = folder / file.path
+        if file.sha256 and digest_file(path) != file.sha256:
+            path.unlink()
+            raise Unreachable(
+                f"{file.path} arrived damaged: its sha256 is not the one announced.",
+                hint="It was removed; run the same command again.",
+            )
+
+
+@contextmanager
+def _watched(folder: Path, files: list[RemoteFile], report: Report) -> Iterator[None]:
+    """Report once a second how many bytes have arrived, whoever writes them."""
+    total = sum(file.size for file in files)
+    stop = threading.Event()
+    began, at_start = time.monotonic(), _bytes_in(folder)
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            done = _bytes_in(folder)
+            rate = (done - at_start) / max(time.monotonic() - began, 1e-6)
+            report(Progress(min(done, total), total, "bytes", rate))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    report(Progress(total, total, "bytes"))
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # renamed between the listing and the look
+            continue
+    return total
+
+
+def _unreachable(endpoint: str, error: Exception) -> Unreachable:
+    return Unreachable(
+        f"{endpoint} could not be asked: {error}",
+        hint="Check the address and the network and run the same command again; "
+        "what has arrived is kept.",
+    )

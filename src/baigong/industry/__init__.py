@@ -1,0 +1,1 @@
+"""Industry models: recipe, build, gate and releases."""

@@ -1,0 +1,232 @@
+"""From a name to an answer: resolve the release, find passages, fill the template, generate.
+
+The gateway, the terminal and the evaluation all come through here, so what was measured is what
+is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from baigong.errors import NotFound, Unsupported
+from baigong.hub.chat import ChatTokenizer
+from baigong.hub.repository import Hub, Revision
+from baigong.industry.releases import Content, Release, Releases
+from baigong.industry.rows import ground_prompt
+from baigong.inference.engines import Engines
+from baigong.inference.text import stream_text
+from baigong.knowledge.index import KnowledgeStore
+from baigong.knowledge.quote import best_quote
+from baigong.knowledge.retrieve import search
+from baigong.types import Delta, Message, Passage, Sampling
+
+
+class Citation(msgspec.Struct, frozen=True):
+    """A passage beside an answer. `start:end` and the quote's span are bytes in the document."""
+
+    number: int
+    knowledge: str
+    document: str
+    title: str
+    text: str
+    start: int
+    end: int
+    quote: str
+    quote_start: int
+    quote_end: int
+    score: float
+    page: int | None = None
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    """A callable name, for listings."""
+
+    name: str
+    created_at: float
+    owner: str
+    release: int | None = None
+    title: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found before the first token, and the tokens as they come."""
+
+    citations: tuple[Citation, ...]
+    prompt_tokens: int
+    deltas: AsyncIterator[Delta]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Everything needed to answer under one name."""
+
+    name: str
+    base: Revision
+    tokenizer: ChatTokenizer
+    engines: Engines
+    adapter: Revision | None = None
+    content: Content | None = None
+    knowledge: KnowledgeStore | None = None
+
+    @property
+    def defaults(self) -> Sampling:
+        """What the recipe's `serve` says, for the fields that a caller leaves out."""
+        if self.content is None:
+            return Sampling()
+        return Sampling(max_tokens=self.content.max_tokens, temperature=self.content.temperature)
+
+    async def answer(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
+        """Answer a conversation, with the passages that bear on its last question."""
+        passages = await self._retrieve(messages)
+        if passages and self.content is not None and self.content.task == "grounded":
+            messages = ground_prompt(messages, passages)
+        ids = self.tokenizer.encode(self._with_persona(messages))
+        citations = await asyncio.to_thread(_cite, _question(messages), passages)
+        return Answer(tuple(citations), len(ids), self._stream(ids, sampling))
+
+    def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
+        """Answer exactly these messages: no passages are looked up (types.Generate)."""
+        return self._stream(self.tokenizer.encode(self._with_persona(messages)), sampling)
+
+    def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
+        """Go on with a text, without a template."""
+        is_text = isinstance(prompt, str)
+        ids = self.tokenizer.encode_text(prompt, special=True) if is_text else list(prompt)  # type: ignore[arg-type]
+        return Answer((), len(ids), self._stream(ids, sampling))
+
+    async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
+        """One unit vector for each list of token ids."""
+        engine = await self.engines.get(self.base.folder)
+        return await engine.embed([list(ids) for ids in batches])
+
+    async def _stream(self, ids: list[int], sampling: Sampling) -> AsyncIterator[Delta]:
+        engine = await self.engines.get(self.base.folder)
+        name = None
+        if self.adapter is not None:
+            name = self.adapter.revision
+            await engine.add_adapter(name, self.adapter.folder)
+        async for delta in stream_text(engine, self.tokenizer, ids, sampling, name):
+            yield delta
+
+    async def _retrieve(self, messages: Sequence[Message]) -> list[Passage]:
+        content = self.content
+        if content is None or content.knowledge is None or self.knowledge is None:
+            return []
+        question = _question(messages)
+        if not question.strip():
+            return []
+        name = f"{content.knowledge}@{content.knowledge_version}"
+        return await asyncio.to_thread(search, self.knowledge, name, question, content.passages)
+
+    def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
+        persona = self.content.persona if self.content is not None else None
+        if not persona or any(message.role == "system" for message in messages):
+            return messages
+        return [Message("system", persona), *messages]
+
+
+class Serving:
+    """Resolves names to what answers them."""
+
+    def __init__(
+        self, hub: Hub, releases: Releases, engines: Engines, knowledge: KnowledgeStore
+    ) -> None:
+        self._hub = hub
+        self._releases = releases
+        self._engines = engines
+        self._knowledge = knowledge
+
+    def open(self, name: str) -> Served:
+        """What answers `name`: a live release, a numbered one, or a foundation model.
+
+        Raises:
+            NotFound: nothing has this name; near names are suggested.
+        """
+        bare, _, number = name.partition("@")
+        if bare in self._releases.live() or number.isdigit():
+            return self.of_release(self._releases.get(name))
+        try:
+            base = self._hub.get("model", name)
+        except NotFound as error:
+            known = [model.name for model in self.models()]
+            raise NotFound.among("model", name, known, param="model") from error
+        return Served(name, base, tokenizer_of(base.folder), self._engines)
+
+    def of_release(self, release: Release) -> Served:
+        return self.of_content(release.ref, release.content)
+
+    def of_content(self, name: str, content: Content) -> Served:
+        """What would answer if this content were released."""
+        base = self._hub.get("model", content.base)
+        adapter = self._hub.get("adapter", content.adapter) if content.adapter else None
+        return Served(
+            name,
+            base,
+            tokenizer_of(base.folder),
+            self._engines,
+            adapter,
+            content,
+            self._knowledge,
+        )
+
+    def models(self) -> list[ServedModel]:
+        """Live releases first, then foundation models."""
+        live = self._releases.live()
+        listed = [
+            ServedModel(r.name, r.created_at, "baigong", r.number, r.content.title)
+            for r in self._releases.history()
+            if live.get(r.name) == r.number
+        ]
+        seen = {model.name for model in listed}
+        for name, _revision, _facts, created_at in self._hub.all("model"):
+            short = name.removeprefix("baigong/")
+            if short not in seen:
+                seen.add(short)
+                listed.append(ServedModel(short, created_at, name.partition("/")[0]))
+        return listed
+
+
+@lru_cache(maxsize=64)
+def tokenizer_of(folder: Path) -> ChatTokenizer:
+    """Folders of the hub never change, so one tokenizer per folder serves everyone."""
+    if not (folder / "tokenizer.json").exists():
+        raise Unsupported(
+            f"The model in {folder.name} has no tokenizer.json.",
+            hint="Save it with a fast tokenizer and pull it again.",
+        )
+    return ChatTokenizer(folder)
+
+
+def _question(messages: Sequence[Message]) -> str:
+    asked = [message.content for message in messages if message.role == "user"]
+    return asked[-1] if asked else ""
+
+
+def _cite(question: str, passages: Sequence[Passage]) -> list[Citation]:
+    citations = []
+    for number, passage in enumerate(passages, start=1):
+        quote = best_quote(question, passage)
+        citations.append(
+            Citation(
+                number,
+                passage.knowledge,
+                passage.document,
+                passage.title,
+                passage.text,
+                passage.start,
+                passage.end,
+                quote.text,
+                quote.start,
+                quote.end,
+                passage.score,
+                passage.page,
+            )
+        )
+    return citations

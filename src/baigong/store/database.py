@@ -1,0 +1,91 @@
+"""The database: one SQLAlchemy engine, SQLite or PostgreSQL by URL, migrated when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+
+from baigong.errors import StorageFull
+
+HEAD = "0001"
+
+
+class Database:
+    """Opens, migrates, and hands out transactions. Safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            _prepare_sqlite(self.engine)
+        self._migrate()
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Database:
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(f"sqlite:///{folder / 'baigong.db'}")
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One write transaction: committed at the end, undone on an exception.
+
+        Raises:
+            StorageFull: the disk has no room for it.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            if "disk is full" in str(error) or "disk I/O error" in str(error):
+                raise StorageFull(
+                    "The database could not be written: the disk is full.",
+                    hint="Free some space and run the same command again; nothing is lost.",
+                ) from error
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view for reading, which never waits for a writer."""
+        with self.engine.connect().execution_options(reading=True) as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        """Bring the schema to HEAD. Alembic is only loaded when there is something to do."""
+        with self.read() as connection:
+            if "alembic_version" in inspect(connection).get_table_names():
+                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if found == HEAD:
+                    return
+        from baigong.store.migrate import upgrade  # noqa: PLC0415  a quarter second, once
+
+        upgrade(self.engine)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _record: object) -> None:
+        # The driver must not open transactions by itself: `begin` below says how.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "busy_timeout=15000",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that turns into a write can fail with "locked" despite the timeout.
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,92 @@
+"""Leases: who works on a resource right now. A holder that is killed never blocks the next one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+from sqlalchemy import Connection, delete, select, update
+
+from baigong.errors import Conflict
+from baigong.store.database import Database
+from baigong.store.tables import leases
+
+SECONDS = 30.0
+
+
+@contextmanager
+def lease(database: Database, resource: str, *, seconds: float = SECONDS) -> Iterator[None]:
+    """Hold `resource` for the length of the block, renewing it from a thread.
+
+    Raises:
+        Conflict: a living process holds it.
+    """
+    owner = _me()
+    _claim(database, resource, owner, seconds)
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(seconds / 3):
+            with database.begin() as connection:
+                connection.execute(
+                    update(leases)
+                    .where(leases.c.resource == resource, leases.c.owner == owner)
+                    .values(until=time.time() + seconds)
+                )
+
+    thread = threading.Thread(target=renew, name=f"lease-{resource}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        with database.begin() as connection:
+            connection.execute(
+                delete(leases).where(leases.c.resource == resource, leases.c.owner == owner)
+            )
+
+
+def _claim(database: Database, resource: str, owner: str, seconds: float) -> None:
+    with database.begin() as connection:
+        holder = _living_holder(connection, resource)
+        if holder is not None:
+            raise Conflict(
+                f"'{resource}' is held by process {holder.split(':')[1]} on {holder.split(':')[0]}.",
+                hint="Wait for it to finish (`baigong jobs` shows how far it is), or stop it.",
+            )
+        connection.execute(delete(leases).where(leases.c.resource == resource))
+        connection.execute(
+            leases.insert().values(resource=resource, owner=owner, until=time.time() + seconds)
+        )
+
+
+def _living_holder(connection: Connection, resource: str) -> str | None:
+    row = connection.execute(select(leases).where(leases.c.resource == resource)).first()
+    if row is None or row.until < time.time() or _is_dead_here(row.owner):
+        return None
+    return str(row.owner)
+
+
+def _me() -> str:
+    process = psutil.Process()
+    # The thread's id lets one process notice that it is asked twice.
+    return (
+        f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}:{threading.get_ident()}"
+    )
+
+
+def _is_dead_here(owner: str) -> bool:
+    """Whether the owner was a process of this machine that no longer runs. Its pid may be reused."""
+    host, pid, started, _ = owner.split(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+    except psutil.NoSuchProcess:
+        return True

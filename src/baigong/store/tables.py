@@ -1,0 +1,116 @@
+"""The tables, as SQLAlchemy Core. Times are seconds since the epoch, UTC; `JSON` columns are small."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("digest", String(64), nullable=False, comment="HMAC-SHA256 of the secret"),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+# A model, a dataset or an adapter: a folder of files at one revision.
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("kind", String(16), primary_key=True, comment="model | dataset | adapter"),
+    Column("name", String(200), primary_key=True, comment="owner/name"),
+    Column("revision", String(64), primary_key=True, comment="sha256 of the manifest"),
+    Column("manifest", JSON, nullable=False, comment="path -> [sha256, bytes]"),
+    Column("facts", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("digest", String(64), nullable=False, comment="of everything the job depends on"),
+    Column("state", String(16), nullable=False, comment="running | done | refused | failed"),
+    Column("spec", JSON, nullable=False),
+    Column("error", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("ix_jobs_digest", "digest"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("job", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("state", String(16), nullable=False, comment="running | done | failed"),
+    Column("attempts", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("progress", JSON),
+    Column("output", JSON),
+)
+
+# Who works on what right now. A lease outlives its holder by seconds, so a kill never blocks.
+leases = Table(
+    "leases",
+    metadata,
+    Column("resource", String(250), primary_key=True),
+    Column("owner", String(200), nullable=False, comment="host:pid:process start"),
+    Column("until", Float, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("job", String(32), nullable=False, unique=True),
+    Column("content", JSON, nullable=False, comment="what is served, and its lineage"),
+    Column("report", JSON, nullable=False),
+    Column("verdict", JSON, nullable=False),
+    Column("digest", String(64), nullable=False, comment="sha256 of content, report and verdict"),
+    Column("signature", String(128), nullable=False, comment="Ed25519 over the digest, hex"),
+    Column("created_at", Float, nullable=False),
+)
+
+live = Table(
+    "live",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+
+live_history = Table(
+    "live_history",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String(100), nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("previous", Integer),
+    Column("reason", String(200), nullable=False),
+    Column("at", Float, nullable=False),
+)

@@ -1,0 +1,122 @@
+"""The nouns that every layer shares, and the Protocols by which the pillars meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the next token is chosen. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens that a request cost."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """A chunk of a document, as found by a search. `start:end` are byte offsets in `document`'s text.
+
+    `document` is the path below the source folder; `page` is 1-based where the format has pages.
+    """
+
+    knowledge: str
+    document: str
+    title: str
+    text: str
+    start: int
+    end: int
+    page: int | None = None
+    score: float = 0.0
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """A piece of generated text; the last one carries `finish_reason`."""
+
+    text: str = ""
+    tokens: int = 0
+    finish_reason: FinishReason | None = None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a long step has come. `rate` is `unit`s per second; `metrics` e.g. {"loss": 1.2}."""
+
+    done: float
+    total: float
+    unit: str = "rows"
+    rate: float = 0.0
+    metrics: dict[str, float] = {}
+    note: str = ""
+
+
+class Report(Protocol):
+    """Where a long step says how far it has come."""
+
+    def __call__(self, progress: Progress) -> None: ...
+
+
+class Generate(Protocol):
+    """Turns a conversation into text, piece by piece. Closing the iterator aborts the work."""
+
+    def __call__(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]: ...
+
+
+class Embed(Protocol):
+    """Turns texts into unit vectors of `size` floats."""
+
+    size: int
+    name: str
+
+    async def __call__(self, texts: Sequence[str]) -> list[list[float]]: ...
+
+
+class Retrieve(Protocol):
+    """Finds the passages that answer a question, best first."""
+
+    async def __call__(self, question: str, limit: int) -> list[Passage]: ...
+
+
+Split = Literal["train", "validation", "test"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One example of a trade's task: a prompt and the answer wanted.
+
+    `id` is a hash of the content, so that the same row falls into the same split for ever.
+    `slices` names the groups it belongs to, e.g. {"language": "zh"}. `document` is the one whose
+    passage answers it, where the row says so.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    answer: str
+    split: Split = "train"
+    slices: dict[str, str] = {}
+    document: str | None = None
+    source: str = ""

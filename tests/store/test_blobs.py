@@ -1,0 +1,69 @@
+import errno
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from baigong.errors import NotFound, StorageFull
+from baigong.store.blobs import Blobs
+
+
+def test_a_blob_is_named_by_the_sha256_of_its_bytes(blobs):
+    digest = blobs.put("百工".encode())
+    assert digest == hashlib.sha256("百工".encode()).hexdigest()
+    assert blobs.get(digest).decode() == "百工"
+
+
+def test_storing_the_same_bytes_twice_is_one_blob(blobs, tmp_path):
+    blobs.put(b"same")
+    (tmp_path / "file").write_bytes(b"same")
+    blobs.put_file(tmp_path / "file")
+    assert len([p for p in blobs.root.rglob("*") if p.is_file()]) == 1
+
+
+def test_a_fetched_file_has_the_bytes(blobs, tmp_path):
+    digest = blobs.put(b"bytes")
+    blobs.fetch(digest, tmp_path / "deep" / "file")
+    assert (tmp_path / "deep" / "file").read_bytes() == b"bytes"
+
+
+def test_an_unknown_blob_is_not_found(blobs, tmp_path):
+    with pytest.raises(NotFound):
+        blobs.get("0" * 64)
+    with pytest.raises(NotFound):
+        blobs.fetch("0" * 64, tmp_path / "file")
+
+
+FULL = """
+import resource, signal, sys
+from baigong.errors import StorageFull
+from baigong.store.blobs import Blobs
+blobs = Blobs(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    blobs.put(b"x" * 100_000)
+except StorageFull as error:
+    print("full:", error.hint)
+"""
+
+
+def test_a_disk_without_room_is_named_and_leaves_no_half_blob(tmp_path):
+    """The kernel's file-size limit stands in for the end of the disk: the write fails midway."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "b")], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("full:"), done.stderr
+    assert not any(len(p.name) == 64 for p in (tmp_path / "b").rglob("*") if p.is_file())
+
+
+def test_no_space_is_storage_full_whoever_says_it():
+    from baigong.store.blobs import _errors
+
+    with pytest.raises(StorageFull), _errors("0" * 64):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_s3_url_is_understood():
+    assert Blobs("memory:///").root is None

@@ -1,0 +1,63 @@
+import threading
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, select
+
+from baigong.store.database import Database
+from baigong.store.tables import live, metadata
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(database):
+    with database.read() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_opening_an_existing_database_keeps_its_rows(tmp_path):
+    with Database.in_folder(tmp_path).begin() as connection:
+        connection.execute(insert(live).values(name="a", number=1))
+    with Database.in_folder(tmp_path).read() as connection:
+        assert connection.scalar(select(live.c.number)) == 1
+
+
+def test_a_failed_transaction_leaves_nothing(database):
+    class Boom(Exception):
+        pass
+
+    try:
+        with database.begin() as connection:
+            connection.execute(insert(live).values(name="a", number=1))
+            raise Boom
+    except Boom:
+        pass
+    with database.read() as connection:
+        assert connection.execute(select(live)).all() == []
+
+
+def test_many_threads_write_without_a_locked_error(database):
+    def work(start: int) -> None:
+        for i in range(20):
+            with database.begin() as connection:
+                connection.execute(insert(live).values(name=f"{start}-{i}", number=i))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        assert len(connection.execute(select(live)).all()) == 80
+
+
+def test_two_processes_opening_a_new_home_at_once_both_find_the_schema(tmp_path):
+    found: list[Database] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(Database.in_folder(tmp_path)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
