@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from baigong.config import Settings
 from baigong.hub.repository import Hub
+from baigong.industry.build import Workshop
 from baigong.industry.releases import Releases
 from baigong.industry.serving import Serving
 from baigong.inference.client import EngineConfig
@@ -64,6 +65,19 @@ class Platform:
             knowledge=knowledge,
             engines=engines,
             serving=Serving(hub, releases, engines, knowledge),
+        )
+
+    @property
+    def workshop(self) -> Workshop:
+        """What a build needs."""
+        return Workshop(
+            self.jobs,
+            self.hub,
+            self.releases,
+            self.knowledge,
+            self.engines,
+            self.serving,
+            self.settings.jobs_folder,
         )
 
     async def close(self) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from typing_extensions import override
+
 
 class BaigongError(Exception):
     """An expected failure: `message` says what is wrong, `hint` what to do next."""
@@ -33,6 +35,7 @@ class BaigongError(Exception):
         self.hint = hint
         self.param = param
 
+    @override
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
@@ -59,6 +62,7 @@ class Problem:
     field: str
     message: str
 
+    @override
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
         return (

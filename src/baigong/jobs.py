@@ -19,7 +19,7 @@ from baigong.errors import BaigongError, NotFound, Refused
 from baigong.store.database import Database
 from baigong.store.leases import lease
 from baigong.store.tables import jobs, steps
-from baigong.types import Progress
+from baigong.types import Progress, Report
 
 Output = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Watch(Protocol):
     def finished(self, step: str, output: Output, *, again: bool) -> None: ...
 
 
-Work = Callable[[Mapping[str, Output], Callable[[Progress], None]], Awaitable[Output]]
+Work = Callable[[Mapping[str, Output], Report], Awaitable[Output]]
 
 
 @dataclass(frozen=True, slots=True)

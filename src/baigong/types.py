@@ -78,7 +78,7 @@ class Progress(msgspec.Struct, frozen=True):
 class Report(Protocol):
     """Where a long step says how far it has come."""
 
-    def __call__(self, progress: Progress) -> None: ...
+    def __call__(self, progress: Progress, /) -> None: ...
 
 
 class Generate(Protocol):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +124,30 @@ class ChatTokenizer:
                     hint="Remove it.",
                     param="messages",
                 )
-        return self.template.render(
-            messages=[{"role": m.role, "content": m.content} for m in messages],
-            add_generation_prompt=add_generation_prompt,
-            bos_token=_token_text(self._config.get("bos_token")),
-            eos_token=_token_text(self._config.get("eos_token")),
-            tools=None,
-            documents=None,
+        try:
+            return self.template.render(
+                messages=[{"role": m.role, "content": m.content} for m in messages],
+                add_generation_prompt=add_generation_prompt,
+                bos_token=_token_text(self._config.get("bos_token")),
+                eos_token=_token_text(self._config.get("eos_token")),
+                tools=None,
+                documents=None,
+            )
+        except jinja2.TemplateError as error:
+            raise InvalidInput(
+                f"The model's chat template refuses these messages: {error}", param="messages"
+            ) from error
+
+
+@lru_cache(maxsize=64)
+def tokenizer_of(folder: Path) -> ChatTokenizer:
+    """The tokenizer of a folder that never changes, such as the hub's; one serves everyone."""
+    if not (folder / "tokenizer.json").exists():
+        raise Unsupported(
+            f"The model in {folder.name} has no tokenizer.json.",
+            hint="Save it with a fast tokenizer and pull it again.",
         )
+    return ChatTokenizer(folder)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -173,9 +189,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _raise(message: str) -> None:
-    raise InvalidInput(
-        f"The model's chat template refuses these messages: {message}", param="messages"
-    )
+    raise jinja2.TemplateError(message)
 
 
 def _unmark(text: str) -> str:

@@ -28,11 +28,12 @@ class Content(msgspec.Struct, frozen=True):
     persona: str | None
     knowledge: str | None  # name of the knowledge base
     knowledge_version: str | None
+    embedder: str | None  # base: its hidden states; None: full text alone
     passages: int
     max_tokens: int
     temperature: float
     title: dict[str, str]
-    description: str
+    description: dict[str, str]
     answer_schema: dict[str, Any] | None
     labels: tuple[str, ...]
     lineage: dict[str, Any]  # digests of recipe, dataset and software; seconds of each step

@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import msgspec
 
-from baigong.errors import NotFound, Unsupported
-from baigong.hub.chat import ChatTokenizer
+from baigong.errors import NotFound
+from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
+from baigong.industry.embedder import EngineEmbed
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.rows import ground_prompt
+from baigong.industry.tasks import ground_prompt
+from baigong.inference.client import Engine
 from baigong.inference.engines import Engines
 from baigong.inference.text import stream_text
 from baigong.knowledge.index import KnowledgeStore
 from baigong.knowledge.quote import best_quote
-from baigong.knowledge.retrieve import search
+from baigong.knowledge.retrieve import Retriever
 from baigong.types import Delta, Message, Passage, Sampling
 
 
@@ -97,8 +97,10 @@ class Served:
 
     def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
         """Go on with a text, without a template."""
-        is_text = isinstance(prompt, str)
-        ids = self.tokenizer.encode_text(prompt, special=True) if is_text else list(prompt)  # type: ignore[arg-type]
+        if isinstance(prompt, str):
+            ids = self.tokenizer.encode_text(prompt, special=True)
+        else:
+            ids = list(prompt)
         return Answer((), len(ids), self._stream(ids, sampling))
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -106,12 +108,24 @@ class Served:
         engine = await self.engines.get(self.base.folder)
         return await engine.embed([list(ids) for ids in batches])
 
-    async def _stream(self, ids: list[int], sampling: Sampling) -> AsyncIterator[Delta]:
+    async def greedy_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
+        """The engine's own greedy tokens after `ids`, for the parity check."""
+        engine, name = await self._engine()
+        sampling = Sampling(max_tokens=max_tokens)
+        stop_ids = sorted(self.tokenizer.eos_ids)
+        stream = engine.generate(ids, sampling, adapter=name, stop_ids=stop_ids)
+        return [token.id async for token in stream]
+
+    async def _engine(self) -> tuple[Engine, str | None]:
+        """The base's engine, with the adapter in it; loading one again costs nothing."""
         engine = await self.engines.get(self.base.folder)
-        name = None
-        if self.adapter is not None:
-            name = self.adapter.revision
-            await engine.add_adapter(name, self.adapter.folder)
+        if self.adapter is None:
+            return engine, None
+        await engine.add_adapter(self.adapter.revision, self.adapter.folder)
+        return engine, self.adapter.revision
+
+    async def _stream(self, ids: list[int], sampling: Sampling) -> AsyncIterator[Delta]:
+        engine, name = await self._engine()
         async for delta in stream_text(engine, self.tokenizer, ids, sampling, name):
             yield delta
 
@@ -122,8 +136,9 @@ class Served:
         question = _question(messages)
         if not question.strip():
             return []
+        embed = EngineEmbed(self.engines, self.base) if content.embedder == "base" else None
         name = f"{content.knowledge}@{content.knowledge_version}"
-        return await asyncio.to_thread(search, self.knowledge, name, question, content.passages)
+        return await Retriever(self.knowledge, name, embed)(question, content.passages)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
@@ -191,17 +206,6 @@ class Serving:
                 seen.add(short)
                 listed.append(ServedModel(short, created_at, name.partition("/")[0]))
         return listed
-
-
-@lru_cache(maxsize=64)
-def tokenizer_of(folder: Path) -> ChatTokenizer:
-    """Folders of the hub never change, so one tokenizer per folder serves everyone."""
-    if not (folder / "tokenizer.json").exists():
-        raise Unsupported(
-            f"The model in {folder.name} has no tokenizer.json.",
-            hint="Save it with a fast tokenizer and pull it again.",
-        )
-    return ChatTokenizer(folder)
 
 
 def _question(messages: Sequence[Message]) -> str:

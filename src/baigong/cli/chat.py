@@ -1,0 +1,66 @@
+"""`baigong chat`: a conversation in the terminal, with the passages that it stands on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from baigong.app import Platform
+from baigong.cli.screen import Json, console, errors, print_json, verb
+from baigong.config import Settings
+from baigong.industry.serving import Served
+from baigong.types import Message
+
+app = verb()
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="a release or a foundation model")],
+    question: Annotated[str, typer.Argument(help="one question; leave out to converse")] = "",
+    json: Json = False,
+) -> None:
+    """Ask a model. It runs in this process; no server is needed."""
+    platform = Platform.open(Settings.load())
+    asyncio.run(_chat(platform, model, question, json))
+
+
+async def _chat(platform: Platform, model: str, question: str, json: bool) -> None:
+    try:
+        served = platform.serving.open(model)
+        if question:
+            await _ask(served, [Message("user", question)], json)
+            return
+        errors.print(f"[dim]{served.name}. An empty line ends the conversation.[/]")
+        messages: list[Message] = []
+        while asked := (await asyncio.to_thread(_prompt)).strip():
+            messages.append(Message("user", asked))
+            messages.append(Message("assistant", await _ask(served, messages, json)))
+    finally:
+        await platform.close()
+
+
+def _prompt() -> str:
+    try:
+        return console.input("[bold]> [/]")
+    except EOFError:
+        return ""
+
+
+async def _ask(served: Served, messages: list[Message], json: bool) -> str:
+    answer = await served.answer(messages, served.defaults)
+    parts: list[str] = []
+    async for delta in answer.deltas:
+        parts.append(delta.text)
+        if not json:
+            console.print(delta.text, end="", markup=False, soft_wrap=True)
+    text = "".join(parts)
+    if json:
+        print_json({"answer": text, "citations": answer.citations})
+        return text
+    console.print()
+    for citation in answer.citations:
+        console.print(f"  [dim]\\[{citation.number}] {citation.document}: {citation.quote}[/]")
+    return text

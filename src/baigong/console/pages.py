@@ -1,0 +1,198 @@
+"""The pages: what is live and why, a box to ask it, documents that answers stand on, a key form."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote
+
+import jinja2
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from baigong import __version__
+from baigong.app import Platform
+from baigong.console.view import Card, ModelView, cards_of, model_view
+from baigong.console.words import COOKIE, Language, language_of, speaker
+from baigong.errors import BaigongError, NotFound
+from baigong.industry.releases import Release
+
+HEADERS = {
+    # No inline script or style at all, so that text which slips through escaping stays text.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+YEAR_S = 365 * 86400
+_MOST_OTHERS = 30
+
+Endpoint = Callable[["Pages", Request], Awaitable[Response]]
+
+
+def routes(platform: Platform) -> list[BaseRoute]:
+    """The pages of one installation, for the gateway to put behind its doors."""
+    pages = Pages(platform)
+    return [
+        Route("/", pages.home, methods=["GET"]),
+        Route("/knowledge/{rest:path}", pages.document, methods=["GET"]),
+        Route("/login", pages.login, methods=["GET"]),
+        Mount("/static", StaticFiles(packages=[("baigong.console", "static")])),
+        Route("/{rest:path}", pages.missing, methods=["GET"]),
+    ]
+
+
+def shown(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, its failures told on a page instead of in JSON."""
+
+    @functools.wraps(endpoint)
+    async def show(pages: Pages, request: Request) -> Response:
+        try:
+            return await endpoint(pages, request)
+        except BaigongError as error:
+            return pages.render(request, "problem.html", error.status, message=str(error))
+
+    return show
+
+
+class Pages:
+    """The endpoints."""
+
+    _templates: ClassVar = jinja2.Environment(
+        loader=jinja2.PackageLoader("baigong.console"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    @shown
+    async def home(self, request: Request) -> Response:
+        """What is live, and the chosen release whole: the first live one unless named."""
+        language = language_of(request)
+        chosen = request.query_params.get("release")
+        base_url = f"{request.url.scheme}://{request.url.netloc}"
+        found = await asyncio.to_thread(self._home, chosen, language, base_url)
+        return self.render(request, "home.html", **found)
+
+    @shown
+    async def document(self, request: Request) -> Response:
+        """A document of a knowledge base, the bytes `?span=from-to` marked."""
+        knowledge, name = _document_of(request)
+        text = await asyncio.to_thread(self._platform.knowledge.text, knowledge, name)
+        before, passage, after = split(text, request.query_params.get("span", ""))
+        return self.render(
+            request,
+            "document.html",
+            twin=f"/api/knowledge/{quote(knowledge, safe='@')}/{quote(name)}",
+            knowledge=knowledge,
+            document=name,
+            title=_title_of(text, name),
+            before=before,
+            passage=passage,
+            after=after,
+        )
+
+    async def login(self, request: Request) -> Response:
+        """The form that asks for a key; the gateway takes what it sends."""
+        wanted, wrong = request.query_params.get("next", "/"), "wrong" in request.query_params
+        return self.render(request, "login.html", 401 if wrong else 200, wanted=wanted, wrong=wrong)
+
+    async def missing(self, request: Request) -> Response:
+        """A page for a person who mistyped; a program gets the gateway's 404."""
+        if "text/html" not in request.headers.get("accept", ""):
+            raise HTTPException(404)
+        return self.render(request, "problem.html", 404, message="")
+
+    def render(
+        self, request: Request, template: str, status: int = 200, *, twin: str = "", **holds: Any
+    ) -> Response:
+        """A page in the reader's language, under a policy that lets nothing foreign in."""
+        language = language_of(request)
+        principal = getattr(request.state, "principal", None)
+        other = request.url.include_query_params(lang="en" if language == "zh" else "zh")
+        body = self._templates.get_template(template).render(
+            t=speaker(language),
+            language=language,
+            other_language=f"{other.path}?{other.query}",
+            version=__version__,
+            twin=twin,
+            signed_in=bool(principal is not None and principal.id),
+            **holds,
+        )
+        reply = HTMLResponse(body, status, headers=HEADERS)
+        reply.headers["content-language"] = language
+        reply.headers["vary"] = "accept-language, cookie"
+        if request.query_params.get("lang") == language:
+            reply.set_cookie(COOKIE, language, max_age=YEAR_S, samesite="lax")
+        return reply
+
+    def _home(self, chosen: str | None, language: Language, base_url: str) -> dict[str, Any]:
+        releases = self._platform.releases
+        live, history = releases.live(), releases.history()
+        live_ones = [r for r in history if live.get(r.name) == r.number]
+        release = self._chosen(chosen, live_ones)
+        model: ModelView | None = None
+        if release is not None:
+            is_live = live.get(release.name) == release.number
+            model = model_view(release, language, base_url, is_live=is_live)
+        shown_refs = {r.ref for r in live_ones}
+        others = [c for c in cards_of(history, live, language) if c.ref not in shown_refs]
+        bases = [] if model else [m.name for m in self._platform.serving.models()]
+        return {
+            "twin": f"/api/releases/{quote(release.ref)}" if release else "/api/releases",
+            "cards": cards_of(live_ones, live, language),
+            "model": model,
+            "others": others[:_MOST_OTHERS],
+            "bases": bases,
+        }
+
+    def _chosen(self, ref: str | None, live_ones: list[Release]) -> Release | None:
+        if ref is not None:
+            return self._platform.releases.get(ref)
+        return live_ones[0] if live_ones else None
+
+
+def split(text: str, span: str) -> tuple[str, str, str]:
+    """What stands before, in and after the bytes `from-to` of a text; all before where they are
+    not a part of it. A character that the span cuts belongs to neither side's half of it."""
+    start, _, end = span.partition("-")
+    data = text.encode()
+    if not (_is_number(start) and _is_number(end) and int(start) < int(end) <= len(data)):
+        return text, "", ""
+    parts = (data[: int(start)], data[int(start) : int(end)], data[int(end) :])
+    before, passage, after = (part.decode("utf-8", "ignore") for part in parts)
+    return before, passage, after
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 12
+
+
+def _document_of(request: Request) -> tuple[str, str]:
+    """(knowledge base, document), each decoded by itself: a `%2F` in a name does not split it."""
+    raw = request.scope["raw_path"].decode("ascii", "replace")
+    knowledge, _, document = raw.partition("/knowledge/")[2].partition("/")
+    if not document:
+        raise NotFound("The address names no document.", hint="/knowledge/NAME@VERSION/DOCUMENT")
+    return unquote(knowledge), unquote(document)
+
+
+def _title_of(text: str, name: str) -> str:
+    """The first heading, else the file's name."""
+    first = text.lstrip().partition("\n")[0].strip()
+    return first.lstrip("#").strip() if first.startswith("#") else name.rpartition("/")[2]
+
+
+__all__ = ["Card", "Pages", "routes", "shown", "split"]

@@ -1,0 +1,116 @@
+"""What the pages show of a release: its report and lineage as plain values in one language."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from baigong.console.calls import Call, calls_of
+from baigong.console.charts import Curve, loss_curve
+from baigong.console.report import ReportView, questions, report_view
+from baigong.console.words import Language, Say, pick, speaker
+from baigong.hub.repository import BUILT_IN
+from baigong.industry.releases import Content, Release
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A release in a line."""
+
+    ref: str
+    title: str
+    task: str
+    live: bool
+    passed: bool
+    built: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A release whole. `name` is what a program asks for."""
+
+    name: str
+    ref: str
+    title: str
+    description: str
+    task: str
+    live: bool
+    passed: bool
+    sentence: str
+    report: ReportView | None
+    curve: Curve | None
+    lineage: list[tuple[str, str]]
+    calls: list[Call]
+    examples: list[str]
+    has_knowledge: bool
+    small_base: bool
+
+
+def cards_of(
+    releases: Sequence[Release], live: Mapping[str, int], language: Language
+) -> list[Card]:
+    """The releases as cards, in their order."""
+    say = speaker(language)
+    return [
+        Card(
+            release.ref,
+            pick(release.content.title, language) or release.name,
+            _task(release.content, say),
+            live.get(release.name) == release.number,
+            release.passed,
+            _day(release.created_at),
+        )
+        for release in releases
+    ]
+
+
+def model_view(release: Release, language: Language, base_url: str, *, is_live: bool) -> ModelView:
+    """Everything the page of one release shows."""
+    say, content = speaker(language), release.content
+    examples = questions(release.report)
+    name = release.name if is_live else release.ref
+    return ModelView(
+        name=name,
+        ref=release.ref,
+        title=pick(content.title, language) or release.name,
+        description=pick(content.description, language),
+        task=_task(content, say),
+        live=is_live,
+        passed=release.passed,
+        sentence=pick(release.verdict.get("sentence"), language),
+        report=report_view(release.report, language),
+        curve=loss_curve(content.lineage.get("curve") or []),
+        lineage=_lineage(release, say),
+        calls=calls_of(base_url, name, examples[0] if examples else ""),
+        examples=examples,
+        has_knowledge=content.knowledge is not None,
+        small_base=content.base.startswith(f"{BUILT_IN}/"),
+    )
+
+
+def _task(content: Content, say: Say) -> str:
+    return say(f"task_{content.task}")
+
+
+def _lineage(release: Release, say: Say) -> list[tuple[str, str]]:
+    content = release.content
+    knowledge = f"{content.knowledge}@{content.knowledge_version}" if content.knowledge else ""
+    lines = [
+        (say("built"), _day(release.created_at)),
+        (say("base_model"), content.base),
+        (say("adapter"), content.adapter or say("none")),
+        (say("knowledge"), knowledge or say("none")),
+        (say("recipe"), _short(content.lineage.get("recipe"))),
+        (say("dataset"), _short(content.lineage.get("dataset"))),
+        (say("digest"), release.digest[:16]),
+    ]
+    return [(name, value) for name, value in lines if value]
+
+
+def _short(value: object) -> str:
+    return value[:80] if isinstance(value, str) else ""
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -1,0 +1,200 @@
+"""Every word of the pages, in English and Chinese, and which of the two a reader wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from starlette.requests import Request
+
+Language = Literal["en", "zh"]
+Say = Callable[..., str]
+
+COOKIE = "baigong_language"
+
+
+class Words(NamedTuple):
+    en: str
+    zh: str
+
+
+TEXT: dict[str, Words] = {
+    "name": Words("Baigong", "百工"),
+    "tagline": Words(
+        "Industry models, proven before they are live", "先证明更好，再上线的行业模型"
+    ),
+    "skip": Words("Skip to the content", "跳到正文"),
+    "language": Words("中文", "English"),
+    "language_label": Words("切换到中文", "Switch to English"),
+    "log_out": Words("Log out", "退出"),
+    "json": Words("This page as JSON", "本页的 JSON"),
+    # What is live.
+    "live_models": Words("Live models", "已上线的模型"),
+    "live": Words("live", "已上线"),
+    "not_live": Words("not live", "未上线"),
+    "releases": Words("Other releases", "其他版本"),
+    "passed": Words("passed its gate", "通过准入检验"),
+    "refused": Words("refused by its gate", "未通过准入检验"),
+    "task_chat": Words("conversation", "对话"),
+    "task_classification": Words("classification", "分类"),
+    "task_extraction": Words("extraction", "信息抽取"),
+    "task_grounded": Words("answers from documents", "依据文档作答"),
+    # Nothing is live.
+    "nothing_title": Words("Nothing is live yet", "还没有模型上线"),
+    "nothing_text": Words(
+        "Build a recipe: it tunes a base model on a trade's rows, grounds it in the trade's documents, "
+        "and goes live only if it is measurably better.",
+        "先构建一份配方：用行业数据微调基座模型，接上行业文档，只有测得更好才会上线。",
+    ),
+    "nothing_demo": Words("The sample recipe, in a few minutes:", "几分钟跑完示例配方："),
+    "nothing_build": Words("Or a recipe of your own:", "或者构建自己的配方："),
+    "nothing_base": Words(
+        "Until then these foundation models answer by name at /v1:",
+        "在那之前，/v1 可以直接调用这些基座模型：",
+    ),
+    "nothing_refused": Words(
+        "These releases were built and did not pass their gate, or were not promoted:",
+        "下面的版本已构建，但没有通过准入检验或尚未上线：",
+    ),
+    # Asking.
+    "ask_title": Words("Ask it", "问一问"),
+    "ask_label": Words("Your question", "你的问题"),
+    "ask_hint": Words("Enter sends, Shift+Enter begins a new line", "回车发送，Shift+回车换行"),
+    "ask": Words("Ask", "提问"),
+    "stop": Words("Stop", "停止"),
+    "answer": Words("Answer", "回答"),
+    "sources": Words("What it stands on", "出处"),
+    "sources_none": Words(
+        "No passage was found for this question.", "没有找到与这个问题有关的段落。"
+    ),
+    "open_document": Words("Open the document here", "打开文档并定位到这里"),
+    "thinking": Words("Reading…", "正在作答……"),
+    "stopped": Words("Stopped.", "已停止。"),
+    "spent": Words("{tokens} tokens, {seconds} s", "{tokens} 个词元，{seconds} 秒"),
+    "cut": Words("The answer was cut at its longest length.", "回答达到长度上限，已被截断。"),
+    "lost": Words(
+        "The server did not answer. Is it still running?", "服务器没有回应，它还在运行吗？"
+    ),
+    "try": Words("For example", "例如"),
+    "needs_script": Words(
+        "Asking here needs JavaScript; the API does not.", "在这里提问需要 JavaScript，API 不需要。"
+    ),
+    "small_base": Words(
+        "Its base is a small model that came with Baigong. It does the narrow task it was tuned for, "
+        "quickly and on a CPU; it does not write free prose.",
+        "它的基座是百工自带的小模型：在 CPU 上就能快速完成微调过的专门任务，不会自由写作。",
+    ),
+    # The gate.
+    "gate_title": Words("What its gate found", "准入检验的结论"),
+    "contender": Words("Contender", "参评者"),
+    "score": Words("Score", "得分"),
+    "interval": Words("{percent} % interval", "{percent}% 置信区间"),
+    "candidate": Words("This release", "本版本"),
+    "incumbent": Words("Live before it", "此前上线的版本"),
+    "base": Words("The base model alone", "仅基座模型"),
+    "baseline": Words("Plain search, no model", "不用模型的检索基线"),
+    "measured_on": Words("{metric} on {rows} held-out rows", "{rows} 条预留测试数据上的{metric}"),
+    "slices_title": Words("By slice", "分组结果"),
+    "slice": Words("Slice", "分组"),
+    "rows": Words("Rows", "条数"),
+    "difference": Words("Difference", "差值"),
+    "wins_title": Words("Where it does better: {rival} beside it", "它更好的例子（对比：{rival}）"),
+    "losses_title": Words("Where it does worse", "它更差的例子"),
+    "prompt": Words("Question", "问题"),
+    "wanted": Words("Wanted", "应答"),
+    "other_metrics": Words("Other measures", "其他指标"),
+    "metric": Words("Measure", "指标"),
+    "no_report": Words(
+        "This release has no report that this version of Baigong can read.",
+        "这个版本没有当前百工能读取的评测报告。",
+    ),
+    # Training.
+    "curve_title": Words("How it learned", "训练过程"),
+    "curve_text": Words(
+        "Loss by step: it fell from {first} to {last} in {steps} steps.",
+        "各步的损失：{steps} 步内从 {first} 降到 {last}。",
+    ),
+    "training_loss": Words("training loss", "训练损失"),
+    "validation_loss": Words("validation loss", "验证损失"),
+    "step": Words("step", "步"),
+    "loss": Words("loss", "损失"),
+    # Calling.
+    "call_title": Words("Call it from your program", "在程序里调用"),
+    "call_text": Words(
+        "Any OpenAI client works: change the base URL and name the model.",
+        "任何 OpenAI 客户端都可以用：改掉 base URL，写上模型名。",
+    ),
+    "call_key": Words("Put your key where YOUR_KEY stands.", "把 YOUR_KEY 换成你的密钥。"),
+    "call_open": Words("No key is needed on this machine yet.", "本机目前不需要密钥。"),
+    "copy": Words("Copy", "复制"),
+    "copied": Words("Copied", "已复制"),
+    # Lineage.
+    "lineage_title": Words("What it is made of", "组成与来历"),
+    "built": Words("Built", "构建时间"),
+    "adapter": Words("Adapter", "适配器"),
+    "base_model": Words("Base model", "基座模型"),
+    "knowledge": Words("Knowledge base", "知识库"),
+    "recipe": Words("Recipe", "配方"),
+    "dataset": Words("Data set", "数据集"),
+    "digest": Words("Signed digest", "签名摘要"),
+    "none": Words("none", "无"),
+    # Documents.
+    "document_from": Words("From the knowledge base {knowledge}", "来自知识库 {knowledge}"),
+    "document_passage": Words("Go to the passage", "跳到引用处"),
+    # Keys.
+    "key_title": Words("This server asks for a key", "这台服务器需要密钥"),
+    "key_label": Words("Key", "密钥"),
+    "key_text": Words(
+        "It is kept in a cookie of this browser that no script can read.",
+        "密钥保存在本浏览器的 Cookie 里，任何脚本都读不到。",
+    ),
+    "key_wrong": Words("That key is unknown or revoked.", "密钥不存在或已撤销。"),
+    "key_make": Words("Whoever runs the server makes one with", "由服务器管理员用这条命令生成："),
+    "key_enter": Words("Continue", "继续"),
+    # Errors.
+    "error_title": Words("That did not work", "没有成功"),
+    "error_missing": Words("There is nothing at this address.", "这个地址下没有内容。"),
+    "error_home": Words("Back to what is live", "回到首页"),
+}
+
+
+def language_of(request: Request) -> Language:
+    """What the address asks for, else the cookie, else the browser, else English."""
+    for wish in (request.query_params.get("lang"), request.cookies.get(COOKIE)):
+        if wish in {"en", "zh"}:
+            return "zh" if wish == "zh" else "en"
+    return _preferred(request.headers.get("accept-language", ""))
+
+
+def speaker(language: Language) -> Say:
+    """A function from a word's key, and what it holds, to the words."""
+
+    def say(key: str, **holds: object) -> str:
+        words = getattr(TEXT[key], language)
+        return str(words.format(**holds)) if holds else str(words)
+
+    return say
+
+
+def pick(texts: Mapping[str, str] | None, language: Language) -> str:
+    """A recipe's text in this language, or in the one it has."""
+    texts = texts or {}
+    return texts.get(language) or texts.get("en") or next(iter(texts.values()), "")
+
+
+def _preferred(header: str) -> Language:
+    """The better liked of the two in `Accept-Language: zh-CN,zh;q=0.9,en;q=0.8`."""
+    best, liked = 0.0, "en"
+    for entry in header.split(","):
+        tag, _, quality = entry.strip().partition(";q=")
+        weight = _weight(quality)
+        if tag[:2].lower() in {"en", "zh"} and weight > best:
+            best, liked = weight, tag[:2].lower()
+    return "zh" if liked == "zh" else "en"
+
+
+def _weight(quality: str) -> float:
+    try:
+        return float(quality) if quality else 1.0
+    except ValueError:
+        return 0.0

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, paired statistics and plain baselines."""

@@ -1,0 +1,1 @@
+"""The gateway: doors, keys and errors on the wire."""

@@ -1,0 +1,156 @@
+"""`/api`: what no foreign protocol has: releases and their gates, jobs, documents of a knowledge base."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from baigong.app import Platform
+from baigong.errors import InvalidInput, NotFound
+from baigong.gateway.bodies import convert, read_object
+from baigong.gateway.replies import json_reply
+from baigong.industry.releases import Release
+from baigong.jobs import Job
+
+
+class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a release is made live, for the history."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "promoted over the API"
+
+
+class Api:
+    """The endpoints; all their reads and writes are the database's, so they run in threads."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def routes(self) -> Mount:
+        return Mount(
+            "/api",
+            routes=[
+                Route("/releases", self.releases, methods=["GET"]),
+                Route("/releases/{ref}", self.release, methods=["GET"]),
+                Route("/releases/{ref}/promote", self.promote, methods=["POST"]),
+                Route("/releases/{ref}/rollback", self.rollback, methods=["POST"]),
+                Route("/jobs", self.jobs, methods=["GET"]),
+                Route("/jobs/{job}", self.job, methods=["GET"]),
+                Route("/knowledge/{rest:path}", self.document, methods=["GET"]),
+            ],
+        )
+
+    async def releases(self, _request: Request) -> Response:
+        """Newest first, without their reports."""
+
+        def read() -> list[dict[str, Any]]:
+            live = self._platform.releases.live()
+            return [summary(r, live) for r in self._platform.releases.history()]
+
+        return json_reply({"data": await asyncio.to_thread(read)})
+
+    async def release(self, request: Request) -> Response:
+        """`support@3` whole, or by the bare name what is live."""
+
+        def read() -> dict[str, Any]:
+            release = self._platform.releases.get(request.path_params["ref"])
+            return {
+                **summary(release, self._platform.releases.live()),
+                "job": release.job,
+                "content": release.content,
+                "report": release.report,
+                "verdict": release.verdict,
+                "digest": release.digest,
+                "signature": release.signature,
+            }
+
+        return json_reply(await asyncio.to_thread(read))
+
+    async def promote(self, request: Request) -> Response:
+        """Make a numbered release live."""
+        ref = request.path_params["ref"]
+        if "@" not in ref:
+            raise InvalidInput(
+                f"'{ref}' does not say which release.", hint=f"Write {ref}@NUMBER.", param="ref"
+            )
+        promotion = convert(await _optional_object(request), Promotion)
+        releases = self._platform.releases
+        previous = await asyncio.to_thread(releases.promote, ref, promotion.reason)
+        name, _, number = ref.partition("@")
+        return json_reply({"name": name, "live": int(number), "previous": previous})
+
+    async def rollback(self, request: Request) -> Response:
+        """Make what was live before live again."""
+        name = request.path_params["ref"]
+        before, now = await asyncio.to_thread(self._platform.releases.rollback, name)
+        return json_reply({"name": name, "live": now, "previous": before})
+
+    async def jobs(self, _request: Request) -> Response:
+        """The last fifty, newest first."""
+        jobs = await asyncio.to_thread(self._platform.jobs.recent)
+        return json_reply({"data": [_job(job) for job in jobs]})
+
+    async def job(self, request: Request) -> Response:
+        """One job with its steps."""
+
+        def read() -> dict[str, Any]:
+            job = self._platform.jobs.get(request.path_params["job"])
+            return {**_job(job), "spec": job.spec, "steps": self._platform.jobs.steps(job.id)}
+
+        return json_reply(await asyncio.to_thread(read))
+
+    async def document(self, request: Request) -> Response:
+        """The whole text of a document, in which citations' spans count bytes."""
+        knowledge, document = split_document(request)
+        text = await asyncio.to_thread(self._platform.knowledge.text, knowledge, document)
+        return json_reply({"knowledge": knowledge, "document": document, "text": text})
+
+
+def split_document(request: Request) -> tuple[str, str]:
+    """(knowledge base, document) of `.../knowledge/{knowledge}/{document}`.
+
+    The raw path is read, so that a `%2F` in a name does not split it.
+    """
+    raw = request.scope["raw_path"].decode("ascii", "replace")
+    knowledge, _, document = raw.partition("/knowledge/")[2].partition("/")
+    if not document:
+        raise NotFound("The address names no document.", hint="/knowledge/NAME@VERSION/DOCUMENT")
+    return unquote(knowledge), unquote(document)
+
+
+def summary(release: Release, live: dict[str, int]) -> dict[str, Any]:
+    """A release in a line."""
+    return {
+        "ref": release.ref,
+        "name": release.name,
+        "number": release.number,
+        "live": live.get(release.name) == release.number,
+        "passed": release.passed,
+        "title": release.content.title,
+        "base": release.content.base,
+        "task": release.content.task,
+        "sentence": release.verdict.get("sentence"),
+        "created_at": release.created_at,
+    }
+
+
+async def _optional_object(request: Request) -> dict[str, Any]:
+    has_body = request.headers.get("content-length", "0") != "0"
+    return await read_object(request, 1 << 16) if has_body else {}
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "name": job.name,
+        "state": job.state,
+        "error": job.error,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+    }

@@ -1,0 +1,145 @@
+"""Who is calling: every style of credential becomes one principal, or a 401."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qs, quote
+
+from starlette.datastructures import Headers
+from starlette.requests import Request, cookie_parser
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from baigong.errors import Unauthorized
+from baigong.gateway.bodies import read_bytes
+from baigong.gateway.keys import Keys, Principal
+from baigong.gateway.replies import error_reply
+
+COOKIE = "baigong_key"
+COOKIE_AGE_S = 30 * 86400
+PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
+PUBLIC_FOLDER = "/static/"
+DOORS = ("/v1/", "/api/")  # where a program calls: no form is shown there
+
+ANYONE = Principal("", "anyone on this machine")
+
+
+class Access:
+    """Whether keys are asked for at all.
+
+    A server on loopback is open until the first key is made; one that listens beyond never is.
+    """
+
+    def __init__(self, keys: Keys, *, may_be_open: bool) -> None:
+        self.keys = keys
+        self._may_be_open = may_be_open
+
+    def is_open(self) -> bool:
+        """Whether a request needs no key."""
+        return self._may_be_open and not self.keys.any()
+
+    async def principal(self, credential: str | None) -> Principal | None:
+        """Who holds the credential; anyone where the server is open."""
+        if self.is_open():
+            return ANYONE
+        if credential is None:
+            return None
+        known, principal = self.keys.remembered(credential)
+        return principal if known else await asyncio.to_thread(self.keys.resolve, credential)
+
+
+class Auth:
+    """Resolves the credential of every request that needs one, into `request.state.principal`."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_public(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        credential = header_credential(headers) or _cookie(headers)
+        principal = await self._access.principal(credential)
+        if principal is None:
+            await _ask(scope, headers, credential)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        await self._app(scope, receive, send)
+
+
+def header_credential(headers: Headers) -> str | None:
+    """What stands in `Authorization: Bearer`, `x-api-key` or `api-key`."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return headers.get("x-api-key") or headers.get("api-key")
+
+
+def login_routes(access: Access) -> list[Route]:
+    """Where the console's form puts a key into a cookie, and takes it out again."""
+
+    async def log_in(request: Request) -> Response:
+        form = parse_qs((await read_bytes(request, 4096)).decode("utf-8", "replace"))
+        key = form.get("key", [""])[0].strip()
+        wanted = _local(form.get("next", ["/"])[0])
+        if await access.principal(key) is None:
+            return RedirectResponse(f"/login?wrong=1&next={quote(wanted, safe='')}", 303)
+        reply = RedirectResponse(wanted, 303)
+        reply.set_cookie(
+            COOKIE,
+            key,
+            max_age=COOKIE_AGE_S,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return reply
+
+    async def log_out(_request: Request) -> Response:
+        reply = RedirectResponse("/login", 303)
+        reply.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return reply
+
+    return [
+        Route("/login", log_in, methods=["POST"]),
+        Route("/logout", log_out, methods=["POST"]),
+    ]
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC or path.startswith(PUBLIC_FOLDER)
+
+
+def _cookie(headers: Headers) -> str | None:
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
+
+
+def _ask(scope: Scope, headers: Headers, credential: str | None) -> Response:
+    """A form for a person at a page, a 401 for everyone else."""
+    is_page = scope["method"] == "GET" and not scope["path"].startswith(DOORS)
+    if is_page and "text/html" in headers.get("accept", ""):
+        path, query = scope["raw_path"].decode(), scope["query_string"].decode("ascii", "replace")
+        wanted = f"{path}?{query}" if query else path
+        return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
+    if credential is None:
+        return error_reply(
+            Unauthorized(
+                "This server needs a key and the request has none.",
+                hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
+            )
+        )
+    return error_reply(
+        Unauthorized(
+            "The key is unknown or revoked.",
+            hint="`baigong keys list` shows the ids of those that are not.",
+        )
+    )
+
+
+def _local(path: str) -> str:
+    """A path of this server, never another site's: `//evil` and `/\\evil` are addresses."""
+    plain = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
+    return path if plain else "/"

@@ -1,0 +1,1 @@
+"""Doors: one package for each protocol that applications already speak."""

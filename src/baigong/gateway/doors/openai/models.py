@@ -1,0 +1,49 @@
+"""`GET /v1/models` and `GET /v1/models/{name}`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from baigong.gateway.replies import json_reply
+from baigong.industry.serving import ServedModel, Serving
+
+
+async def list_models(serving: Serving, _request: Request) -> Response:
+    """Live releases, then foundation models."""
+    models = await asyncio.to_thread(serving.models)
+    return json_reply({"object": "list", "data": [_model(model) for model in models]})
+
+
+async def get_model(serving: Serving, request: Request) -> Response:
+    """One model by any name that can be called: `support`, `support@3`, `owner/name`."""
+    # The server has decoded `%2F` already, and no name holds a percent sign.
+    name = request.path_params["name"]
+    return json_reply(_model(await asyncio.to_thread(_find, serving, name)))
+
+
+def _find(serving: Serving, name: str) -> ServedModel:
+    for model in serving.models():
+        if model.name == name:
+            return model
+    served = serving.open(name)
+    owner = "baigong" if served.content is not None else served.base.name.partition("/")[0]
+    title = served.content.title if served.content is not None else {}
+    return ServedModel(name, served.base.created_at, owner, title=title)
+
+
+def _model(model: ServedModel) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": model.name,
+        "object": "model",
+        "created": int(model.created_at),
+        "owned_by": model.owner,
+    }
+    if model.title:
+        found["title"] = model.title
+    if model.release is not None:
+        found["release"] = f"{model.name}@{model.release}"
+    return found

@@ -1,0 +1,255 @@
+"""What an OpenAI client may ask, checked once, and turned into our own nouns.
+
+A parameter that would change the answer and that we cannot honour is refused by name: an answer
+that silently ignores it would look like the one that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from baigong.errors import InvalidInput
+from baigong.gateway.bodies import convert, shown
+from baigong.types import Message, Role, Sampling
+
+Positive = Annotated[int, Meta(ge=1, le=1 << 24)]
+Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Prompt = str | list[int]
+
+MOST_PROMPTS = 2048  # in one request, as at OpenAI
+COMPLETION_TOKENS = 16  # OpenAI's default for /completions
+
+# Accepted without effect: they label, route or bill, and the answer is the same without them.
+HARMLESS = frozenset({
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "user",
+})
+
+# Accepted only with a value that asks for nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "frequency_penalty": (0, 0.0),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "moderation": (),
+    "n": (1,),
+    "prediction": (),
+    "presence_penalty": (0, 0.0),
+    "reasoning_effort": ("none",),
+    "response_format": ({"type": "text"},),
+    "store": (False,),
+    "suffix": ("",),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "verbosity": (),
+    "web_search_options": (),
+}
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    type: str
+    text: str | None = None
+
+
+class Turn(msgspec.Struct, frozen=True):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[Any] | None = None
+    function_call: dict[str, Any] | None = None
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """What chat and completions share."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Positive | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None  # not OpenAI's; vLLM's name for it
+    seed: Int64 | None = None
+    stop: str | list[str] | None = None
+
+    @property
+    def includes_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    def sampling(self, defaults: Sampling) -> Sampling:
+        """What was asked, `defaults` filling what was left out."""
+        given = {
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "seed": self.seed,
+            "stop": _stops(self.stop),
+        }
+        return msgspec.structs.replace(
+            defaults, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+class ChatRequest(Generation, frozen=True, kw_only=True):
+    messages: Annotated[list[Turn], Meta(min_length=1)]
+    max_completion_tokens: Positive | None = None
+
+    def conversation(self) -> list[Message]:
+        """The turns as messages.
+
+        Raises:
+            InvalidInput: a turn holds what is not text.
+        """
+        return [_message(turn, f"messages[{i}]") for i, turn in enumerate(self.messages)]
+
+
+class CompletionRequest(Generation, frozen=True, kw_only=True):
+    prompt: str | list[str | int | list[int]]
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Positive | None = None
+
+
+T = TypeVar("T", ChatRequest, CompletionRequest, EmbeddingRequest)
+
+
+def parse(found: dict[str, Any], kind: type[T]) -> T:
+    """The request in a JSON object.
+
+    Raises:
+        InvalidInput: a field is missing, wrong, unknown, or asks for what we cannot do.
+    """
+    fields = kind.__struct_fields__
+    for name, value in found.items():
+        if name not in fields:
+            _check_other(name, value, fields)
+    request = convert(found, kind)
+    if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
+        return msgspec.structs.replace(request, max_tokens=request.max_completion_tokens)
+    return request
+
+
+def prompts(field: str, given: str | Sequence[str | int | list[int]]) -> list[Prompt]:
+    """The prompts in one of OpenAI's four forms: text, texts, token ids, lists of token ids.
+
+    Raises:
+        InvalidInput: it is empty, mixed or too long.
+    """
+    found: list[Prompt] = []
+    if isinstance(given, str):
+        found = [given]
+    elif ids := [item for item in given if isinstance(item, int)]:
+        found = [ids] if len(ids) == len(given) else []
+    elif len({type(item) for item in given}) == 1:
+        found = [item for item in given if not isinstance(item, int)]
+    if given and not found:
+        raise InvalidInput(
+            f"{field}: texts and token ids are mixed.",
+            hint="Send a text, a list of texts, a list of token ids, or a list of such lists.",
+            param=field,
+        )
+    if not 1 <= len(found) <= MOST_PROMPTS:
+        raise InvalidInput(
+            f"{field}: expected 1 to {MOST_PROMPTS} entries, got {len(found)}.", param=field
+        )
+    return found
+
+
+def check_ids(field: str, ids: Sequence[int], vocabulary: int) -> None:
+    """Refuse what is not a non-empty list of the model's own token ids."""
+    if not ids:
+        raise InvalidInput(f"{field}: an entry is empty.", hint="Leave it out.", param=field)
+    wrong = next((i for i in ids if not 0 <= i < vocabulary), None)
+    if wrong is not None:
+        raise InvalidInput(
+            f"{field}: {wrong} is not a token id of this model, which has {vocabulary}.",
+            hint="Use the model's own tokenizer, or send text.",
+            param=field,
+        )
+
+
+def refused(field: str, message: str, hint: str = "") -> InvalidInput:
+    """The error for a well-formed parameter that cannot be honoured."""
+    error = InvalidInput(message, hint=hint, param=field)
+    error.code = "unsupported_parameter"
+    return error
+
+
+def _check_other(name: str, value: Any, fields: Sequence[str]) -> None:
+    if value is None or name in HARMLESS:
+        return
+    if name not in NEUTRAL:
+        near = get_close_matches(name, [*fields, *NEUTRAL, *HARMLESS], n=1)
+        error = InvalidInput(
+            f"There is no parameter '{name[:80]}'.",
+            hint=f"Did you mean '{near[0]}'?" if near else "Leave it out.",
+            param=name,
+        )
+        error.code = "unknown_parameter"
+        raise error
+    # By type too: `logprobs: 0` asks for something and `logprobs: false` does not.
+    if not any(value == good and type(value) is type(good) for good in NEUTRAL[name]):
+        raise refused(
+            name, f"The parameter '{name}' is not supported, got {shown(value)}.", "Leave it out."
+        )
+
+
+def _message(turn: Turn, where: str) -> Message:
+    if turn.tool_calls or turn.function_call:
+        field = f"{where}.tool_calls" if turn.tool_calls else f"{where}.function_call"
+        raise refused(field, f"{field}: tools are not supported.", "Send text turns only.")
+    role: Role = "system" if turn.role == "developer" else turn.role
+    if isinstance(turn.content, str):
+        return Message(role, turn.content)
+    if turn.content is None:
+        raise InvalidInput(f"{where}.content: expected text, got null.", param=f"{where}.content")
+    texts = []
+    for i, part in enumerate(turn.content):
+        if part.type != "text" or part.text is None:
+            field = f"{where}.content[{i}]"
+            raise refused(
+                f"{field}.type",
+                f"{field}: expected a part of type 'text', got '{part.type[:40]}'.",
+                "This model reads text only.",
+            )
+        texts.append(part.text)
+    return Message(role, "".join(texts))
+
+
+def _stops(given: str | list[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    stops = (given,) if isinstance(given, str) else tuple(given)
+    if len(stops) > 16 or not all(stops):
+        raise InvalidInput(
+            f"stop: expected up to 16 texts that are not empty, got {shown(given)}.", param="stop"
+        )
+    return stops

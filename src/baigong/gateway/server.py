@@ -1,0 +1,71 @@
+"""Platform → ASGI application: the doors, `/api`, and the pages that the caller brings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from baigong import __version__
+from baigong.app import Platform
+from baigong.errors import BaigongError
+from baigong.gateway.api import Api
+from baigong.gateway.auth import Access, Auth, login_routes
+from baigong.gateway.doors.openai.routes import routes as openai_routes
+from baigong.gateway.guard import Guard, RequestId
+from baigong.gateway.keys import Keys
+from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
+from baigong.gateway.streams import ClientGone, on_client_gone
+
+
+def create_app(
+    platform: Platform, pages: Sequence[BaseRoute] = (), *, may_be_open: bool = True
+) -> Starlette:
+    """The application; it closes `platform` when it stops.
+
+    Args:
+        platform: an open installation.
+        pages: routes that come after the doors, i.e. the console's.
+        may_be_open: answer without a key until the first is made. Only for loopback.
+    """
+    access = Access(Keys(platform.database, platform.secret), may_be_open=may_be_open)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await platform.close()
+
+    return Starlette(
+        routes=[
+            Route("/health", health, methods=["GET"]),
+            openai_routes(platform.serving),
+            Api(platform).routes(),
+            *login_routes(access),
+            *pages,
+        ],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(Guard, access=access),
+            Middleware(Auth, access=access),
+        ],
+        exception_handlers={
+            BaigongError: on_error,
+            HTTPException: on_http_error,
+            ClientGone: on_client_gone,
+            Exception: on_crash,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def health(_request: Request) -> Response:
+    """For load balancers: the process answers. Needs no key and says nothing else."""
+    return json_reply({"status": "ok", "version": __version__})

@@ -1,0 +1,352 @@
+"""From a recipe to a release: nine steps, each done once, each resumed where a kill interrupted it.
+
+plan → prepare → ground → tune → parity → evaluate → gate → release → promote. Knowledge is built
+before tuning because a grounded model is tuned on the passages that retrieval really finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from baigong import __version__
+from baigong.errors import Conflict
+from baigong.evals.report import Contender, EvalReport
+from baigong.hub.chat import tokenizer_of
+from baigong.hub.repository import Hub, Kind, Revision
+from baigong.industry.contest import contest
+from baigong.industry.embedder import EngineEmbed
+from baigong.industry.gate import judge
+from baigong.industry.recipe import Recipe, recipe_digest
+from baigong.industry.releases import Content, Release, Releases
+from baigong.industry.rows import Dataset, load_dataset
+from baigong.industry.serving import Served, Serving
+from baigong.industry.tasks import ground_row
+from baigong.inference.engines import Engines
+from baigong.jobs import Job, Jobs, Output, Step, Watch
+from baigong.knowledge.index import KnowledgeStore
+from baigong.knowledge.measure import measure, read_questions
+from baigong.knowledge.retrieve import Retriever
+from baigong.tuning.parity import check_parity
+from baigong.tuning.plan import plan_tuning
+from baigong.tuning.tune import tune
+from baigong.types import Report, Row
+
+Outputs = Mapping[str, Output]
+
+PARITY_PROMPTS = 8
+MEASURED_PASSAGES = 10  # the deepest that retrieval is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """The parts of a platform that a build works with. `folder` holds one folder for each job."""
+
+    jobs: Jobs
+    hub: Hub
+    releases: Releases
+    knowledge: KnowledgeStore
+    engines: Engines
+    serving: Serving
+    folder: Path
+
+
+async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
+    """Build a recipe, or go on with a build of the same content that was interrupted.
+
+    The release is returned whether its gate let it pass or not; only a passed one is live.
+
+    Raises:
+        DataProblems: rows or documents have mistakes, all of them listed.
+        Conflict: the same recipe is being built by another process.
+        Refused: what was trained is not what would be served (parity).
+    """
+    digest = await asyncio.to_thread(recipe_digest, recipe)
+    job = workshop.jobs.open("build", recipe.name, digest, {"recipe": digest})
+    work = Build(workshop, recipe, job, digest)
+    outputs = await workshop.jobs.run(job, work.steps, watch)
+    return workshop.releases.get(outputs["release"]["ref"])
+
+
+class Build:
+    """One recipe on its way to a release. Each step's output is small JSON; files lie in `folder`."""
+
+    def __init__(self, workshop: Workshop, recipe: Recipe, job: Job, digest: str) -> None:
+        self.shop = workshop
+        self.recipe = recipe
+        self.job = job
+        self.digest = digest
+        self.folder = workshop.folder / job.id
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def steps(self) -> list[Step]:
+        return [
+            Step("plan", self.plan),
+            Step("prepare", self.prepare),
+            Step("ground", self.ground),
+            Step("tune", self.tune),
+            Step("parity", self.parity),
+            Step("evaluate", self.evaluate),
+            Step("gate", self.gate),
+            Step("release", self.release),
+            Step("promote", self.promote),
+        ]
+
+    # --- the steps, in order
+
+    async def plan(self, _: Outputs, __: Report) -> Output:
+        """What would change against live, and what it will cost. Bad rows end the build here."""
+        base = await asyncio.to_thread(self._keep_base)
+        dataset = await asyncio.to_thread(self._load, base)
+        live = self._live()
+        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self.recipe.tune)
+        return {
+            "base": f"{base.name}@{base.revision}",
+            "live": live.ref if live else None,
+            "tune": msgspec.to_builtins(plan),
+            "summary": f"{_against(live, base, dataset.digest)}; {plan.sentence}",
+        }
+
+    async def prepare(self, outputs: Outputs, _: Report) -> Output:
+        """Rows validated, deduplicated, split by content hash and frozen in the hub."""
+        dataset = await asyncio.to_thread(self._load, self._base(outputs))
+        folder = self.folder / "dataset"
+        await asyncio.to_thread(dataset.write, folder)
+        add = self.shop.hub.add
+        kept = await asyncio.to_thread(add, "dataset", self._hub_name, folder, {})
+        report = dataset.report
+        counts = ", ".join(f"{n} {split}" for split, n in report.rows.items())
+        dropped = "".join(f", {n} dropped ({why})" for why, n in report.dropped.items())
+        return {
+            "dataset": f"{kept.name}@{kept.revision}",
+            "digest": dataset.digest,
+            "labels": list(dataset.labels),
+            "warnings": list(report.warnings),
+            "summary": f"{counts} rows{dropped}; differences above "
+            f"{100 * report.detectable:.0f} points will show",
+        }
+
+    async def ground(self, outputs: Outputs, report: Report) -> Output:
+        """Knowledge parsed, cut and indexed, as a version that never changes; then measured."""
+        spec = self.recipe.knowledge
+        if spec is None:
+            return {"version": None, "summary": "no knowledge in this recipe"}
+        version = await asyncio.to_thread(
+            self.shop.knowledge.build,
+            self.recipe.name,
+            [Path(source) for source in spec.sources],
+            embed=self._embed(self._base(outputs)),
+            report=report,
+        )
+        quality: dict[str, float] = {}
+        if spec.questions is not None:
+            quality = await self._measure(version.ref, Path(spec.questions), outputs)
+        found = f"; the right passage is in the first {spec.passages} for " if quality else ""
+        share = f"{100 * quality['recall_at_3']:.0f} % of questions" if quality else ""
+        return {
+            "version": version.version,
+            "quality": quality,
+            "warnings": [str(problem) for problem in version.warnings],
+            "summary": f"{version.documents} documents, {version.chunks} passages{found}{share}",
+        }
+
+    async def tune(self, outputs: Outputs, report: Report) -> Output:
+        """An adapter, trained in a process of its own that resumes from its checkpoints."""
+        base = self._base(outputs)
+        rows = await self._rows(outputs)
+        result = await tune(rows, base.folder, self.recipe.tune, self.folder / "tune", report)
+        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        facts = {"base": f"{base.name}@{base.revision}"}
+        add = self.shop.hub.add
+        kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
+        return {
+            "result": f"{kept.name}@{kept.revision}",
+            "curve": msgspec.to_builtins(result.curve),
+            "seconds": result.seconds,
+            "tokens": result.tokens,
+            "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+        }
+
+    async def parity(self, outputs: Outputs, _: Report) -> Output:
+        """What was trained is what is served: the same bytes, token ids and greedy answers."""
+        served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
+        rows = [row for row in await self._rows(outputs) if row.split != "test"]
+        adapter = served.adapter.folder if served.adapter else None
+        prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
+        result = await check_parity(prompts, served.base.folder, adapter, served.greedy_ids)
+        return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
+
+    async def evaluate(self, outputs: Outputs, report: Report) -> Output:
+        """Base, incumbent, candidate and a plain baseline on the same frozen test rows."""
+        live, content = self._live(), self._content(outputs)
+        untuned = msgspec.structs.replace(content, base=outputs["plan"]["base"], adapter=None)
+        served: dict[Contender, Served] = {
+            "base": self.shop.serving.of_content(content.base.partition("@")[0], untuned),
+            "candidate": self.shop.serving.of_content("candidate", content),
+        }
+        if live is not None:
+            served["incumbent"] = self.shop.serving.of_release(live)
+        result = await contest(
+            self.recipe,
+            await self._rows(outputs),
+            served,
+            self.folder / "evaluate",
+            outputs["ground"].get("quality", {}),
+            report,
+        )
+        (self.folder / "report.json").write_bytes(result.to_json())
+        return {
+            "live": live.ref if live else None,
+            "report": msgspec.to_builtins(result),
+            "summary": f"{result.rows} test rows, {len(result.scores)} contenders",
+        }
+
+    async def gate(self, outputs: Outputs, _: Report) -> Output:
+        """One verdict, with its reasons."""
+        report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
+        live = outputs["evaluate"]["live"]
+        verdict = judge(report, self.recipe.gate, live=live)
+        return {
+            "verdict": msgspec.to_builtins(verdict),
+            "summary": "passed" if verdict.passed else "refused",
+        }
+
+    async def release(self, outputs: Outputs, _: Report) -> Output:
+        """Immutable, numbered and signed, with its lineage. A refused one is kept to be read."""
+        release = await asyncio.to_thread(
+            self.shop.releases.create,
+            self.recipe.name,
+            self.job.id,
+            self._content(outputs),
+            outputs["evaluate"]["report"],
+            outputs["gate"]["verdict"],
+        )
+        return {"ref": release.ref, "summary": f"{release.ref}  {release.digest[:12]}"}
+
+    async def promote(self, outputs: Outputs, _: Report) -> Output:
+        """The pointer moved, if the gate let it pass and live is still what it was proven against."""
+        ref, beaten = outputs["release"]["ref"], outputs["evaluate"]["live"]
+        live = self._live()
+        if not outputs["gate"]["verdict"]["passed"]:
+            return {"live": live.ref if live else None, "summary": "refused: live stays as it is"}
+        if live is not None and live.ref not in {beaten, ref}:
+            raise Conflict(
+                f"{live.ref} became live while {ref} was proven against {beaten or 'nothing'}.",
+                hint=f"Build again to prove it against {live.ref}, or `baigong promote {ref}`.",
+            )
+        await asyncio.to_thread(self.shop.releases.promote, ref, "build")
+        return {"live": ref, "summary": f"{ref} answers as '{self.recipe.name}'"}
+
+    # --- what the steps share
+
+    @property
+    def _hub_name(self) -> str:
+        return f"recipes/{self.recipe.name}"
+
+    def _live(self) -> Release | None:
+        number = self.shop.releases.live().get(self.recipe.name)
+        return None if number is None else self.shop.releases.get(f"{self.recipe.name}@{number}")
+
+    def _keep_base(self) -> Revision:
+        """The base, kept in the hub: a release must not change when the package does."""
+        base = self.shop.hub.get("model", self.recipe.base)
+        return self.shop.hub.add("model", base.name, base.folder, base.facts)
+
+    def _base(self, outputs: Outputs) -> Revision:
+        return self.shop.hub.get("model", outputs["plan"]["base"])
+
+    def _load(self, base: Revision) -> Dataset:
+        tokenizer = tokenizer_of(base.folder)
+        config = json.loads((base.folder / "config.json").read_text("utf-8"))
+        return load_dataset(
+            self.recipe,
+            count_tokens=lambda messages: len(
+                tokenizer.encode(messages, add_generation_prompt=False)
+            ),
+            context=config.get("max_position_embeddings"),
+            locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
+        )
+
+    async def _rows(self, outputs: Outputs) -> list[Row]:
+        """The frozen rows; those of a grounded task with the passages that retrieval finds."""
+        dataset = await asyncio.to_thread(Dataset.read, self.folder / "dataset")
+        if self.recipe.task != "grounded" or self.recipe.knowledge is None:
+            return list(dataset.rows)
+        embed = self._embed(self._base(outputs))
+        ref = f"{self.recipe.name}@{outputs['ground']['version']}"
+        retrieve = Retriever(self.shop.knowledge, ref, embed)
+        limit = self.recipe.knowledge.passages
+        return [
+            ground_row(row, await retrieve(row.messages[-1].content, limit)) for row in dataset.rows
+        ]
+
+    def _embed(self, base: Revision) -> EngineEmbed | None:
+        spec = self.recipe.knowledge
+        wanted = spec is not None and spec.embedder == "base"
+        return EngineEmbed(self.shop.engines, base) if wanted else None
+
+    async def _measure(self, ref: str, questions: Path, outputs: Outputs) -> dict[str, float]:
+        retrieve = Retriever(self.shop.knowledge, ref, self._embed(self._base(outputs)))
+        asked = read_questions(questions)
+        found = {q.question: await retrieve(q.question, MEASURED_PASSAGES) for q in asked}
+        quality = measure(asked, lambda question, limit: found[question][:limit])
+        return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
+
+    def _content(self, outputs: Outputs) -> Content:
+        recipe, knowledge = self.recipe, self.recipe.knowledge
+        is_full = recipe.tune.method == "full"
+        result = outputs["tune"]["result"]
+        return Content(
+            task=recipe.task,
+            base=result if is_full else outputs["plan"]["base"],
+            adapter=None if is_full else result,
+            method=recipe.tune.method,
+            persona=recipe.persona.strip() or None,
+            knowledge=None if knowledge is None else recipe.name,
+            knowledge_version=outputs["ground"]["version"],
+            embedder=None if knowledge is None or knowledge.embedder == "none" else "base",
+            passages=0 if knowledge is None else knowledge.passages,
+            max_tokens=recipe.serve.max_tokens,
+            temperature=recipe.serve.temperature,
+            title=recipe.title.model_dump(),
+            description=recipe.description.model_dump(),
+            answer_schema=recipe.answer_schema,
+            labels=tuple(outputs["prepare"]["labels"]),
+            lineage={
+                "recipe": self.digest,
+                "dataset": outputs["prepare"]["dataset"],
+                "rows": outputs["prepare"]["digest"],
+                "job": self.job.id,
+                "software": _software(),
+                "curve": outputs["tune"]["curve"],
+            },
+        )
+
+
+def _against(live: Release | None, base: Revision, rows: str) -> str:
+    """What the plan says would change, in words."""
+    if live is None:
+        return "nothing is live yet"
+    lineage = live.content.lineage
+    changed = [
+        what
+        for what, is_new in (
+            ("base", live.content.base.partition("@")[2] != base.revision),
+            ("rows", lineage.get("rows") != rows),
+        )
+        if is_new
+    ]
+    return f"against {live.ref}: {', '.join(changed) or 'neither base nor rows'} changed"
+
+
+def _software() -> dict[str, str]:
+    names = ("torch", "transformers", "peft", "trl", "tokenizers")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"baigong": __version__, **found}

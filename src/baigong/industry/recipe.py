@@ -1,0 +1,346 @@
+"""The recipe: one YAML file that is an industry model. Read, checked and named by its content.
+
+`load_recipe` reports every mistake at once, each with file, line and what would be allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from baigong.errors import DataProblems
+from baigong.evals.metrics import DEFAULT_METRICS, Task
+from baigong.industry.recipe_checks import (
+    cross_problems,
+    describe_errors,
+    resolve_files,
+)
+from baigong.industry.yaml_lines import apply_overrides, read_yaml
+
+DATASET_PREFIX = "dataset://"
+MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
+
+_MAX_TOKENS: dict[Task, int] = {
+    "chat": 512,
+    "classification": 64,
+    "extraction": 512,
+    "grounded": 256,
+}
+
+
+def _no_bool(value: Any) -> Any:
+    """YAML's true is Python's 1; a recipe that says `rank: true` is mistaken."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("number", "a finite number")
+    return value
+
+
+def _share(value: Any) -> Any:
+    """`--set data.split.test=0.3` arrives as text, and text that is a number is a share."""
+    try:
+        return float(value) if isinstance(value, str) else _no_bool(value)
+    except ValueError:
+        return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Number = Annotated[float, BeforeValidator(_no_bool)]
+Auto = Literal["auto"]
+File = Annotated[str, Field(min_length=1)]
+Column = Annotated[str, Field(min_length=1)]
+
+
+# What `with_defaults` fills in by task: whoever writes a recipe may leave these out.
+_FILLED = {"evals", "gate", "serve", "metrics", "metric", "max_tokens"}
+
+
+def _optional_where_filled(schema: dict[str, Any]) -> None:
+    if "required" in schema:
+        schema["required"] = [name for name in schema["required"] if name not in _FILLED]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        json_schema_extra=_optional_where_filled,
+    )
+
+
+class Bilingual(_Part):
+    """A text in English and Chinese; where one is missing, the other stands for it."""
+
+    en: str = ""
+    zh: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"en": value, "zh": value}
+        if isinstance(value, dict) and ("en" in value) != ("zh" in value):
+            only = value.get("en", value.get("zh"))
+            return {"en": only, "zh": only, **value}
+        return value
+
+
+_TEXT_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"en": {"type": "string"}, "zh": {"type": "string"}},
+            "additionalProperties": False,
+        },
+    ]
+}
+Text = Annotated[Bilingual, WithJsonSchema(_TEXT_SCHEMA)]
+
+
+class SplitSpec(_Part):
+    """How rows divide: shares by content hash, or files of their own."""
+
+    validation: Annotated[Annotated[float, Field(ge=0, le=0.5)] | File, BeforeValidator(_share)] = (
+        0.1
+    )
+    test: Annotated[Annotated[float, Field(gt=0, le=0.9)] | File, BeforeValidator(_share)] = 0.2
+
+
+class Data(_Part):
+    """The rows: where they are and which columns hold what."""
+
+    rows: File = Field(
+        description="JSONL, CSV, TSV (each also .gz) or Parquet; a folder of them; or dataset://owner/name."
+    )
+    columns: dict[str, Column] = Field(
+        default={}, description="Field of the task -> column of the file."
+    )
+    split: SplitSpec = SplitSpec()
+    slices: tuple[Column, ...] = Field(
+        default=(),
+        description="Columns whose values name slices. `language` is worked out if absent.",
+    )
+    limit: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="Use at most so many rows: a sample by hash."
+    )
+
+
+class Tune(_Part):
+    """How the base is tuned."""
+
+    method: Literal["lora", "full"] = "lora"
+    rank: Annotated[Whole, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[Number, Field(gt=0, le=8192)] = 32
+    epochs: Auto | Annotated[Number, Field(gt=0, le=1000)] = "auto"
+    learning_rate: Auto | Annotated[Number, Field(gt=0, le=1)] = "auto"
+    batch_size: Auto | Annotated[Whole, Field(ge=1, le=65536)] = "auto"
+    max_minutes: Annotated[Number, Field(gt=0)] | None = None
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+
+
+class Knowledge(_Part):
+    """The documents that answers are grounded in."""
+
+    sources: tuple[File, ...] = Field(min_length=1, description="Files and folders of documents.")
+    passages: Annotated[Whole, Field(ge=1, le=50)] = 3
+    chunk_tokens: Annotated[Whole, Field(ge=32, le=8192)] = 256
+    overlap_tokens: Annotated[Whole, Field(ge=0, le=4096)] = 32
+    questions: File | None = Field(
+        default=None, description="Questions with their document, to measure retrieval by."
+    )
+    embedder: Literal["none", "base"] = "none"
+
+
+class Evals(_Part):
+    """What is measured."""
+
+    metrics: tuple[str, ...] = Field(min_length=1)
+    max_rows: Annotated[Whole, Field(ge=20)] | None = None
+
+
+class Gate(_Part):
+    """What a release must prove to become live; the rule is written down in `gate.judge`."""
+
+    metric: str
+    minimum: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    margin: Annotated[Number, Field(ge=-1, le=1)] = 0.0
+    confidence: Annotated[Number, Field(ge=0.5, lt=1)] = 0.95
+    slices: dict[str, Annotated[Number, Field(ge=0, le=1)]] = Field(
+        default={}, description="Slice column -> how far the metric may drop in any of its slices."
+    )
+    beat_baseline: bool = Field(
+        default=False, description="Refuse a candidate that a plain baseline outdoes."
+    )
+
+
+class Serve(_Part):
+    """How the release answers unless a request says otherwise."""
+
+    max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)]
+    temperature: Annotated[Number, Field(ge=0, le=2)] = 0.0
+
+
+_SCHEMA_FIELD = WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]})
+
+
+class Recipe(_Part):
+    """An industry model, declared. Paths in a loaded recipe are absolute."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+    title: Text = Bilingual()
+    description: Text = Bilingual()
+    base: Annotated[str, Field(pattern=MODEL_NAME)] = "sapling"
+    task: Task
+    persona: str = ""
+    answer_schema: Annotated[dict[str, Any], _SCHEMA_FIELD] | None = Field(
+        default=None, alias="schema", description="Extraction: a JSON schema, or the path of one."
+    )
+    data: Data
+    tune: Tune = Tune()
+    knowledge: Knowledge | None = None
+    evals: Evals
+    gate: Gate
+    serve: Serve
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: Any) -> Any:
+        return with_defaults(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Recipe:
+        """The same checks as in a file, for a recipe that was made in code."""
+        problems = cross_problems(self.model_dump(mode="json", by_alias=True))
+        if problems:
+            text = "; ".join(f"{'.'.join(map(str, loc))}: {message}" for loc, message in problems)
+            raise PydanticCustomError("recipe", "{text}", {"text": text})
+        return self
+
+
+def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with what its task implies filled in. An empty section means its defaults."""
+    filled = {key: value for key, value in data.items() if value is not None}
+    task = filled.get("task")
+    if not isinstance(task, str) or task not in DEFAULT_METRICS:
+        # The unknown task is the mistake to report, not the sections that follow from it.
+        filled.setdefault("evals", {"metrics": ("?",)})
+        task = "chat"
+    evals = _section(filled, "evals", {"metrics": DEFAULT_METRICS[task]})  # type: ignore[index]
+    metrics = evals.get("metrics") if isinstance(evals, dict) else None
+    first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"
+    _section(filled, "gate", {"metric": first})
+    _section(filled, "serve", {"max_tokens": _MAX_TOKENS[task]})  # type: ignore[index]
+    return filled
+
+
+def _section(data: dict[str, Any], name: str, defaults: dict[str, Any]) -> Any:
+    given = data.get(name, {})
+    if isinstance(given, dict):
+        given = defaults | {key: value for key, value in given.items() if value is not None}
+    data[name] = given
+    return given
+
+
+def load_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """Reads and checks a recipe file.
+
+    `overrides` maps a dotted key to its value (`data.rows` -> `/path/file.csv.gz`), or the name of a
+    `${name}` in the file. Paths in the file are relative to its folder; those in overrides to the
+    current directory, where whoever typed them stands.
+
+    Raises:
+        DataProblems: with every mistake, its line and what is allowed.
+    """
+    document = read_yaml(path)
+    apply_overrides(document, overrides or {})
+    resolve_files(document, path.resolve().parent)
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(document.data)
+    except ValidationError as error:
+        describe_errors(document, error, Recipe)
+    for loc, message in cross_problems(with_defaults(document.data)):
+        document.problem(loc, message)
+    if document.problems or recipe is None:
+        unique = dict.fromkeys(document.problems)
+        in_order = sorted(unique, key=lambda problem: (problem.line is not None, problem.line or 0))
+        raise DataProblems(in_order, hint="Mend these and run the same command again.")
+    return recipe
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """sha256, in hex, of what the recipe says and of every data file it names.
+
+    Where the files lie does not count, so a recipe that moves, or whose rows are given by
+    `--set data.rows=`, keeps its digest while the contents are the same.
+
+    Raises:
+        OSError: a file has gone since the recipe was loaded.
+    """
+    content = recipe.model_dump(mode="json", by_alias=True)
+    data, split = content["data"], content["data"]["split"]
+    data["rows"] = _content(data["rows"])
+    for part in ("validation", "test"):
+        if isinstance(split[part], str):
+            split[part] = _content(split[part])
+    if knowledge := content["knowledge"]:
+        # Document names are part of the answers (citations), so here they do count.
+        sources = [[Path(path).name, _content(path)] for path in knowledge["sources"]]
+        knowledge["sources"] = sources
+        knowledge["questions"] = knowledge["questions"] and _content(knowledge["questions"])
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _content(path: str) -> str:
+    """Digest of a file, or of a folder with the names in it; a hub dataset stands for itself."""
+    if path.startswith(DATASET_PREFIX):
+        return path
+    root = Path(path)
+    if root.is_file():
+        return file_digest(root)
+    total = hashlib.sha256()
+    for file in visible_files(root):
+        total.update(f"{file.relative_to(root).as_posix()}\0{file_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def visible_files(root: Path) -> list[Path]:
+    """All files below a folder in a fixed order, hidden ones (`.git`, `.DS_Store`) left out."""
+    files = (file for file in root.rglob("*") if file.is_file())
+    shown = (
+        file
+        for file in files
+        if not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
+    return sorted(shown, key=lambda file: file.relative_to(root).as_posix())
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a base is written as `owner/name`, `owner/name@revision` or `sapling`."""
+    return re.match(MODEL_NAME, name) is not None

@@ -1,0 +1,1 @@
+"""Inference: engines, and what turns their token ids into text."""

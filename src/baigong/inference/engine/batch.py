@@ -1,0 +1,135 @@
+"""A sequence on its way through the engine, and the batch that one step works on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from baigong.inference.engine.cache import Chunk, Extent
+from baigong.inference.engine.decoder import Segment
+from baigong.inference.engine.lora import LoraAdapter
+from baigong.types import FinishReason, Sampling
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One request: its prompt, what it has generated, and how far the cache holds it.
+
+    Attributes:
+        ids: prompt and answer so far.
+        limit: length at which it must end.
+        computed: how many of `ids` are in the cache.
+        extent: where; None while it waits.
+    """
+
+    id: int
+    ids: list[int]
+    limit: int
+    sampling: Sampling
+    stop_ids: frozenset[int]
+    adapter: LoraAdapter | None
+    computed: int = 0
+    extent: Extent | None = None
+    seed: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        seed = self.sampling.seed
+        self.seed = random.getrandbits(64) if seed is None else seed
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that still have to pass through the model before the next one is known."""
+        return len(self.ids) - self.computed
+
+    def take(self, token: int) -> FinishReason | None:
+        """Append a generated token; says why the sequence ends with it, if it does."""
+        self.ids.append(token)
+        if token in self.stop_ids:
+            return "stop"
+        return "length" if len(self.ids) >= self.limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step computes: `counts[i]` pending tokens of `sequences[i]`, in one flat row.
+
+    Sequences of one adapter stand together, so that each adapter is one segment of the row.
+    """
+
+    sequences: Many[Sequence]
+    counts: Many[int]
+
+    @classmethod
+    def of(cls, counts: dict[Sequence, int]) -> Batch:
+        """Put the sequences into the order in which they cost least."""
+        order = sorted(counts, key=_order)
+        return cls(order, [counts[sequence] for sequence in order])
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(count for count in self.counts if count > 1)
+
+    @property
+    def finished(self) -> list[Sequence]:
+        """Those whose next token is known after this step, in order."""
+        pairs = zip(self.sequences, self.counts, strict=True)
+        return [sequence for sequence, count in pairs if count == sequence.num_pending]
+
+    def inputs(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Ids and positions [num_tokens] of the flat row."""
+        ids: list[int] = []
+        positions: list[int] = []
+        for sequence, count in zip(self.sequences, self.counts, strict=True):
+            start = sequence.computed
+            if count == 1:
+                ids.append(sequence.ids[start])
+                positions.append(start)
+            else:
+                ids += sequence.ids[start : start + count]
+                positions += range(start, start + count)
+        return torch.tensor(ids, device=device), torch.tensor(positions, device=device)
+
+    def chunks(self) -> list[Chunk]:
+        """The same row as the cache sees it."""
+        chunks = []
+        for sequence, count in zip(self.sequences, self.counts, strict=True):
+            assert sequence.extent is not None
+            chunks.append(Chunk(sequence.extent, sequence.computed, count))
+        return chunks
+
+    def segments(self) -> list[Segment]:
+        """Which parts of the row go through which adapter."""
+        segments: list[Segment] = []
+        at = 0
+        for sequence, count in zip(self.sequences, self.counts, strict=True):
+            end, last = at + count, segments[-1] if segments else None
+            if last and last.adapter is sequence.adapter and last.stop == at:
+                segments[-1] = Segment(last.adapter, last.start, end)
+            elif sequence.adapter is not None:
+                segments.append(Segment(sequence.adapter, at, end))
+            at = end
+        return segments
+
+    def last_rows(self, device: torch.device) -> Tensor | None:
+        """Rows whose logits are wanted, in the order of `finished`; None for every row."""
+        if all(count == 1 for count in self.counts):
+            return None
+        rows, at = [], 0
+        for sequence, count in zip(self.sequences, self.counts, strict=True):
+            at += count
+            if count == sequence.num_pending:
+                rows.append(at - 1)
+        return torch.tensor(rows, device=device)
+
+
+def _order(sequence: Sequence) -> tuple[int, int]:
+    assert sequence.extent is not None
+    return id(sequence.adapter) if sequence.adapter else 0, sequence.extent.start

@@ -1,0 +1,208 @@
+"""The transformer: one piece of code for every architecture in `config.FAMILIES`.
+
+It works on a flat row of tokens, whatever sequences they belong to. How tokens look at each other
+is not its business: `attend` knows, and holds the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from baigong.inference.engine.config import ModelConfig
+from baigong.inference.engine.rope import rotary_table
+from baigong.inference.engine.weights import Weights
+
+
+class Attend(Protocol):
+    """Attention of one step's tokens in one layer."""
+
+    def __call__(self, layer: int, qkv: Tensor) -> Tensor:
+        """From [tokens, heads + 2 * kv_heads, head_dim], rotated, to [tokens, heads * head_dim]."""
+        ...
+
+
+class LowRank(Protocol):
+    """An adapter's addition to one projection."""
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add what x [tokens, in] makes to y [tokens, out], in place."""
+        ...
+
+
+class Adapter(Protocol):
+    """Additions by layer and by the names in PROJECTIONS; None where it leaves one as it is."""
+
+    @property
+    def parts(self) -> Sequence[dict[str, LowRank]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens start:stop of the flat row go through this adapter."""
+
+    adapter: Adapter
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    weight: Tensor  # [out, in]
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights of one layer; q, k, v and gate, up are one matrix each, so that one product does."""
+
+    attention_norm: Tensor
+    mlp_norm: Tensor
+    qk_norm: Tensor | None  # [heads + kv_heads, head_dim]
+    projections: dict[str, Linear]
+
+
+# Our fused projections, and the modules of a Hugging Face checkpoint that they are made of.
+PROJECTIONS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+
+
+def projection_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """[out, in] of every module in PROJECTIONS."""
+    wide, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    hidden, inner = config.hidden_size, config.inner_size
+    return {
+        "self_attn.q_proj": (wide, hidden),
+        "self_attn.k_proj": (narrow, hidden),
+        "self_attn.v_proj": (narrow, hidden),
+        "self_attn.o_proj": (hidden, wide),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+
+
+class Decoder:
+    """A model's weights and how tokens pass through them."""
+
+    def __init__(
+        self, config: ModelConfig, weights: Weights, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """Load the weights in `dtype` onto `device`.
+
+        Raises:
+            InvalidInput: a tensor is missing or has the wrong shape.
+            Unsupported: a kind of rope scaling this engine does not know.
+        """
+        self.config = config
+        self.dtype = dtype
+        self.device = device
+        load = _Loader(config, weights, dtype, device)
+        sizes = (config.vocabulary, config.hidden_size)
+        self._embedding = load.tensor("model.embed_tokens.weight", sizes)
+        self._layers = [load.layer(number) for number in range(config.layers)]
+        self._norm = load.tensor("model.norm.weight", (config.hidden_size,))
+        self._head = self._embedding if config.is_tied else load.tensor("lm_head.weight", sizes)
+        # [positions, 1, head_dim], to stand beside [tokens, heads, head_dim].
+        cos, sin = rotary_table(config.rope, config.head_dim, config.context)
+        self._cos = cos.to(device, dtype).unsqueeze(1)
+        self._sin = sin.to(device, dtype).unsqueeze(1)
+
+    def hidden(
+        self, ids: Tensor, positions: Tensor, attend: Attend, segments: Sequence[Segment] = ()
+    ) -> Tensor:
+        """Last hidden states [tokens, hidden_size], normalised, of ids [tokens] at positions."""
+        config = self.config
+        epsilon, shape = config.norm_epsilon, (config.hidden_size,)
+        cos, sin = self._cos[positions], self._sin[positions]
+        x = F.embedding(ids, self._embedding)
+        for number, layer in enumerate(self._layers):
+            parts = [(s.adapter.parts[number], s.start, s.stop) for s in segments]
+            y = F.rms_norm(x, shape, layer.attention_norm, epsilon)
+            qkv = _project(layer, "qkv", y, parts).view(len(y), -1, config.head_dim)
+            self._rotate(qkv, layer.qk_norm, cos, sin)
+            x = x + _project(layer, "out", attend(number, qkv), parts)
+            y = F.rms_norm(x, shape, layer.mlp_norm, epsilon)
+            gate, up = _project(layer, "gate_up", y, parts).chunk(2, -1)
+            x += _project(layer, "down", F.silu(gate) * up, parts)
+        return F.rms_norm(x, shape, self._norm, epsilon)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[tokens, vocabulary] of last hidden states [tokens, hidden_size]."""
+        return F.linear(hidden, self._head)
+
+    def _rotate(self, qkv: Tensor, norm: Tensor | None, cos: Tensor, sin: Tensor) -> None:
+        """Normalise, where the model does, and turn queries and keys to their positions, in place."""
+        config = self.config
+        qk = qkv[:, : config.heads + config.kv_heads]
+        if norm is not None:
+            qk.copy_(F.rms_norm(qk, (config.head_dim,), None, config.norm_epsilon)).mul_(norm)
+        rolled = qk.roll(config.head_dim // 2, -1)
+        qk.mul_(cos).addcmul_(rolled, sin)
+
+
+def _project(
+    layer: Layer, name: str, x: Tensor, parts: list[tuple[dict[str, LowRank], int, int]]
+) -> Tensor:
+    linear = layer.projections[name]
+    y = F.linear(x, linear.weight, linear.bias)
+    for adapter, start, stop in parts:
+        addition = adapter.get(name)
+        if addition is not None:
+            addition.add(x[start:stop], y[start:stop])
+    return y
+
+
+class _Loader:
+    """Reads a layer's tensors into our fused form."""
+
+    def __init__(
+        self, config: ModelConfig, weights: Weights, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._config = config
+        self._weights = weights
+        self._dtype = dtype
+        self._device = device
+        self._shapes = projection_shapes(config)
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        # A copy even where nothing changes: the file's pages may be replaced under a map.
+        return self._weights.get(name, shape).to(self._device, self._dtype, copy=True)
+
+    def layer(self, number: int) -> Layer:
+        config, prefix = self._config, f"model.layers.{number}"
+        hidden, head = (config.hidden_size,), (config.head_dim,)
+        qk_norm = None
+        if config.has_qk_norm:
+            q = self.tensor(f"{prefix}.self_attn.q_norm.weight", head)
+            k = self.tensor(f"{prefix}.self_attn.k_norm.weight", head)
+            qk_norm = torch.cat((q.expand(config.heads, -1), k.expand(config.kv_heads, -1)))
+        biases = {
+            "qkv": config.qkv_bias,
+            "out": config.out_bias,
+            "gate_up": config.mlp_bias,
+            "down": config.mlp_bias,
+        }
+        return Layer(
+            self.tensor(f"{prefix}.input_layernorm.weight", hidden),
+            self.tensor(f"{prefix}.post_attention_layernorm.weight", hidden),
+            qk_norm,
+            {name: self._linear(prefix, name, has_bias) for name, has_bias in biases.items()},
+        )
+
+    def _linear(self, prefix: str, name: str, has_bias: bool) -> Linear:
+        modules = PROJECTIONS[name]
+        weight = torch.cat([self.tensor(f"{prefix}.{m}.weight", self._shapes[m]) for m in modules])
+        if not has_bias:
+            return Linear(weight, None)
+        biases = [self.tensor(f"{prefix}.{m}.bias", self._shapes[m][:1]) for m in modules]
+        return Linear(weight, torch.cat(biases))

@@ -1,0 +1,221 @@
+"""The engine's main loop: receive, schedule, run, sample, deliver."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import torch
+
+from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound
+from baigong.inference.engine.batch import Batch, Sequence
+from baigong.inference.engine.cache import Cache
+from baigong.inference.engine.decoder import Decoder
+from baigong.inference.engine.embedding import EmbedJob
+from baigong.inference.engine.lora import LoraAdapter, load_adapter
+from baigong.inference.engine.messages import (
+    Abort,
+    AddAdapter,
+    Done,
+    Embed,
+    Embedded,
+    EngineConfig,
+    ErrorReport,
+    FromEngine,
+    Rejected,
+    RemoveAdapter,
+    Step,
+    Submit,
+    ToEngine,
+)
+from baigong.inference.engine.sampler import sample
+from baigong.inference.engine.scheduler import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An adapter has been read by its thread; or could not be."""
+
+    id: int
+    name: str
+    result: LoraAdapter | BaigongError
+
+
+# What comes in; None says that the parent has gone.
+Inbox = queue.SimpleQueue[ToEngine | Loaded | None]
+
+
+class Loop:
+    """Serves one decoder until the parent goes."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: Cache,
+        config: EngineConfig,
+        inbox: Inbox,
+        send: Callable[[FromEngine], None],
+    ) -> None:
+        self._decoder = decoder
+        self._cache = cache
+        self._config = config
+        self._inbox = inbox
+        self._send = send
+        self._context = min(decoder.config.context, cache.longest)
+        self._scheduler = Scheduler(
+            cache, config.max_batch, config.prefill_tokens, config.stall_ms / 1000
+        )
+        self._adapters: dict[str, LoraAdapter] = {}
+        self._removing: list[tuple[int, LoraAdapter]] = []
+        self._embeds: deque[EmbedJob] = deque()
+
+    def run(self) -> None:
+        """Work until the parent goes."""
+        while self.receive():
+            self.step()
+
+    def step(self) -> None:
+        """One step of whatever there is to do."""
+        self._embed()
+        batch = self._scheduler.next_batch()
+        if batch is not None:
+            started = time.perf_counter()
+            tokens = self._forward(batch)
+            self._scheduler.observe(batch.num_prompt_tokens, time.perf_counter() - started)
+            self._deliver(batch, tokens)
+
+    def _forward(self, batch: Batch) -> list[int]:
+        """Run the batch through the model and choose a token for each sequence that is due one."""
+        device = self._decoder.device
+        ids, positions = batch.inputs(device)
+        attend = self._cache.plan(batch.chunks())
+        hidden = self._decoder.hidden(ids, positions, attend, batch.segments())
+        rows = batch.last_rows(device)
+        if rows is not None:
+            if not len(rows):
+                return []  # every chunk ends inside its prompt
+            hidden = hidden.index_select(0, rows)
+        return sample(self._decoder.logits(hidden), batch.finished)
+
+    def _deliver(self, batch: Batch, tokens: list[int]) -> None:
+        news = self._scheduler.accept(batch, tokens)
+        scheduler = self._scheduler
+        self._send(Step(news, scheduler.num_running, scheduler.num_waiting, self._cache.num_used))
+        self._finish_removals()
+
+    def _embed(self) -> None:
+        """Do one step of the embedding that came first, between two steps of the batch."""
+        if not self._embeds:
+            return
+        job = self._embeds[0]
+        job.advance(self._decoder, self._config.prefill_tokens)
+        if job.is_done:
+            self._embeds.popleft()
+            self._send(Embedded(job.id, self._decoder.config.hidden_size, job.vectors()))
+
+    # ---- messages
+
+    def receive(self) -> bool:
+        """Handle everything that has come; wait for something when there is no work. False: end."""
+        must_wait = self._scheduler.is_idle and not self._embeds
+        while must_wait or not self._inbox.empty():
+            must_wait = False
+            message = self._inbox.get()
+            if message is None:
+                return False
+            try:
+                self._handle(message)
+            except BaigongError as error:
+                self._send(Rejected(message.id, ErrorReport.of(error)))
+        return True
+
+    def _handle(self, message: ToEngine | Loaded) -> None:
+        match message:
+            case Submit():
+                self._submit(message)
+            case Abort(id=id):
+                self._scheduler.abort(id)
+                self._finish_removals()
+            case Embed(id=id, ids=ids):
+                for one in ids:
+                    self._check(one, room=0)
+                self._embeds.append(EmbedJob(id, ids))
+            case AddAdapter():
+                # In a thread, so that decoding goes on while the file is read.
+                Thread(target=self._load, args=(message,), daemon=True).start()
+            case RemoveAdapter(id=id, name=name):
+                self._removing.append((id, self._adapter(name)))
+                del self._adapters[name]
+                self._finish_removals()
+            case Loaded(result=BaigongError() as error):
+                raise error
+            case Loaded(id=id, name=name, result=LoraAdapter() as adapter):
+                self._adapters[name] = adapter
+                self._send(Done(id))
+
+    def _submit(self, message: Submit) -> None:
+        self._check(message.ids, room=1)
+        limit = min(self._context, len(message.ids) + message.sampling.max_tokens)
+        if limit <= len(message.ids):
+            raise InvalidInput("max_tokens must be at least 1.", param="max_tokens")
+        adapter = None if message.adapter is None else self._adapter(message.adapter)
+        stop_ids = frozenset(message.stop_ids)
+        self._scheduler.add(
+            Sequence(message.id, message.ids, limit, message.sampling, stop_ids, adapter)
+        )
+
+    def _check(self, ids: list[int], *, room: int) -> None:
+        """Refuse ids that the model cannot take, or that leave no `room` in its context."""
+        if not ids:
+            raise InvalidInput("There are no tokens.", hint="Send some text.", param="messages")
+        if len(ids) + room > self._context:
+            raise ContextOverflow(
+                f"The prompt has {len(ids)} tokens, and the model's context is "
+                f"{self._context} tokens.",
+                hint=f"Shorten the prompt by at least {len(ids) + room - self._context} tokens.",
+                param="messages",
+            )
+        vocabulary = self._decoder.config.vocabulary
+        if min(ids) < 0 or max(ids) >= vocabulary:
+            wrong = next(id for id in ids if not 0 <= id < vocabulary)
+            raise InvalidInput(
+                f"Token id {wrong} is outside the model's vocabulary of {vocabulary}.",
+                hint="Use the tokenizer that belongs to the model.",
+                param="messages",
+            )
+
+    def _adapter(self, name: str) -> LoraAdapter:
+        if name not in self._adapters:
+            raise NotFound.among("adapter", name, sorted(self._adapters))
+        return self._adapters[name]
+
+    def _load(self, message: AddAdapter) -> None:
+        decoder = self._decoder
+        result: LoraAdapter | BaigongError
+        try:
+            result = load_adapter(
+                message.name, Path(message.folder), decoder.config, decoder.dtype, decoder.device
+            )
+        except BaigongError as error:
+            result = error
+        except (OSError, ValueError) as error:
+            result = InvalidInput(f"The adapter in {message.folder} cannot be read: {error}")
+        self._inbox.put(Loaded(message.id, message.name, result))
+
+    def _finish_removals(self) -> None:
+        for removal in list(self._removing):
+            if not self._scheduler.uses(removal[1]):
+                self._removing.remove(removal)
+                self._send(Done(removal[0]))
+
+
+def choose_dtype(config: EngineConfig, parameters: int) -> torch.dtype:
+    """Small models gain nothing from bfloat16 on a CPU, and large ones do not fit without it."""
+    if config.dtype == "auto":
+        return torch.bfloat16 if parameters > 100_000_000 else torch.float32
+    return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32

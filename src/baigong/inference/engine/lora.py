@@ -1,0 +1,181 @@
+"""LoRA adapters in PEFT's own format, checked against the base and fused as its weights are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baigong.errors import InvalidInput, Unsupported
+from baigong.inference.engine.config import ModelConfig
+from baigong.inference.engine.decoder import PROJECTIONS, LowRank, projection_shapes
+from baigong.inference.engine.weights import Weights
+
+# Settings of adapter_config.json that change the arithmetic, and the values under which they do not.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "lora_bias": (False, None),
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    "target_parameters": (None, []),
+    "layer_replication": (None, []),
+    "alora_invocation_tokens": (None, []),
+    "use_qalora": (False, None),
+    "fan_in_fan_out": (False, None),
+    "kasa_config": (None,),
+    "monteclora_config": (None,),
+    "arrow_config": (None,),
+}
+
+_KEY = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(.+)\.lora_([AB])\.weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The addition x @ a.T @ b, with the scale in b. a is [rank, in] and b is [rank, out]."""
+
+    a: Tensor
+    b: Tensor
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """See LowRank.add."""
+        y.addmm_(torch.nn.functional.linear(x, self.a), self.b)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoraAdapter:
+    """An adapter in memory. `parts` is indexed by layer and by the names in PROJECTIONS."""
+
+    name: str
+    parts: Sequence[dict[str, LowRank]]
+
+
+def load_adapter(
+    name: str, folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+) -> LoraAdapter:
+    """Read a PEFT folder for the base that `config` describes.
+
+    Raises:
+        Unsupported: a kind of adapter, or a target, that this engine cannot add.
+        InvalidInput: the files are missing or broken, or do not fit this base.
+    """
+    settings = _read_settings(folder)
+    weights = Weights(folder, "adapter_model")
+    pairs = _pairs(folder, weights, config)
+    parts: list[dict[str, LowRank]] = [{} for _ in range(config.layers)]
+    with torch.inference_mode():
+        for layer, modules in pairs.items():
+            for projection, members in PROJECTIONS.items():
+                found = {m: modules[m] for m in members if m in modules}
+                if found:
+                    scales = {m: _scale(settings, layer, m, len(a)) for m, (a, _) in found.items()}
+                    product = _fuse(members, found, scales, projection_shapes(config))
+                    parts[layer][projection] = Product(
+                        product.a.to(device, dtype), product.b.to(device, dtype)
+                    )
+    return LoraAdapter(name, parts)
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    if not path.exists():
+        raise InvalidInput(
+            f"{folder.name} has no adapter_config.json.", hint="Is it a PEFT adapter folder?"
+        )
+    settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if settings.get("peft_type") != "LORA":
+        raise Unsupported(f"This engine adds LoRA adapters, not {settings.get('peft_type')}.")
+    for key, values in _PLAIN.items():
+        if settings.get(key) not in values:
+            raise Unsupported(
+                f"The adapter in {folder.name} uses {key}={settings[key]!r}.",
+                hint="This engine adds plain LoRA; train without it, or merge it into the base.",
+            )
+    return settings
+
+
+def _pairs(
+    folder: Path, weights: Weights, config: ModelConfig
+) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
+    """(A [rank, in], B [out, rank]) by layer and module, float32, with every shape checked."""
+    shapes = projection_shapes(config)
+    halves: dict[tuple[int, str], dict[str, Tensor]] = {}
+    for key in weights.names:
+        match = _KEY.fullmatch(key)
+        if match is None or match[2] not in shapes:
+            raise Unsupported(
+                f"The adapter in {folder.name} changes {_module(key)}, which this engine cannot.",
+                hint=f"It can change {', '.join(m.rpartition('.')[2] for m in shapes)}.",
+            )
+        layer = int(match[1])
+        if layer >= config.layers:
+            raise _misfit(folder, f"it changes layer {layer}, and the base has {config.layers}")
+        halves.setdefault((layer, match[2]), {})[match[3]] = weights.get(key).float()
+    pairs: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
+    for (layer, module), half in halves.items():
+        if half.keys() != {"A", "B"}:
+            raise InvalidInput(
+                f"{folder.name} holds only one half of layer {layer}'s {module}.",
+                hint="Download or train the adapter again.",
+            )
+        out, into = shapes[module]
+        a, b = half["A"], half["B"]
+        if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:
+            raise InvalidInput(f"{folder.name}: the halves of layer {layer}'s {module} differ.")
+        if (b.shape[0], a.shape[1]) != (out, into):
+            raise _misfit(
+                folder,
+                f"its {module} is {a.shape[1]} to {b.shape[0]}, and the base's {into} to {out}",
+            )
+        pairs.setdefault(layer, {})[module] = (a, b)
+    return pairs
+
+
+def _module(key: str) -> str:
+    return re.sub(r"^base_model\.model\.|\.lora_.*$|\.weight$", "", key)
+
+
+def _misfit(folder: Path, why: str) -> InvalidInput:
+    return InvalidInput(
+        f"The adapter in {folder.name} was made for another base: {why}.",
+        hint="Use the base it was trained on.",
+    )
+
+
+def _scale(settings: dict[str, Any], layer: int, module: str, rank: int) -> float:
+    name = f"model.layers.{layer}.{module}"
+    alpha = settings.get("lora_alpha", 8)
+    for pattern, value in (settings.get("alpha_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):  # PEFT's own rule
+            alpha = value
+            break
+    return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _fuse(
+    members: Sequence[str],
+    found: Mapping[str, tuple[Tensor, Tensor]],
+    scales: Mapping[str, float],
+    shapes: Mapping[str, tuple[int, int]],
+) -> Product:
+    """One product for a fused projection: the A's stacked, the B's in a block diagonal."""
+    a = torch.cat([found[m][0] for m in members if m in found])
+    b = a.new_zeros(len(a), sum(shapes[m][0] for m in members))
+    row = column = 0
+    for member in members:
+        width = shapes[member][0]
+        if member in found:
+            rank = len(found[member][0])
+            block = found[member][1].T * scales[member]
+            b[row : row + rank, column : column + width] = block
+            row += rank
+        column += width
+    return Product(a, b)

@@ -1,0 +1,152 @@
+"""From token ids to text: pieces that never split a character, and stop strings that never leak."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from baigong.errors import ContextOverflow, InvalidInput
+from baigong.hub.chat import ChatTokenizer
+from baigong.inference.client import Engine
+from baigong.types import Delta, FinishReason, Sampling
+
+_UNFINISHED = "\ufffd"  # what a decoder shows for the first bytes of a character
+
+
+async def stream_text(
+    engine: Engine,
+    tokenizer: ChatTokenizer,
+    ids: Sequence[int],
+    sampling: Sampling,
+    adapter: str | None = None,
+) -> AsyncIterator[Delta]:
+    """Generate after `ids` and yield text as soon as it is certain; the last piece says why it ends.
+
+    Stop strings and end tokens are not part of the text, and are counted in `tokens`. Closing the
+    iterator aborts the work.
+
+    Raises:
+        ContextOverflow: the prompt leaves no room for an answer.
+        InvalidInput: a sampling setting is out of range; `param` names it.
+        NotFound, EngineUnavailable: as `Engine.generate`.
+    """
+    check_sampling(sampling)
+    sampling = _fit(len(ids), sampling, engine.facts.context)
+    decoder = TextStream(tokenizer)
+    stops = StopStrings(sampling.stop)
+    unsaid = 0  # tokens whose text has not been yielded yet
+    tokens = engine.generate(ids, sampling, adapter=adapter, stop_ids=sorted(tokenizer.eos_ids))
+    async with aclosing(tokens):
+        async for token in tokens:
+            unsaid += 1
+            text = "" if token.finish_reason == "stop" else decoder.push(token.id)
+            if token.finish_reason is not None:
+                text += decoder.finish()
+            text, is_stopped = stops.push(text)
+            reason: FinishReason | None = "stop" if is_stopped else token.finish_reason
+            if reason is not None and not is_stopped:
+                text += stops.finish()
+            if text or reason:
+                yield Delta(text, unsaid, reason)
+                unsaid = 0
+            if reason is not None:
+                return
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Refuse settings out of range.
+
+    Raises:
+        InvalidInput: `param` names the setting.
+    """
+    rules = (
+        ("max_tokens", sampling.max_tokens >= 1, "at least 1"),
+        (
+            "temperature",
+            math.isfinite(sampling.temperature) and sampling.temperature >= 0,
+            "a number from 0 up",
+        ),
+        ("top_p", 0 < sampling.top_p <= 1, "above 0 and at most 1"),
+        ("top_k", sampling.top_k >= 0, "0 (off) or more"),
+        ("stop", all(sampling.stop), "strings that are not empty"),
+    )
+    for name, is_right, wanted in rules:
+        if not is_right:
+            raise InvalidInput(
+                f"{name} is {getattr(sampling, name)!r}.", hint=f"It must be {wanted}.", param=name
+            )
+
+
+def _fit(prompt: int, sampling: Sampling, context: int) -> Sampling:
+    room = context - prompt
+    if room < 1:
+        raise ContextOverflow(
+            f"The prompt has {prompt} tokens, and the model's context is {context} tokens.",
+            hint=f"Shorten the prompt by at least {1 - room} tokens.",
+            param="messages",
+        )
+    return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
+
+
+class TextStream:
+    """Turns token ids into text one by one; the pieces join to what decoding all at once gives."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        # A short tail of the ids: some decoders treat the first token of a text differently, so
+        # the last piece already said is decoded again before each new one.
+        self._ids: list[int] = []
+        self._said = 0  # how many of these ids have been said
+        self._text = ""  # what those give
+
+    def push(self, id: int) -> str:
+        """The text that this token makes certain; empty while a character is incomplete."""
+        self._ids.append(id)
+        text = self._tokenizer.decode(self._ids)
+        if len(text) <= len(self._text) or text.endswith(_UNFINISHED):
+            return ""
+        piece = text[len(self._text) :]
+        del self._ids[: self._said]
+        self._said = len(self._ids)
+        self._text = self._tokenizer.decode(self._ids)
+        return piece
+
+    def finish(self) -> str:
+        """The rest, complete or not."""
+        text = self._tokenizer.decode(self._ids)[len(self._text) :]
+        self._ids, self._said, self._text = [], 0, ""
+        return text
+
+
+class StopStrings:
+    """Holds back text that may be the beginning of a stop string."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """The text that is certain, and whether a stop string has come right after it."""
+        if not self._stops:
+            return text, False
+        text = self._held + text
+        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        if found:
+            return text[: min(found)], True
+        keep = max(_overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep], False
+
+    def finish(self) -> str:
+        """What was held back and turned out not to be a stop string."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

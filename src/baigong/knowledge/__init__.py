@@ -1,0 +1,1 @@
+"""Knowledge: from documents to passages that can be cited."""

@@ -1,0 +1,122 @@
+"""The sentences of a passage that answer a question best: a citation that needs no generation."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from baigong.knowledge.terms import terms
+from baigong.types import Passage
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """Words of a document, `start:end` in bytes of its text. `score` is 0 where no word matched."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+# Ends a sentence: Chinese full stops with the quotes that close after them; Western ones before a
+# blank (so not 3.5 or example.com); a line end, unless a small letter
+# goes on after it.
+_SENTENCE = re.compile(
+    r".+?(?:[。！？；!?]+[”’」』）)\"']*|[.][\"')]*(?=\s|$)|(?=\n(?![a-z]))|$)", re.DOTALL
+)
+_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|No|Fig|St|[A-Z])\.$")
+_INHERITED = 0.6  # of its heading's or question's match that the sentence below it is credited
+_WORTH_ADDING = 0.3  # of the match so far that a second sentence must add
+
+
+class _Sentence(msgspec.Struct, frozen=True):
+    text: str
+    start: int
+    words: frozenset[str]
+
+    @property
+    def leads(self) -> bool:
+        """A heading or a question: it says what comes next, and is not itself an answer."""
+        return self.text.startswith("#") or self.text.endswith(("?", "？"))
+
+
+def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
+    """The sentence with the most, and the rarest, of the question's words.
+
+    A neighbour that adds much to the match comes along, up to `sentences` in a row. Where nothing
+    matches it is the first sentence, with score 0.
+    """
+    pieces = list(_sentences(passage.text))
+    if not pieces:
+        return Quote(passage.text, passage.start, passage.end, 0.0)
+    weights = _weights(_words(question), pieces)
+    scores = list(_scores(pieces, weights))
+    answers = [n for n, piece in enumerate(pieces) if not piece.leads] or list(range(len(pieces)))
+    best = max(answers, key=lambda n: (scores[n], -n))
+    first, last = _widened(pieces, weights, best, sentences)
+    begin, end = pieces[first].start, pieces[last].start + len(pieces[last].text)
+    start = passage.start + len(passage.text[:begin].encode())
+    text = passage.text[begin:end]
+    return Quote(text, start, start + len(text.encode()), scores[best])
+
+
+def _sentences(text: str) -> Iterator[_Sentence]:
+    begin = 0
+    for match in _SENTENCE.finditer(text):
+        if _ABBREVIATION.search(match.group()[-8:]) and match.end() < len(text):
+            continue  # its end is not the end of a sentence: the next match completes it
+        piece = text[begin : match.end()]
+        start = begin + len(piece) - len(piece.lstrip())
+        begin = match.end()
+        if piece.strip():
+            yield _Sentence(piece.strip(), start, _words(piece))
+
+
+_ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s)$")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_ENDING.sub("", term) for term in terms(text))
+
+
+def _weights(asked: frozenset[str], pieces: Sequence[_Sentence]) -> dict[str, float]:
+    """Inverse document frequency, the sentences being the documents. Pairs say more than one."""
+    seen = Counter(word for piece in pieces for word in piece.words & asked)
+    return {
+        word: math.log(1 + len(pieces) / count) * (1.0 if len(word) > 1 else 0.3)
+        for word, count in seen.items()
+    }
+
+
+def _scores(pieces: Sequence[_Sentence], weights: dict[str, float]) -> Iterator[float]:
+    above = 0.0
+    for piece in pieces:
+        own = sum(weights.get(word, 0.0) for word in piece.words)
+        # Of two that match alike the shorter is the better quote.
+        yield (own + above) / (1 + len(piece.words) / 200)
+        above = own * _INHERITED if piece.leads else 0.0
+
+
+def _widened(
+    pieces: Sequence[_Sentence], weights: dict[str, float], best: int, sentences: int
+) -> tuple[int, int]:
+    """The first and last sentence of the quote around `best`."""
+    first = last = best
+    covered = set(pieces[best].words)
+    while last - first + 1 < sentences:
+        have = sum(weights.get(word, 0.0) for word in covered)
+        gains = {
+            n: sum(weights.get(word, 0.0) for word in pieces[n].words - covered)
+            for n in (first - 1, last + 1)
+            if 0 <= n < len(pieces) and not pieces[n].leads
+        }
+        near = max(gains, key=lambda n: gains[n], default=best)
+        if near == best or gains[near] <= _WORTH_ADDING * have:
+            break
+        covered |= pieces[near].words
+        first, last = min(first, near), max(last, near)
+    return first, last

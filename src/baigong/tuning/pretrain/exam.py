@@ -1,0 +1,106 @@
+"""The exam: fresh tasks from held-back text, answered greedily, marked by equality."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from .batches import LANGUAGES
+from .quoting import NOT_THERE
+from .recipe import Language
+from .structure import Example, Material, make_example
+from .tokenizer import CHAT_END, END_OF_TEXT, token_id
+
+# Continuing a text has no right answer, so it is not marked.
+EXAMINED = ("quote", "extract", "label", "copy", "translate")
+_LONGEST_ANSWER = 200
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Mark:
+    """`exact` is the whole answer; `part` is the right passage, or the share of right fields."""
+
+    kind: str
+    language: Language
+    count: int
+    exact: float
+    part: float | None
+
+
+def examine(
+    model: Any, tokenizer: Tokenizer, stuff: Material, count: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """One row a kind and language. The model must be in evaluation mode."""
+    for kind in EXAMINED:
+        for language in LANGUAGES:
+            if kind == "translate" and not stuff.pairs:
+                continue
+            examples = [
+                make_example(stuff, {}, seed, number, kind=kind, language=language)
+                for number in range(count)
+            ]
+            answers = answer(model, tokenizer, [example.prompt for example in examples])
+            yield asdict(mark(kind, language, examples, answers))
+
+
+def mark(
+    kind: str, language: Language, examples: Sequence[Example], answers: Sequence[str]
+) -> Mark:
+    pairs = list(zip((example.assistant for example in examples), answers, strict=True))
+    exact = sum(wanted == given for wanted, given in pairs) / len(pairs)
+    part: float | None = None
+    if kind == "quote":
+        missing = NOT_THERE[language]
+        part = sum(
+            given == missing if wanted == missing else given[:3] == wanted[:3]
+            for wanted, given in pairs
+        ) / len(pairs)
+    elif kind == "extract":
+        rights = [right for wanted, given in pairs for right in _fields(wanted, given)]
+        part = sum(rights) / max(1, len(rights))
+    return Mark(
+        kind, language, len(pairs), round(exact, 3), None if part is None else round(part, 3)
+    )
+
+
+def _fields(wanted: str, given: str) -> list[bool]:
+    expected = json.loads(wanted)
+    try:
+        found = json.loads(given)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        return [False] * len(expected)
+    return [key in found and found[key] == value for key, value in expected.items()]
+
+
+def answer(model: Any, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[str]:
+    """Greedy, in batches padded on the left, through transformers' own generate."""
+    answers: list[str] = []
+    pad, end = token_id(tokenizer, END_OF_TEXT), token_id(tokenizer, CHAT_END)
+    for start in range(0, len(prompts), _AT_ONCE):
+        rows = [
+            encoding.ids for encoding in tokenizer.encode_batch(prompts[start : start + _AT_ONCE])
+        ]
+        longest = max(map(len, rows))
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=_LONGEST_ANSWER,
+                do_sample=False,
+                eos_token_id=end,
+                pad_token_id=pad,
+            )
+        for row in out[:, longest:].tolist():
+            kept = row[: row.index(end)] if end in row else row
+            answers.append(tokenizer.decode(kept, skip_special_tokens=False))
+    return answers

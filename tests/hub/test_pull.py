@@ -1,0 +1,193 @@
+import hashlib
+import json
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from baigong.errors import InvalidInput, NotFound, Unsupported
+from baigong.hub.pull import Unreachable, pull
+from baigong.hub.repository import Hub
+
+FILES = {
+    "config.json": json.dumps({"architectures": ["Qwen3ForCausalLM"]}).encode(),
+    "model.safetensors": b"weights" * 1000,
+    "tokenizer.json": b"{}",
+    "pytorch_model.bin": b"pickle",
+    "modeling_evil.py": b"import os",
+}
+COMMIT = "c" * 40
+
+
+@contextmanager
+def served(*routes: Route):
+    config = uvicorn.Config(Starlette(routes=list(routes)), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+async def hf_info(request: Request) -> Response:
+    if request.path_params["name"] != "tiny":
+        return JSONResponse(
+            {"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"}
+        )
+    siblings = [
+        {
+            "rfilename": path,
+            "size": len(data),
+            "lfs": {
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "size": len(data),
+                "pointerSize": 130,
+            },
+        }
+        for path, data in FILES.items()
+    ]
+    return JSONResponse({"id": "acme/tiny", "sha": COMMIT, "siblings": siblings})
+
+
+async def hf_file(request: Request) -> Response:
+    data = FILES[request.path_params["path"]]
+    etag = hashlib.sha256(data).hexdigest()
+    return PlainTextResponse(data, headers={"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'})
+
+
+HF = (
+    Route("/api/models/acme/{name}", hf_info),
+    Route("/api/models/acme/{name}/revision/{rev}", hf_info),
+    Route("/acme/tiny/resolve/{rev}/{path:path}", hf_file, methods=["GET", "HEAD"]),
+)
+
+
+def modelscope(files: dict[str, bytes], sent: list[str]) -> tuple[Route, ...]:
+    async def listing(request: Request) -> Response:
+        if request.path_params["name"] != "tiny":
+            return JSONResponse({"Code": 404}, 404)
+        rows = [
+            {
+                "Path": path,
+                "Type": "blob",
+                "Size": len(data),
+                "Sha256": hashlib.sha256(data).hexdigest(),
+            }
+            for path, data in files.items()
+        ]
+        return JSONResponse({"Code": 200, "Success": True, "Data": {"Files": rows}})
+
+    async def file(request: Request) -> Response:
+        data = files[request.query_params["FilePath"]]
+        begin = request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
+        sent.append(f"{request.query_params['FilePath']} from {begin}")
+        return Response(data[int(begin) :], 206 if int(begin) else 200)
+
+    return (
+        Route("/api/v1/models/acme/{name}/repo/files", listing),
+        Route("/api/v1/models/acme/{name}/repo", file),
+    )
+
+
+@pytest.fixture
+def hub(database, blobs, tmp_path):
+    return Hub(database, blobs, tmp_path / "cache")
+
+
+@pytest.fixture
+def fetch(hub, tmp_path):
+    def run(source, **kwargs):
+        return pull(hub, source, workdir=tmp_path / "pulls", report=lambda p: None, **kwargs)
+
+    return run
+
+
+def names(kept):
+    return sorted(p.name for p in kept.folder.iterdir())
+
+
+def test_a_local_folder_comes_without_its_code_and_pickles(fetch, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    for path, data in FILES.items():
+        (tmp_path / "tiny" / path).write_bytes(data)
+    kept = fetch(str(tmp_path / "tiny"))
+    assert kept.name == "local/tiny"
+    assert kept.facts["architecture"] == "Qwen3ForCausalLM"
+    assert names(kept) == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_pickled_weights_alone_are_refused(fetch, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    (tmp_path / "tiny" / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(Unsupported, match="no safetensors"):
+        fetch(str(tmp_path / "tiny"))
+
+
+def test_a_hugging_face_endpoint_is_pulled_by_its_own_client(fetch):
+    with served(*HF) as url:
+        kept = fetch("acme/tiny", endpoint=url)
+    assert names(kept) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert kept.facts["commit"] == COMMIT
+    assert (kept.folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+
+
+def test_an_unknown_remote_model_is_not_found(fetch):
+    with served(*HF) as url, pytest.raises(NotFound, match="acme/none"):
+        fetch("acme/none", endpoint=url)
+    with served(*modelscope(FILES, [])) as url, pytest.raises(NotFound, match="acme/none"):
+        fetch("modelscope://acme/none", endpoint=url)
+
+
+def test_a_modelscope_endpoint_is_pulled(fetch):
+    with served(*modelscope(FILES, [])) as url:
+        kept = fetch("modelscope://acme/tiny", endpoint=url)
+    assert names(kept) == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_a_broken_download_goes_on_where_it_was(fetch, tmp_path):
+    sent: list[str] = []
+    folder = tmp_path / "pulls" / "modelscope" / "acme" / "tiny" / "newest"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors.partial").write_bytes(FILES["model.safetensors"][:3000])
+    with served(*modelscope(FILES, sent)) as url:
+        kept = fetch("modelscope://acme/tiny", endpoint=url)
+    assert "model.safetensors from 3000" in sent
+    assert (kept.folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+
+
+def test_a_damaged_download_is_refused_and_removed(fetch, tmp_path):
+    folder = tmp_path / "pulls" / "modelscope" / "acme" / "tiny" / "newest"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors.partial").write_bytes(b"damaged")
+    with served(*modelscope(FILES, [])) as url, pytest.raises(Unreachable, match="damaged"):
+        fetch("modelscope://acme/tiny", endpoint=url)
+    assert not (folder / "model.safetensors").exists()
+
+
+def test_an_endpoint_cannot_write_outside_its_folder(fetch, tmp_path):
+    evil = {**FILES, "../../../../evil.safetensors": b"x"}
+    with served(*modelscope(evil, [])) as url, pytest.raises(InvalidInput, match="outside"):
+        fetch("modelscope://acme/tiny", endpoint=url)
+
+
+def test_an_endpoint_that_is_not_there_says_so(fetch):
+    with pytest.raises(Unreachable, match="127.0.0.1:9"):
+        fetch("modelscope://acme/tiny", endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("source", ["nowhere", "ftp://a/b", "a/b/c"])
+def test_a_source_that_is_nothing_is_refused_with_what_is_allowed(fetch, source):
+    with pytest.raises(InvalidInput, match="modelscope://"):
+        fetch(source)
