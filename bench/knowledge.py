@@ -229,6 +229,7 @@ def main() -> None:
             )
         )
     machine = {"cpus": os.cpu_count(), "cpu": platform.processor() or platform.machine()}
+    machine["load_average"] = round(os.getloadavg()[0], 1)  # others' work shows in the times
     machine["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
     result = {
         "machine": machine,

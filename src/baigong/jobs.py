@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from baigong.errors import BaigongError, NotFound, Refused
 from baigong.store.database import Database
 from baigong.store.leases import lease
+from baigong.store.room import room_for
 from baigong.store.tables import jobs, steps
 from baigong.types import Progress, Report
 
@@ -147,7 +148,8 @@ class Jobs:
                 last = time.monotonic()
                 self._step_values(job.id, step.name, progress=msgspec.to_builtins(progress))
 
-        output = await step.work(outputs, report)
+        with room_for(f"what {step.name} makes"):
+            output = await step.work(outputs, report)
         self._step_values(job.id, step.name, state="done", output=output, finished_at=time.time())
         return output
 

@@ -105,3 +105,40 @@ def test_special_tokens_in_a_message_stay_text_of_the_message(folder, theirs):
     message = [Message("user", "<|im_end|>")]
     wanted = theirs.apply_chat_template(as_dicts(message), add_generation_prompt=True)
     assert ChatTokenizer(folder).encode(message) == wanted["input_ids"]
+
+
+def with_merged_line_ends(folder):
+    """The tokenizer with one more token, two line ends, as many real ones have."""
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["merges"] = [["Ċ", "Ċ"]]
+    del tokenizer["model"]["vocab"]["~"]  # its id is taken by the new one
+    tokenizer["model"]["vocab"]["ĊĊ"] = max(
+        set(range(256)) - set(tokenizer["model"]["vocab"].values())
+    )
+    path.write_text(json.dumps(tokenizer))
+    return ChatTokenizer(folder)
+
+
+def test_training_ids_begin_with_the_prompt_that_serving_sends(folder):
+    tokenizer = with_merged_line_ends(folder)
+    talk = [*TALK[:2], Message("assistant", "\nYes.")]
+    prompt = tokenizer.encode(talk[:2])
+    trained = tokenizer.encode_training(talk)
+    assert trained.ids[: len(prompt)] == prompt
+    assert trained.is_answer.index(True) == len(prompt)
+
+
+def test_a_token_with_an_empty_offset_inside_an_answer_is_trained(folder):
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["post_processor"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": False,
+    }
+    path.write_text(json.dumps(tokenizer))
+    trained = ChatTokenizer(folder).encode_training([*TALK[:2], Message("assistant", "a  b")])
+    first = trained.is_answer.index(True)
+    assert trained.is_answer[first : first + 5] == [True] * 5  # a, two spaces, b, the end

@@ -13,6 +13,9 @@ from tests.models import END, make_adapter, make_model
 from baigong.errors import ContextOverflow, InvalidInput, NotFound
 from baigong.inference.engine.messages import Abort, Embed, Embedded
 
+# peft reads a property of models that transformers has renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
 
 def prompt(number: int, length: int) -> list[int]:
     return [(number * 31 + 7 * i) % 256 for i in range(length)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,18 @@ def test_card_names_every_source_and_the_share_alike_consequence(finished: Path)
     for words in ("| en | en | CC0-1.0 |", "| pairs | en+zh |", "share-alike", "bits per byte"):
         assert words in card
     assert "8.19 M" not in card and "0.01 M tokens in 8 steps" in card
+
+
+def test_changed_mix_goes_on_and_is_told_in_the_card(finished: Path) -> None:
+    from baigong.tuning.pretrain import pretrain_command
+
+    changed = toy_recipe()
+    changed["mix"]["drill"] = 0.25
+    recipe = write_recipe(finished / "changed.yaml", changed)
+    shutil.copytree(finished / "out", finished / "changed")
+    assert pretrain_command(recipe, finished / "data", finished / "changed")
+    card = (finished / "changed" / "model" / "README.md").read_text()
+    assert "- at step 8: mix.drill from 0.5 to 0.25" in card
 
 
 def test_folder_of_another_recipe_is_refused(finished: Path) -> None:

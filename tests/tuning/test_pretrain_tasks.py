@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
-from baigong.tuning.pretrain.batches import Batcher, Position, encode_streams
+from baigong.tuning.pretrain.batches import Batcher, Position, encode_streams, kinds_at
 from baigong.tuning.pretrain.corpus import Corpus, clean, is_traditional, read_corpus
 from baigong.tuning.pretrain.exam import mark
 from baigong.tuning.pretrain.quoting import NOT_THERE, render
@@ -58,10 +59,11 @@ def test_quoted_sentence_stands_verbatim_in_the_passage_it_names(
         if example.assistant == NOT_THERE[language]:
             continue
         number, sentence = example.assistant[1], example.assistant[4:]
-        blocks = example.user.split("\n\n")
+        documents, question = example.user.rsplit("\n\n", 1)
+        blocks = re.split(r"(?:^|\n\n)\[\d\] ", documents)[1:]
         assert example.assistant.startswith(f"[{number}] ")
         assert sentence in blocks[int(number) - 1]
-        assert blocks[-1] and not blocks[-1].startswith("[")
+        assert question and not question.startswith("[")
 
 
 def test_documents_stand_in_the_one_layout() -> None:
@@ -89,8 +91,29 @@ def test_right_label_is_one_of_the_system_lines(stuff: Material, language: Langu
         assert example.assistant in example.system
 
 
-def test_copies_are_equal(stuff: Material) -> None:
-    assert all(example.user == example.assistant for example in _make(stuff, "copy", "zh"))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_drills_ask_for_what_stands_in_the_prompt(stuff: Material, language: Language) -> None:
+    for example in _make(stuff, "copy", language, 120):
+        said = example.assistant.split("] ", 1)[-1] if example.user[0] == "[" else example.assistant
+        assert said in example.user
+
+
+def test_drills_come_first_and_then_step_back(recipe: PretrainRecipe) -> None:
+    early, late = kinds_at(recipe, 0.1), kinds_at(recipe, 0.9)
+    assert early["copy"] / sum(early.values()) == pytest.approx(0.5)
+    assert late["copy"] < 0.1 and {**early, "copy": 0} == {**late, "copy": 0}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_triage_shows_its_labels_and_the_form_of_a_number(
+    stuff: Material, language: Language
+) -> None:
+    for example in _make(stuff, "triage", language):
+        label, number, _ = json.loads(example.assistant).values()
+        assert label in example.system
+        if number is not None:
+            assert re.sub(r"\d", "0", number) in example.system
+            assert re.sub(r"\D", "", number) in example.user
 
 
 def test_held_back_documents_are_never_trained_on(

@@ -78,7 +78,7 @@ def _series(points: Sequence[Mapping[str, Any]], field: str) -> list[tuple[float
 
 def _thin(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most `_MOST_POINTS`, the last one always among them."""
-    stride = math.ceil(len(series) / _MOST_POINTS)
+    stride = max(1, math.ceil(len(series) / _MOST_POINTS))
     kept = series[::stride]
     return kept if kept[-1:] == series[-1:] else [*kept, series[-1]]
 

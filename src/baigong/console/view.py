@@ -38,6 +38,8 @@ class ModelView:
     live: bool
     passed: bool
     sentence: str
+    checks: list[tuple[bool, str]]  # (whether it holds, in words)
+    warnings: list[str]
     report: ReportView | None
     curve: Curve | None
     lineage: list[tuple[str, str]]
@@ -79,6 +81,11 @@ def model_view(release: Release, language: Language, base_url: str, *, is_live: 
         live=is_live,
         passed=release.passed,
         sentence=pick(release.verdict.get("sentence"), language),
+        checks=[
+            (bool(check["passed"]), pick(check["detail"], language))
+            for check in release.verdict.get("checks", ())
+        ],
+        warnings=[pick(said, language) for said in release.verdict.get("warnings", ())],
         report=report_view(release.report, language),
         curve=loss_curve(content.lineage.get("curve") or []),
         lineage=_lineage(release, say),

@@ -86,6 +86,9 @@ TEXT: dict[str, Words] = {
     ),
     # The gate.
     "gate_title": Words("What its gate found", "准入检验的结论"),
+    "holds": Words("holds", "满足"),
+    "fails": Words("fails", "不满足"),
+    "warning": Words("note", "注意"),
     "contender": Words("Contender", "参评者"),
     "score": Words("Score", "得分"),
     "interval": Words("{percent} % interval", "{percent}% 置信区间"),

@@ -98,19 +98,23 @@ class ChatTokenizer:
         text = _unmark(marked)
         spans = _spans(marked)
         if not spans:
-            prompt = self.render(messages[:-1])
-            if not text.startswith(prompt):
+            before = self.render(messages[:-1])
+            if not text.startswith(before):
                 raise Unsupported(
                     "The chat template rewrites earlier turns, so the answer cannot be located.",
                     hint="Add {% generation %} marks to the template.",
                 )
-            spans = [(len(prompt), len(text))]
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        answer = [
-            any(start < end_ and stop > begin for begin, end_ in spans) and stop > start
-            for start, stop in encoding.offsets
-        ]
-        return Encoded(list(encoding.ids), answer)
+            spans = [(len(before), len(text))]
+        cut = spans[-1][0]
+        whole = self.tokenizer.encode(text, add_special_tokens=False)
+        prompt = self.tokenizer.encode(text[:cut], add_special_tokens=False)
+        if whole.ids[: len(prompt.ids)] == prompt.ids:
+            return Encoded(list(whole.ids), _inside(spans, whole.offsets))
+        # A merge across the border, such as two line ends in one token, would train on ids that
+        # serving never makes, for the prompt ends there. So the answer is encoded by itself.
+        answer = self.tokenizer.encode(text[cut:], add_special_tokens=False)
+        offsets = [*prompt.offsets, *((cut + a, cut + b) for a, b in answer.offsets)]
+        return Encoded([*prompt.ids, *answer.ids], _inside(spans, offsets))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
@@ -208,3 +212,19 @@ def _spans(marked: str) -> list[tuple[int, int]]:
         else:
             position += 1
     return spans
+
+
+def _inside(spans: list[tuple[int, int]], offsets: list[tuple[int, int]]) -> list[bool]:
+    """For each token whether it lies in a span. `offsets` of a lone space may be empty: they are
+    trimmed by some tokenizers, so that a token between two of a span is in it as well."""
+    inside = [False] * len(offsets)
+    for begin, end in spans:
+        touching = [
+            index
+            for index, (start, stop) in enumerate(offsets)
+            if start < end and stop > begin and stop > start
+        ]
+        if touching:
+            first, last = touching[0], touching[-1]
+            inside[first : last + 1] = [True] * (last + 1 - first)
+    return inside

@@ -35,6 +35,7 @@ from baigong.knowledge.measure import measure, read_questions
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
+from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import tune
 from baigong.types import Report, Row
 
@@ -68,10 +69,21 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Refused: what was trained is not what would be served (parity).
     """
     digest = await asyncio.to_thread(recipe_digest, recipe)
-    job = workshop.jobs.open("build", recipe.name, digest, {"recipe": digest})
+    job = _job_of_live(workshop, recipe.name, digest)
+    if job is None:
+        job = workshop.jobs.open("build", recipe.name, digest, {"recipe": digest})
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _job_of_live(workshop: Workshop, name: str, digest: str) -> Job | None:
+    """The job that made what is live, if it was of this very content: there is nothing to do then."""
+    number = workshop.releases.live().get(name)
+    if number is None:
+        return None
+    live = workshop.releases.get(f"{name}@{number}")
+    return workshop.jobs.get(live.job) if live.content.lineage.get("recipe") == digest else None
 
 
 class Build:
@@ -106,7 +118,7 @@ class Build:
         base = await asyncio.to_thread(self._keep_base)
         dataset = await asyncio.to_thread(self._load, base)
         live = self._live()
-        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self.recipe.tune)
+        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self._tune_spec)
         return {
             "base": f"{base.name}@{base.revision}",
             "live": live.ref if live else None,
@@ -161,7 +173,7 @@ class Build:
         """An adapter, trained in a process of its own that resumes from its checkpoints."""
         base = self._base(outputs)
         rows = await self._rows(outputs)
-        result = await tune(rows, base.folder, self.recipe.tune, self.folder / "tune", report)
+        result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
         kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         add = self.shop.hub.add
@@ -249,6 +261,10 @@ class Build:
     @property
     def _hub_name(self) -> str:
         return f"recipes/{self.recipe.name}"
+
+    @property
+    def _tune_spec(self) -> TuneSpec:
+        return msgspec.convert(self.recipe.tune.model_dump(), TuneSpec)
 
     def _live(self) -> Release | None:
         number = self.shop.releases.live().get(self.recipe.name)

@@ -31,7 +31,7 @@ from baigong.industry.recipe_checks import (
     describe_errors,
     resolve_files,
 )
-from baigong.industry.yaml_lines import apply_overrides, read_yaml
+from baigong.industry.yaml_lines import apply_overrides, read_yaml, refuse_unusable_text
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -148,8 +148,8 @@ class Tune(_Part):
     """How the base is tuned."""
 
     method: Literal["lora", "full"] = "lora"
-    rank: Annotated[Whole, Field(ge=1, le=1024)] = 16
-    alpha: Annotated[Number, Field(gt=0, le=8192)] = 32
+    rank: Auto | Annotated[Whole, Field(ge=1, le=1024)] = "auto"
+    alpha: Auto | Annotated[Number, Field(gt=0, le=8192)] = "auto"
     epochs: Auto | Annotated[Number, Field(gt=0, le=1000)] = "auto"
     learning_rate: Auto | Annotated[Number, Field(gt=0, le=1)] = "auto"
     batch_size: Auto | Annotated[Whole, Field(ge=1, le=65536)] = "auto"
@@ -162,8 +162,6 @@ class Knowledge(_Part):
 
     sources: tuple[File, ...] = Field(min_length=1, description="Files and folders of documents.")
     passages: Annotated[Whole, Field(ge=1, le=50)] = 3
-    chunk_tokens: Annotated[Whole, Field(ge=32, le=8192)] = 256
-    overlap_tokens: Annotated[Whole, Field(ge=0, le=4096)] = 32
     questions: File | None = Field(
         default=None, description="Questions with their document, to measure retrieval by."
     )
@@ -272,6 +270,7 @@ def load_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recip
     """
     document = read_yaml(path)
     apply_overrides(document, overrides or {})
+    refuse_unusable_text(document)
     resolve_files(document, path.resolve().parent)
     recipe: Recipe | None = None
     try:

@@ -123,7 +123,6 @@ def cross_problems(data: Mapping[str, Any]) -> list[Cross]:
         *_metric_problems(data, task),
         *_slice_problems(data),
         *_share_problems(data),
-        *_overlap_problems(data),
     ]
 
 
@@ -134,11 +133,11 @@ def _at(data: Any, *loc: str) -> Any:
 
 
 def _required_by_task(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
+    if data.get("schema") is not None and task != "extraction":
+        yield ("schema",), f"only for task: extraction, and this task is {task}; remove it"
+    # Any task may bring documents to cite from; a grounded one cannot answer without.
     for section, owner in (("schema", "extraction"), ("knowledge", "grounded")):
-        present = data.get(section) is not None
-        if present and task != owner:
-            yield (section,), f"only for task: {owner}, and this task is {task}; remove it"
-        if not present and task == owner:
+        if data.get(section) is None and task == owner:
             yield (section,), f"required when task is {owner}"
 
 
@@ -218,13 +217,6 @@ def _share_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
     if sum(shares) > 0.95:
         total = f"{sum(shares):g}"
         yield ("data", "split"), f"the shares add up to {total}; allowed at most 0.95 in all"
-
-
-def _overlap_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
-    chunk = _at(data, "knowledge", "chunk_tokens")
-    overlap = _at(data, "knowledge", "overlap_tokens")
-    if isinstance(overlap, int) and overlap >= (chunk if isinstance(chunk, int) else 256):
-        yield ("knowledge", "overlap_tokens"), f"got {overlap}; allowed less than chunk_tokens"
 
 
 # --- wording -------------------------------------------------------------------------------------

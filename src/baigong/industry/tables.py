@@ -55,19 +55,19 @@ class Table:
         self.records.append(Record(line, values))
 
 
-def read_tables(path: Path) -> list[Table]:
+def read_tables(path: Path, *, max_bytes: int = MAX_BYTES) -> list[Table]:
     """Reads a file, or all files of a folder that are tables; what is wrong is in their `problems`."""
     if not path.is_dir():
-        return [_read(path, path.name)]
+        return [_read(path, path.name, max_bytes)]
     files = [file for file in visible_files(path) if file.name.lower().endswith(SUFFIXES)]
     if not files:
         empty = Table(str(path), path.name)
         empty.bad(None, f"no file of rows in this folder; allowed {', '.join(SUFFIXES)}")
         return [empty]
-    return [_read(file, file.relative_to(path).as_posix()) for file in files]
+    return [_read(file, file.relative_to(path).as_posix(), max_bytes) for file in files]
 
 
-def _read(path: Path, name: str) -> Table:
+def _read(path: Path, name: str, max_bytes: int) -> Table:
     table = Table(str(path), name)
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if not path.name.lower().endswith(SUFFIXES):
@@ -75,7 +75,7 @@ def _read(path: Path, name: str) -> Table:
     elif kind == "parquet":
         _parquet(table, path)
     else:
-        text = _text(table, path)
+        text = _text(table, path, max_bytes)
         if text is not None:
             _PARSERS[kind](table, text)
     if not table.records and not table.problems:
@@ -86,22 +86,19 @@ def _read(path: Path, name: str) -> Table:
 # --- bytes to text -------------------------------------------------------------------------------
 
 
-def _text(table: Table, path: Path) -> str | None:
+def _text(table: Table, path: Path, max_bytes: int) -> str | None:
+    is_packed = path.name.lower().endswith(".gz")
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-            if path.name.lower().endswith(".gz"):
-                stream.seek(0)
-                with gzip.GzipFile(fileobj=stream) as packed:
-                    raw = packed.read(MAX_BYTES + 1)
+        with gzip.open(path) if is_packed else path.open("rb") as stream:
+            raw = stream.read(max_bytes + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         table.bad(None, f"not a whole gzip file: {error}")
         return None
     except OSError as error:
         table.bad(None, f"cannot be read: {error.strerror or error}")
         return None
-    if len(raw) > MAX_BYTES:
-        table.bad(None, f"unpacks to more than {MAX_BYTES // 1024**3} GiB; split it into files")
+    if len(raw) > max_bytes:
+        table.bad(None, f"holds more than {max_bytes / 1024**3:.2g} GiB; split it into files")
         return None
     return _decode(table, raw)
 

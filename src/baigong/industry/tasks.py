@@ -16,6 +16,7 @@ from baigong.evals.metrics import Task
 from baigong.evals.text import fold, language_of
 from baigong.industry.recipe import Recipe
 from baigong.industry.tables import Record, Table
+from baigong.industry.yaml_lines import UNUSABLE
 from baigong.types import Message, Passage, Role, Row
 
 # What a grounded model says when no passage holds the answer, by the language of the question.
@@ -79,13 +80,14 @@ class Cells:
 
     def checked(self, field: str, text: str) -> str:
         """The text, if a model can be given it."""
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            self.bad(field, "holds half a character (a lone surrogate); mend the file's encoding")
-            return ""
-        if "\ue0f0" in text or "\ue0f1" in text:
+        found = UNUSABLE.search(text)
+        if found is None:
+            return text
+        if found[0] in {"\ue0f0", "\ue0f1"}:
             self.bad(field, "holds a reserved private-use character (U+E0F0 or U+E0F1); remove it")
-            return ""
-        return text
+        else:
+            self.bad(field, "holds half a character (a lone surrogate); mend the file's encoding")
+        return ""
 
     def prompt(self, text: str) -> tuple[Message, ...]:
         """The text as the user's turn, after the recipe's persona."""

@@ -25,6 +25,8 @@ MAX_DEPTH = 32
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float")}
 # A date in a recipe is a word like any other: JSON, in which recipes travel, has no dates.
 _TEXT = {f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp")}
+# Lone surrogates cannot be written as UTF-8; the other two are what the chat template marks turns with.
+UNUSABLE = re.compile("[\ud800-\udfff\ue0f0\ue0f1]")
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -222,6 +224,14 @@ def apply_overrides(document: Document, overrides: Mapping[str, str]) -> None:
     for key, text in overrides.items():
         if key not in used:
             _set(document, key, text)
+
+
+def refuse_unusable_text(document: Document) -> None:
+    """Notes texts that no file and no model can be given, and puts something harmless in their place."""
+    for loc, text in list(_strings(document.data, ())):
+        if UNUSABLE.search(text):
+            document.problem(loc, "holds half a character or a reserved one (U+E0F0, U+E0F1)")
+            document.put(loc, UNUSABLE.sub("?", text))
 
 
 def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:

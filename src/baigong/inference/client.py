@@ -33,7 +33,7 @@ from baigong.types import Sampling
 __all__ = ["Engine", "EngineConfig", "EngineStats", "ModelFacts", "Token"]
 
 # This many restarts within this time are a crash loop: none more before the time has passed.
-_RESTARTS, _WINDOW_S = 3, 30.0
+_RESTARTS, _WINDOW_S = 3, 60.0
 
 _T = TypeVar("_T")
 
@@ -70,6 +70,7 @@ class Engine:
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
         self._adding = asyncio.Lock()
+        self._last_words = ""  # of a start that failed
         self._is_closed = False
 
     @classmethod
@@ -208,10 +209,15 @@ class Engine:
                 f"The engine for {self.folder.name} was restarted {_RESTARTS} times within "
                 f"{_WINDOW_S:.0f} s and died again; the next try is in "
                 f"{self._restarts[0] + _WINDOW_S - now:.0f} s.",
-                hint=self._process.log_tail(),
+                hint=self._last_words or self._process.log_tail(),
             )
         self._restarts.append(now)
-        process = await EngineProcess.start(self.folder, self.config)
+        try:
+            process = await EngineProcess.start(self.folder, self.config)
+        except EngineUnavailable as error:
+            self._last_words = error.hint
+            raise
+        self._last_words = ""
         self._generated += self._process.tokens
         self._process = process
         self._starts += 1

@@ -23,10 +23,12 @@ _SEPARATOR = " › "
 class Chunking(msgspec.Struct, frozen=True):
     """How large a chunk may be, in characters.
 
-    A Chinese character says about as much as two and a half English ones, hence two limits.
+    Both are some 250 tokens. On the reading set DRCD (Chinese), 360 characters put the answer into
+    the first 1000 characters found for 98.2 % of questions, as 480 did, and into the first 500 for
+    90.5 %, where 480 gave 82.9 %. Of English, 1200 measured better than 900 on SciFact.
     """
 
-    characters: int = 900
+    characters: int = 1200
     unspaced_characters: int = 360
 
 

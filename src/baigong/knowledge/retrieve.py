@@ -1,4 +1,4 @@
-"""From a question to passages: full text and, where there are vectors, nearness, fused by rank."""
+"""From a question to passages: full text and, where there are vectors, nearness, fused by score."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from baigong.types import Embed, Passage
 
 _MAX_TERMS = 256  # of a question; one longer than this is a pasted page, and its start will do
 _MAX_JOINED = 2  # chunks in one passage, so that a passage stays something to quote
-_DEPTH = 50  # candidates from each side: fusion needs those that both sides rank middling
-_RANK_OFFSET = 60.0  # of reciprocal rank fusion, as published (Cormack et al. 2009)
-_WORDS_WEIGHT, _NEAR_WEIGHT = 1.0, 1.0
+_DEPTH = 50  # candidates from each side, so that those which both rank middling meet
+# Of the score, from words; the rest is from nearness. Measured on SciFact and STARD with a weak
+# embedder (latent semantic analysis; alone 0.47 and 0.50, words alone 0.69 and 0.54 nDCG@10):
+# 0.8 gives 0.68 and 0.54. Reciprocal ranks, equal weights, gave 0.58 and 0.53: ranks forget by how
+# much the first beats the tenth, so one weak side ruins the list.
+_WORDS_SHARE = 0.8
 
 
 class Retriever:
@@ -53,8 +56,8 @@ def search(
 ) -> list[Passage]:
     """The best passages first, `limit` at most. No question is an error; some find nothing.
 
-    Scores fall along the list and compare only within it: BM25 for full text alone, reciprocal
-    ranks when fused. Equal texts come once; chunks that touch come as one passage. Blocks, so
+    Scores fall along the list and compare only within it: BM25 for full text alone, 0 to 1 when
+    fused. Equal texts come once; chunks that touch come as one passage. Blocks, so
     call it from a thread; on an event loop use `Retriever`.
 
     Args:
@@ -85,7 +88,8 @@ async def _vector(
             hint="Build it again with this embedder, or search with the other.",
             param="embedder",
         )
-    (vector,) = await embed([question])
+    # An embedder is not to choke on the lone surrogates that JSON can smuggle into a question.
+    (vector,) = await embed([question.encode("utf-8", "replace").decode()])
     return vector
 
 
@@ -111,16 +115,34 @@ def _search(
 
 
 def _fused(by_words: Sequence[Row], by_nearness: Sequence[Row]) -> list[tuple[Row, float]]:
-    """Reciprocal rank fusion: ranks compare across the two sides where scores do not."""
+    """Both sides' scores brought to 0..1 and added, weighted; a chunk that a side misses has 0."""
     rows: dict[tuple[str, int], Row] = {}
     scores: dict[tuple[str, int], float] = {}
-    for side, weight in ((by_words, _WORDS_WEIGHT), (by_nearness, _NEAR_WEIGHT)):
-        for rank, row in enumerate(side, start=1):
+    sides = (
+        (by_words, _of_best(by_words), _WORDS_SHARE),
+        (by_nearness, _of_range(by_nearness), 1 - _WORDS_SHARE),
+    )
+    for side, values, weight in sides:
+        for row, value in zip(side, values, strict=True):
             key = (row["document"], row["start"])
             rows.setdefault(key, row)
-            scores[key] = scores.get(key, 0.0) + weight / (_RANK_OFFSET + rank)
+            scores[key] = scores.get(key, 0.0) + weight * value
     order = sorted(scores, key=lambda key: -scores[key])
     return [(rows[key], scores[key]) for key in order]
+
+
+def _of_best(by_words: Sequence[Row]) -> list[float]:
+    """BM25 has a natural 0, so one lone match stays a full match."""
+    return [row["_score"] / by_words[0]["_score"] for row in by_words]
+
+
+def _of_range(by_nearness: Sequence[Row]) -> list[float]:
+    """Embedders differ in how near unrelated texts are, so the farthest candidate is 0."""
+    if not by_nearness:
+        return []
+    nearest, farthest = by_nearness[0]["_distance"], by_nearness[-1]["_distance"]
+    span = max(farthest - nearest, 1e-6)
+    return [1 - (row["_distance"] - nearest) / span for row in by_nearness]
 
 
 class _Group(msgspec.Struct):

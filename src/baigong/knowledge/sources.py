@@ -56,13 +56,16 @@ def find_files(sources: Sequence[Path]) -> tuple[list[SourceFile], list[Problem]
             )
         for name, path in _walk(source, problems):
             if format_of(name) is None:
-                other_kinds[path.suffix.lower() or "no suffix"] += 1
+                other_kinds[f"*{path.suffix.lower()}"] += 1
                 continue
             found = _file(name, path, problems)
             if found is not None:
                 _add(files, found)
     for kind, count in sorted(other_kinds.items()):
-        problems.append(Problem(f"{count} files", None, kind, "of a kind that we do not read."))
+        what = (
+            f"{count} {'file' if count == 1 else 'files'} of a kind that we do not read; skipped."
+        )
+        problems.append(Problem(kind, None, "", what))
     return [files[name] for name in sorted(files)], problems
 
 

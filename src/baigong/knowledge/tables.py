@@ -96,7 +96,7 @@ def append(table: Any, rows: Sequence[Row]) -> None:
         table.add(pa.Table.from_pylist(rows, schema=table.schema))
 
 
-def index_chunks(table: Any, *, has_vectors: bool) -> None:
+def index_chunks(table: Any, *, has_vectors: bool, graph_from_rows: int = _GRAPH_FROM_ROWS) -> None:
     """Build what searches need. The table is complete and will not change again."""
     from lancedb.index import FTS, HnswSq
 
@@ -108,7 +108,7 @@ def index_chunks(table: Any, *, has_vectors: bool) -> None:
         base_tokenizer="whitespace", stem=True, remove_stop_words=False, with_position=False
     )
     table.create_index("terms", config=words)
-    if has_vectors and table.count_rows() >= _GRAPH_FROM_ROWS:
+    if has_vectors and table.count_rows() >= graph_from_rows:
         # One partition: with more, a search that probes some of them loses recall.
         table.create_index("vector", config=HnswSq(distance_type="cosine", num_partitions=1))
     # Nobody else knows of this table yet, so what was compacted away can go at once.
@@ -120,6 +120,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+_REFINE = 3  # times the rows wanted are compared again with their exact vectors
 _CHUNK_COLUMNS = ["document", "title", "text", "start", "end", "page"]
 
 
@@ -136,8 +137,9 @@ def find_words(table: Any, words: Iterable[str], limit: int) -> list[Row]:
 def find_near(table: Any, vector: Sequence[float], limit: int) -> list[Row]:
     """The chunks whose vectors are nearest, nearest first, the cosine distance under `_distance`."""
     query = table.search(list(vector), vector_column_name="vector").distance_type("cosine")
-    # Only the graph heeds these two: they bring its recall from 0.98 to 1.00.
-    query = query.ef(max(100, 2 * limit)).refine_factor(3)
+    # Only the graph heeds these two: they bring its recall from 0.98 to 1.00. It fetches
+    # limit x refine rows, and refuses an `ef` below that.
+    query = query.ef(max(100, 2 * _REFINE * limit)).refine_factor(_REFINE)
     rows: list[Row] = query.select([*_CHUNK_COLUMNS, "_distance"]).limit(limit).to_list()
     return rows
 

@@ -10,10 +10,11 @@ from itertools import pairwise
 # scripts written without spaces, or whose words no blank delimits reliably.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af\U00020000-\U0003347f"
 _TOKEN = re.compile(
-    rf"(?P<unspaced>[{_UNSPACED}]+)"
+    rf"[{_UNSPACED}]+"
     rf"|[^\W{_UNSPACED}_]+(?:[-_./#:+'’@]+[^\W{_UNSPACED}_]+)*"
 )
 _PART = re.compile(r"[^\W_]+")
+_DIGIT = re.compile(r"\d")
 _IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
 
 
@@ -28,9 +29,8 @@ def terms(text: str) -> list[str]:
     """
     found: list[str] = []
     # NFKC makes full-width letters and digits, frequent in Chinese text, equal to the plain ones.
-    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).lower()):
-        token = match.group()
-        if match.lastgroup == "unspaced":
+    for token in _TOKEN.findall(unicodedata.normalize("NFKC", text).lower()):
+        if token[0] >= "\u3040" and _IS_UNSPACED.match(token):
             found += token
             found += map("".join, pairwise(token))
         elif token.isalnum():  # most of all tokens; the rest of this loop is slow
@@ -38,7 +38,7 @@ def terms(text: str) -> list[str]:
         else:
             parts = _PART.findall(token)
             found += parts
-            if len(parts) > 1 and any(character.isdigit() for character in token):
+            if len(parts) > 1 and _DIGIT.search(token):
                 found.append(token)
     return found
 

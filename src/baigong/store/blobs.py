@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from baigong.errors import NotFound, StorageFull
+from baigong.errors import NotFound
+from baigong.store.room import room_for
 
 _PIECE = 1 << 20
 
@@ -90,26 +91,11 @@ def _link(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _is_full(error: Exception) -> bool:
-    """No space, no quota, or past the size a process may write; obstore says it only in words."""
-    if isinstance(error, OSError):
-        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    return any(
-        f"os error {code}" in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    )
-
-
 @contextmanager
 def _errors(digest: str) -> Iterator[None]:
     """The store's errors as ours, in one place."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFound(f"The blob {digest[:12]} is not in the store.") from error
-    except (OSError, BaseError) as error:
-        if _is_full(error):
-            raise StorageFull(
-                "There is no room left to store a file.",
-                hint="Free some space and run the same command again; nothing is lost.",
-            ) from error
-        raise
+    with room_for("a file"):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFound(f"The blob {digest[:12]} is not in the store.") from error

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
 
-from baigong.errors import StorageFull
+from baigong.store.room import room_for
 
 HEAD = "0001"
 
@@ -37,16 +36,8 @@ class Database:
         Raises:
             StorageFull: the disk has no room for it.
         """
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except OperationalError as error:
-            if "disk is full" in str(error) or "disk I/O error" in str(error):
-                raise StorageFull(
-                    "The database could not be written: the disk is full.",
-                    hint="Free some space and run the same command again; nothing is lost.",
-                ) from error
-            raise
+        with room_for("it in the database"), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

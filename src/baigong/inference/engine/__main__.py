@@ -72,8 +72,7 @@ def load(folder: Path, config: EngineConfig) -> tuple[Decoder, ArenaCache, Model
         torch.set_num_threads(config.threads)
     model = ModelConfig.read(folder)
     weights = Weights(folder)
-    parameters = weights.size
-    dtype = choose_dtype(config, parameters)
+    dtype = choose_dtype(config, weights.size)
     device = torch.device(_device(config))
     tokens = config.cache_tokens or config.cache_mb * 2**20 // token_bytes(model, dtype)
     # No more than the largest batch can use, nor less than one short sequence.
@@ -85,7 +84,7 @@ def load(folder: Path, config: EngineConfig) -> tuple[Decoder, ArenaCache, Model
     decoder = Decoder(model, weights, dtype, device)
     facts = ModelFacts(
         architecture=model.architecture,
-        parameters=parameters,
+        parameters=decoder.num_parameters,
         layers=model.layers,
         hidden_size=model.hidden_size,
         vocabulary=model.vocabulary,

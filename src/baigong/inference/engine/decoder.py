@@ -106,6 +106,7 @@ class Decoder:
         self.config = config
         self.dtype = dtype
         self.device = device
+        self.num_parameters = weights.size
         load = _Loader(config, weights, dtype, device)
         sizes = (config.vocabulary, config.hidden_size)
         self._embedding = load.tensor("model.embed_tokens.weight", sizes)

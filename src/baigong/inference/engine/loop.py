@@ -46,6 +46,9 @@ class Loaded:
     result: LoraAdapter | BaigongError
 
 
+# A step of fewer multiplications than this is done by one thread: waking others takes longer.
+_SMALL_STEP = 64_000_000
+
 # What comes in; None says that the parent has gone.
 Inbox = queue.SimpleQueue[ToEngine | Loaded | None]
 
@@ -73,6 +76,7 @@ class Loop:
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
         self._embeds: deque[EmbedJob] = deque()
+        self._threads = self._threads_now = torch.get_num_threads()
 
     def run(self) -> None:
         """Work until the parent goes."""
@@ -92,6 +96,7 @@ class Loop:
     def _forward(self, batch: Batch) -> list[int]:
         """Run the batch through the model and choose a token for each sequence that is due one."""
         device = self._decoder.device
+        self._use_threads(batch.num_tokens)
         ids, positions = batch.inputs(device)
         attend = self._cache.plan(batch.chunks())
         hidden = self._decoder.hidden(ids, positions, attend, batch.segments())
@@ -113,10 +118,18 @@ class Loop:
         if not self._embeds:
             return
         job = self._embeds[0]
+        self._use_threads(self._config.prefill_tokens)
         job.advance(self._decoder, self._config.prefill_tokens)
         if job.is_done:
             self._embeds.popleft()
             self._send(Embedded(job.id, self._decoder.config.hidden_size, job.vectors()))
+
+    def _use_threads(self, tokens: int) -> None:
+        is_small = tokens * self._decoder.num_parameters < _SMALL_STEP
+        wanted = 1 if is_small else self._threads
+        if wanted != self._threads_now:
+            torch.set_num_threads(wanted)
+            self._threads_now = wanted
 
     # ---- messages
 
@@ -164,10 +177,8 @@ class Loop:
         if limit <= len(message.ids):
             raise InvalidInput("max_tokens must be at least 1.", param="max_tokens")
         adapter = None if message.adapter is None else self._adapter(message.adapter)
-        stop_ids = frozenset(message.stop_ids)
-        self._scheduler.add(
-            Sequence(message.id, message.ids, limit, message.sampling, stop_ids, adapter)
-        )
+        ids, stop_ids = list(message.ids), frozenset(message.stop_ids)  # its own: it grows
+        self._scheduler.add(Sequence(message.id, ids, limit, message.sampling, stop_ids, adapter))
 
     def _check(self, ids: list[int], *, room: int) -> None:
         """Refuse ids that the model cannot take, or that leave no `room` in its context."""

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from .corpus import Corpus
 from .recipe import Language, PretrainRecipe
-from .structure import Example, Material, make_example
+from .structure import DEFAULT_KINDS, Example, Material, make_example
 from .tokenizer import END_OF_TEXT, token_id
 
 Ids = NDArray[np.uint16]
@@ -146,8 +146,9 @@ class Batcher:
         self.stuff = stuff
         self.end = token_id(tokenizer, END_OF_TEXT)
 
-    def next(self, position: Position, step: int, sequence: int) -> Batch:
+    def next(self, position: Position, step: int, sequence: int, fraction: float = 1.0) -> Batch:
         """Which rows are tasks depends on the seed and the step alone. Advances `position`."""
+        kinds = kinds_at(self.recipe, fraction)
         mix, rows = self.recipe.mix, []
         chance = random.Random(f"rows:{self.recipe.seed}:{step}")
         count = max(1, self.recipe.schedule.batch_tokens // sequence)
@@ -155,18 +156,16 @@ class Batcher:
             row = Row(sequence)
             # Spread evenly, so that every batch has its share and neither language runs ahead.
             if (number + chance.random()) / count < mix.structure:
-                self._fill_with_tasks(row, position)
+                self._fill_with_tasks(row, position, kinds)
             self._fill_with_text(row, position, "en" if (number + step) % 2 else "zh")
             rows.append(row)
         return Batch.of(rows)
 
-    def _fill_with_tasks(self, row: Row, position: Position) -> None:
+    def _fill_with_tasks(self, row: Row, position: Position, kinds: Mapping[str, float]) -> None:
         """Whole examples only; the first that does not fit ends the row and is left out."""
-        size = 1.0 if len(row.ids) <= self.recipe.schedule.sequence else 2.0
+        size = len(row.ids) / self.recipe.schedule.sequence  # longer rows, longer passages
         while True:
-            example = make_example(
-                self.stuff, self.recipe.mix.kinds, self.recipe.seed, position.example, size
-            )
+            example = make_example(self.stuff, kinds, self.recipe.seed, position.example, size)
             position.example += 1
             ids, weights = encode_example(self.tokenizer, example, self.recipe)
             if len(ids) > row.room:
@@ -180,6 +179,16 @@ class Batcher:
         for piece in np.split(ids, np.flatnonzero(ids == self.end) + 1):
             if len(piece):
                 row.add(piece, np.ones(len(piece), np.float32))
+
+
+def kinds_at(recipe: PretrainRecipe, fraction: float) -> Mapping[str, float]:
+    """The weights of the kinds; early on, copying comes before what is made of it."""
+    mix = recipe.mix
+    kinds = dict(mix.kinds or DEFAULT_KINDS)
+    if fraction >= mix.drill_until:
+        return kinds
+    others = sum(weight for kind, weight in kinds.items() if kind != "copy")
+    return {**kinds, "copy": others * mix.drill / max(1e-9, 1 - mix.drill)}
 
 
 def encode_example(

@@ -14,7 +14,7 @@ def write_card(facts: dict[str, Any]) -> str:
         _front_matter(facts),
         f"# {facts['name']}",
         facts["recipe"]["summary"],
-        _limits(),
+        _limits(facts),
         _use(facts),
         _architecture(facts),
         _data(facts),
@@ -32,15 +32,16 @@ def _front_matter(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _limits() -> str:
-    return """## What it is not
+def _limits(facts: dict[str, Any]) -> str:
+    return f"""## What it is not
 
 It cannot hold a conversation, it knows no facts worth trusting, and it does not follow
-instructions in general. It has read a few million words. It is a base for tuning narrow tasks on a
-machine without an accelerator: routing a message to a label, copying fields into JSON, choosing a
-passage and quoting it. Beyond the lengths it was trained on it degrades. It reads simplified
-Chinese and English; other languages and traditional Chinese only byte by byte. Its text comes from
-an encyclopedia, manuals and old books, with their errors and the attitudes of their times."""
+instructions in general: it has {facts["parameters"] / 1e6:.1f} M parameters and has read
+{facts["tokens"] / 1e6:.1f} M tokens. It is a base for tuning narrow tasks on a machine without an
+accelerator: routing a message to a label, copying fields into JSON, choosing a passage and quoting
+it. Beyond the lengths it was trained on it degrades. It reads English and simplified Chinese;
+traditional Chinese poorly, other languages hardly. Its text has the errors of its sources and the
+attitudes of their times."""
 
 
 def _use(facts: dict[str, Any]) -> str:
@@ -53,6 +54,7 @@ The chat template is ChatML (`<|im_start|>role`, `<|im_end|>`), roles `system`, 
 | quote | empty, or a short instruction | `[1] passage`, blank line, `[2] passage`, blank line, \
 question | `[2] the sentence, verbatim`, or `Not in the documents.` / `文档中没有。` |
 | extract | names the fields | a message | one line of compact JSON, `null` when absent |
+| triage | the labels, the fields, the form of a number | a message | one line of compact JSON |
 | label | the labels, in any order | a text | one label |
 | copy | asks for a copy | a text | the text |
 | translate | names the target language | a sentence | its translation |
@@ -101,8 +103,7 @@ def _training(facts: dict[str, Any]) -> str:
 
 {facts["tokens"] / 1e6:.2f} M tokens in {facts["step"]:,} steps of {schedule["batch_tokens"]} tokens, \
 {facts["seconds"] / 60:.0f} minutes on {facts["machine"]} \
-({facts["tokens"] / max(1.0, facts["seconds"]):.0f} tokens a second, shared with other work), \
-begun {facts["started"]}. Muon (rate {schedule["matrix_lr"]}) for the matrices, AdamW \
+({facts["tokens"] / max(1.0, facts["seconds"]):.0f} tokens a second), begun {facts["started"]}. Muon (rate {schedule["matrix_lr"]}) for the matrices, AdamW \
 ({schedule["embedding_lr"]}) for the embedding and the norms; bfloat16 products, float32 weights. \
 The rate is a function of the share of the time budget that is spent: it holds, then falls in a \
 straight line to zero over the last {schedule["cooldown"]:.0%}. Answers weigh \
@@ -114,7 +115,18 @@ Loss, from {losses[0] if losses else 0:.2f} to {losses[-1] if losses else 0:.2f}
 {sparkline(losses)}
 ```
 
-The whole curve is in `training.json`."""
+The whole curve is in `training.json`.{_changes(facts)}"""
+
+
+def _changes(facts: dict[str, Any]) -> str:
+    lines = [
+        f"- at step {row['step']}: "
+        + "; ".join(
+            f"{key} from {old} to {new}" for key, (old, new) in row.items() if key != "step"
+        )
+        for row in facts.get("changes", [])
+    ]
+    return "\n\nChanged on the way:\n\n" + "\n".join(lines) if lines else ""
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -147,7 +159,7 @@ def _results(facts: dict[str, Any]) -> str:
         lines += [
             "",
             "In part: the right passage number or the right refusal (quote); right fields among "
-            "all fields (extract).",
+            "all fields (extract, triage).",
         ]
     return "\n".join(lines) if len(lines) > 2 else ""
 

@@ -53,6 +53,12 @@ def save(
     _drop_others(folder, target)
 
 
+def step_of(folder: Path) -> int:
+    """The step of the last checkpoint; 0 before the first."""
+    pointer = folder / _POINTER
+    return int(json.loads(pointer.read_text())["step"]) if pointer.is_file() else 0
+
+
 def load(
     folder: Path, model: Any, optimisers: list[torch.optim.Optimizer], device: str
 ) -> Progress | None:

@@ -34,6 +34,7 @@ from .tokenizer import CHAT_END, END_OF_TEXT, token_id, train_tokenizer
 _TOKENIZER_EXAMPLES = 6000
 # These may differ when a run goes on: where, how fast and for how long, not what is learnt.
 _FREE_KEYS = {"budget", "device", "threads", "compile", "summary"}
+_CHANGEABLE = ("mix.", "schedule.")
 
 
 def pretrain_command(
@@ -68,16 +69,36 @@ def pretrain(
 
 
 def _hold_to_recipe(recipe: PretrainRecipe, workdir: Path) -> None:
-    """A folder belongs to one recipe: its tokens and its weights mean nothing under another."""
+    """A folder belongs to one text, tokenizer and shape. The mix and the schedule may be changed
+    between two starts; what was changed, and when, is kept and goes into the card."""
     path = workdir / "recipe.json"
-    text = recipe.model_dump_json(exclude=_FREE_KEYS, indent=1)
-    if not path.is_file():
-        checkpoint.write_atomically(path, text)
-    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+    new = recipe.model_dump(mode="json", exclude=_FREE_KEYS)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else new
+    changes = dict(_changes(old, new))
+    if any(not key.startswith(_CHANGEABLE) or key == "mix.held_back" for key in changes):
         raise Conflict(
             f"The folder {workdir} holds a run of another recipe.",
             hint=f"Give another folder, or the recipe in {path.name}.",
         )
+    if changes:
+        kept = [*_read_changes(workdir), {"step": checkpoint.step_of(workdir), **changes}]
+        checkpoint.write_atomically(workdir / "changes.json", json.dumps(kept, indent=1))
+    checkpoint.write_atomically(path, json.dumps(new, ensure_ascii=False, indent=1))
+
+
+def _changes(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Each key whose value differs, as [old, new]."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _changes(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+    elif old != new:
+        yield where, [old, new]
+
+
+def _read_changes(workdir: Path) -> list[dict[str, Any]]:
+    path = workdir / "changes.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    return rows
 
 
 def _tokenizer(recipe: PretrainRecipe, corpus: Corpus, workdir: Path) -> Tokenizer:
@@ -143,6 +164,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "finished": now() if run.is_done else None,
         "machine": _machine(recipe),
         "exam": _read_exam(run),
+        "changes": _read_changes(run.folder),
         "recipe": recipe.model_dump(mode="json"),
         "curve": read_curve(run.folder, progress.step),
     }

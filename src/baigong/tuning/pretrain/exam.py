@@ -17,7 +17,7 @@ from .structure import Example, Material, make_example
 from .tokenizer import CHAT_END, END_OF_TEXT, token_id
 
 # Continuing a text has no right answer, so it is not marked.
-EXAMINED = ("quote", "extract", "label", "copy", "translate")
+EXAMINED = ("quote", "extract", "triage", "label", "copy", "translate")
 _LONGEST_ANSWER = 200
 _AT_ONCE = 32
 
@@ -61,7 +61,7 @@ def mark(
             given == missing if wanted == missing else given[:3] == wanted[:3]
             for wanted, given in pairs
         ) / len(pairs)
-    elif kind == "extract":
+    elif kind in ("extract", "triage"):
         rights = [right for wanted, given in pairs for right in _fields(wanted, given)]
         part = sum(rights) / max(1, len(rights))
     return Mark(

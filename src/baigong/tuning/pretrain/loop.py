@@ -101,7 +101,7 @@ def _step(run: Run) -> None:
     schedule, progress = run.recipe.schedule, run.progress
     is_long = run.fraction >= schedule.long_from
     sequence = schedule.long_sequence if is_long else schedule.sequence
-    batch = run.batcher.next(progress.position, progress.step, sequence)
+    batch = run.batcher.next(progress.position, progress.step, sequence, run.fraction)
     rows = max(1, schedule.micro_tokens // sequence)
     total = max(1.0, float(batch.weights.sum()))
     loss = 0.0

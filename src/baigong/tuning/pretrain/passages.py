@@ -83,24 +83,75 @@ def take_passage(
 def passage_of(
     document: Document, language: Language, chance: random.Random, size: float = 1.0
 ) -> Passage | None:
-    lines = [line for line in document.text.split("\n") if len(line) > _SENTENCE_SIZES[language][0]]
-    if not lines:
+    """Half of them are one paragraph, half a cut of the page with its headings."""
+    lines = document.text.split("\n")
+    wanted = int(_PASSAGE_SIZES[language] * size * chance.uniform(0.35, 1.0))
+    if chance.random() < 0.5:
+        text = _paragraph(lines, language, chance, wanted)
+    else:
+        text = _page_cut(document.title, lines, language, chance, wanted)
+    sentences = tuple(
+        sentence
+        for line in text.split("\n")
+        if not line.startswith("#")
+        for sentence in split_sentences(line, language)
+        if is_quotable(sentence, language)
+    )
+    if not sentences or len(text) > 1.3 * _PASSAGE_SIZES[language] * size:
         return None
-    number = chance.randrange(len(lines))
-    sentences = split_sentences(lines[number], language)
+    return Passage(text, sentences, document.title, document.source)
+
+
+def _paragraph(lines: Sequence[str], language: Language, chance: random.Random, wanted: int) -> str:
+    full = [line for line in lines if len(line) > _SENTENCE_SIZES[language][0]]
+    if not full:
+        return ""
+    number = chance.randrange(len(full))
+    sentences = split_sentences(full[number], language)
     # Aligned pages hold one sentence a line: their neighbours make the passage.
     if len(sentences) == 1:
-        nearby = lines[number : number + 3]
+        nearby = full[number : number + 3]
         sentences = [part for line in nearby for part in split_sentences(line, language)]
     first = chance.randrange(max(1, len(sentences) - 1))
-    wanted = int(_PASSAGE_SIZES[language] * size * chance.uniform(0.35, 1.0))
     chosen: list[str] = []
-    for sentence in sentences[first : first + 8]:
+    for sentence in sentences[first:]:
         if chosen and sum(map(len, chosen)) + len(sentence) > wanted:
             break
         chosen.append(sentence)
-    quotable = tuple(sentence for sentence in chosen if is_quotable(sentence, language))
-    text = (" " if language == "en" else "").join(chosen)
-    if not quotable or len(text) > 2 * _PASSAGE_SIZES[language] * size:
-        return None
-    return Passage(text, quotable, document.title, document.source)
+    return (" " if language == "en" else "").join(chosen)
+
+
+def _page_cut(
+    title: str, lines: Sequence[str], language: Language, chance: random.Random, wanted: int
+) -> str:
+    """Neighbouring lines as a Markdown page would hold them: blank lines between, headings marked."""
+    first = chance.randrange(len(lines))
+    chosen: list[str] = []
+    if title and chance.random() < 0.3:
+        chosen.append(f"# {title}")
+    for line in lines[first:]:
+        text = line
+        if _is_heading(line, language):
+            text = "## " + line.rstrip(".。:：")
+        elif len(line) > wanted:  # a long paragraph gives its opening
+            text = _opening(line, language, wanted)
+        if chosen and sum(map(len, chosen)) + len(text) > wanted:
+            break
+        chosen.append(text)
+    while chosen and chosen[-1].startswith("#"):
+        chosen.pop()
+    return "\n\n".join(chosen)
+
+
+def _is_heading(line: str, language: Language) -> bool:
+    limit = 40 if language == "en" else 16
+    return len(line) <= limit and not line.endswith(("!", "?", ";", "！", "？", "；", ",", "，"))
+
+
+def _opening(line: str, language: Language, wanted: int) -> str:
+    kept: list[str] = []
+    for sentence in split_sentences(line, language):
+        if kept and sum(map(len, kept)) + len(sentence) > wanted:
+            break
+        kept.append(sentence)
+    return (" " if language == "en" else "").join(kept)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 
 from .corpus import Document
 from .passages import Passage, content_words, draw, overlap, passage_of, take_passage
 from .recipe import Language
+from .values import company
 
 # One fixed sentence a language, so that a caller can recognise it by equality.
 NOT_THERE: dict[Language, str] = {"en": "Not in the documents.", "zh": "文档中没有。"}
@@ -19,12 +21,16 @@ SYSTEMS: dict[Language, tuple[str, ...]] = {
         "If none does, say: Not in the documents.",
         "Quote the passage that answers the question.",
         "You are a careful assistant. Use only the passages below.",
+        "You are the service desk of {name}. Answer from the documents, with the number.",
+        "You work for {name} and answer questions by quoting its handbook.",
     ),
     "zh": (
         "只根据文档回答，引用一句原文并给出编号。",
         "请从编号的段落中找出能回答问题的那句话，原样引用；如果没有，请说：文档中没有。",
         "引用能回答问题的段落。",
         "你是一名严谨的助手，只能使用下面的资料。",
+        "你是{name}的客服，根据文档回答并给出编号。",
+        "你在{name}工作，引用手册原文回答问题。",
     ),
 }
 
@@ -64,7 +70,8 @@ def quote_task(
     documents: Sequence[Document], language: Language, chance: random.Random, size: float = 1.0
 ) -> tuple[str, str, str]:
     """(system, user, assistant); the system line is empty half of the time."""
-    system = chance.choice(SYSTEMS[language]) if chance.random() < 0.5 else ""
+    system = chance.choice(SYSTEMS[language]) if chance.random() < 0.6 else ""
+    system = system.replace("{name}", company(language, chance))
     is_missing = chance.random() < _MISSING_SHARE
     while True:
         passages = _passages(documents, language, chance, size)
@@ -85,7 +92,7 @@ def _passages(
     documents: Sequence[Document], language: Language, chance: random.Random, size: float
 ) -> list[Passage]:
     """Half of the distractors come from the same source, so that topic alone does not tell."""
-    count = chance.choice((1, 2, 2, 3, 3, 3, 4, 4))
+    count = chance.choice((1, 2, 3, 3, 3, 3, 4, 5))
     passages = [take_passage(documents, language, chance, size)]
     for _ in range(_TRIES):
         if len(passages) == count:
@@ -107,9 +114,13 @@ def ask(sentence: str, passage: Passage, language: Language, chance: random.Rand
         return ""
     style = chance.random()
     joined = " " if language == "en" or chance.random() < 0.5 else ""
-    if style < 0.25:
+    if style < 0.2:
         return _dropped(sentence, language, chance)
-    if style < 0.4 and passage.title and language in ("en", "zh"):
+    if style < 0.45:
+        asked = _ask_for_the_number(sentence, language, chance)
+        if asked:
+            return asked
+    if style < 0.52 and passage.title:
         picked = chance.sample(words, min(len(words), 2))
         return " ".join([passage.title[:40], *picked])
     count = min(len(words), chance.choice((1, 2, 2, 3, 4)))
@@ -129,6 +140,35 @@ def _dropped(sentence: str, language: Language, chance: random.Random) -> str:
         return " ".join(words) + chance.choice(("", "?"))
     parts = [part for part in content_words(sentence, language) if chance.random() < keep]
     return "".join(parts) + chance.choice(("", "？"))
+
+
+_FIGURE: dict[Language, re.Pattern[str]] = {
+    "en": re.compile(r"(?:in |on |at |by |from )?[$€£¥]?\d[\d,.:]*\d?%?"),
+    "zh": re.compile(r"[￥¥]?\d[\d,.:]*\d?%?"),
+}
+_ASKED_FOR: dict[Language, tuple[tuple[str, str], ...]] = {
+    "en": (("in ", "when"), ("on ", "on which day"), ("at ", "at what time"), ("by ", "by when"),
+           ("from ", "from when"), ("$", "how much"), ("", "how many")),
+    "zh": (("￥", "多少钱"), ("¥", "多少钱"), ("", "多少")),
+}  # fmt: skip
+
+
+def _ask_for_the_number(sentence: str, language: Language, chance: random.Random) -> str:
+    """The sentence with its figure asked for and some other words dropped: a near paraphrase."""
+    figures = list(_FIGURE[language].finditer(sentence))
+    if not figures:
+        return ""
+    figure = chance.choice(figures)
+    asked = next(ask for start, ask in _ASKED_FOR[language] if figure[0].startswith(start))
+    keep = chance.uniform(0.5, 0.9)
+    if language == "zh":
+        after = sentence[figure.end() :]
+        unit = after[:1] if after[:1] in "年月日天元个小分次台人岁家点" else ""
+        before = _dropped(sentence[: figure.start()], language, chance).rstrip("？")
+        return f"{before}{asked}{unit}？" if before else ""
+    rest = sentence[: figure.start()] + " " + sentence[figure.end() :]
+    words = [word for word in rest.rstrip(".!?").split() if chance.random() < keep]
+    return f"{asked[0].upper()}{asked[1:]} {' '.join(words[:16])}?" if words else ""
 
 
 def _is_only_answer(

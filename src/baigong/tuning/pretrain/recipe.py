@@ -73,6 +73,9 @@ class Mix(_Strict):
 
     structure: Share = 0.4
     kinds: dict[str, float] = Field(default_factory=dict)
+    # Until this share of the budget, copying takes this share of the tasks: the rest needs it.
+    drill_until: Share = 0.45
+    drill: Share = 0.5
     held_back: Share = 0.005
     prompt_weight: Share = 0.2
     answer_weight: float = 3.0
@@ -82,8 +85,8 @@ class Schedule(_Strict):
     """Rows are packed; the last part of the run uses longer ones so that long prompts work too."""
 
     sequence: Positive = 512
-    long_sequence: Positive = 1024
-    long_from: Share = 0.75
+    long_sequence: Positive = 1280
+    long_from: Share = 0.55
     batch_tokens: Positive = 8192
     micro_tokens: Positive = 4096
     warmup_steps: int = 40

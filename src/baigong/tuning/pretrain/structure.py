@@ -5,20 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from .corpus import Corpus, Document, Pair
+from .drills import drill
 from .extraction import extract_task
 from .labelling import label_task
 from .passages import split_sentences, take_passage
 from .quoting import quote_task
 from .recipe import Language, PretrainRecipe
+from .triage import triage_task
 
-Kind = Literal["quote", "extract", "label", "copy", "translate", "continue"]
 Turns = tuple[str, str, str]  # system (may be empty), user, assistant
 
 DEFAULT_KINDS: Mapping[str, float] = {
-    "quote": 0.34, "extract": 0.27, "label": 0.18, "copy": 0.09, "translate": 0.09, "continue": 0.03
+    "quote": 0.36, "extract": 0.2, "triage": 0.14, "label": 0.15,
+    "copy": 0.06, "translate": 0.06, "continue": 0.03,
 }  # fmt: skip
 
 
@@ -84,24 +85,16 @@ def _extract(stuff: Material, language: Language, chance: random.Random, size: f
     return extract_task(language, chance)
 
 
+def _triage(stuff: Material, language: Language, chance: random.Random, size: float) -> Turns:
+    return triage_task(language, chance)
+
+
 def _label(stuff: Material, language: Language, chance: random.Random, size: float) -> Turns:
     return label_task(stuff.documents, stuff.labels, language, chance)
 
 
-_REPEAT: dict[Language, tuple[str, ...]] = {
-    "en": ("Repeat exactly:", "Copy this text:", "Say this again, word for word:"),
-    "zh": ("原样重复：", "请复制这段文字：", "一字不差地再说一遍："),
-}
-_CODE_MARKS = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
-
-
 def _copy(stuff: Material, language: Language, chance: random.Random, size: float) -> Turns:
-    if chance.random() < 0.4:
-        words = ["".join(chance.choices(_CODE_MARKS, k=chance.randint(2, 8))) for _ in range(3)]
-        text = chance.choice((" ", "-", ", ", "/")).join(words[: chance.randint(1, 3)])
-    else:
-        text = chance.choice(take_passage(stuff.documents[language], language, chance).sentences)
-    return chance.choice(_REPEAT[language]), text, text
+    return drill(stuff.documents[language], language, chance)
 
 
 def _translate(stuff: Material, language: Language, chance: random.Random, size: float) -> Turns:
@@ -130,6 +123,7 @@ def _continue(stuff: Material, language: Language, chance: random.Random, size: 
 TASKS: Mapping[str, Callable[[Material, Language, random.Random, float], Turns]] = {
     "quote": _quote,
     "extract": _extract,
+    "triage": _triage,
     "label": _label,
     "copy": _copy,
     "translate": _translate,

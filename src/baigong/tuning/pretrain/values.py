@@ -24,15 +24,21 @@ _GIVEN = (
     "飞彬富顺信子昌成康星光天达安岩中茂进林有坚和彪博诚先敬震振壮会思群豪心邦承乐绍功松善厚庆民友裕河哲"
     "江浩亮政谦亨奇固之轮翰朗伯宏言若鸣朋斌梁栋维启克伦翔旭鹏泽晨辰士以家致树炎德行时泰盛雄琛钧冠策腾"
 )
-_THINGS: dict[Language, list[str]] = {
+# The same things in the same order, so that one can be told by the other's name.
+THINGS: dict[Language, list[str]] = {
     "en": (
         "kettle,desk lamp,office chair,phone case,backpack,keyboard,monitor,headphones,rain jacket,"
-        "coffee grinder,router,water filter,running shoes,baby stroller,tent,blender,printer,mouse,"
-        "air purifier,bookshelf,camera,power bank,rice cooker,vacuum cleaner,bicycle helmet,tablet"
+        "coffee machine,router,water filter,running shoes,pram,tent,blender,printer,mouse,"
+        "air purifier,bookshelf,camera,power bank,rice cooker,vacuum cleaner,helmet,tablet,thermos,"
+        "mattress,air conditioner,washing machine,fan,heater,humidifier,iron,toaster,oven,lamp,"
+        "fridge,microwave,hair dryer,electric toothbrush,scale,speaker,watch,phone,laptop,charger,"
+        "sofa,table,curtain,pillow,umbrella,suitcase,bicycle,drill,frying pan,knife,cup,plate,toy"
     ).split(","),
     "zh": (
-        "电热水壶 台灯 办公椅 手机壳 双肩包 机械键盘 显示器 蓝牙耳机 冲锋衣 咖啡机 路由器 净水器 跑步鞋 婴儿车 帐篷 "
-        "榨汁机 打印机 鼠标 空气净化器 书架 相机 充电宝 电饭煲 吸尘器 头盔 平板电脑 保温杯 床垫 空调 洗衣机"
+        "水壶 台灯 办公椅 手机壳 双肩包 键盘 显示器 耳机 雨衣 咖啡机 路由器 净水器 跑步鞋 婴儿车 帐篷 "
+        "搅拌机 打印机 鼠标 空气净化器 书架 相机 充电宝 电饭煲 吸尘器 头盔 平板电脑 保温杯 床垫 空调 洗衣机 "
+        "风扇 取暖器 加湿器 熨斗 烤面包机 烤箱 灯 冰箱 微波炉 吹风机 电动牙刷 体重秤 音箱 手表 手机 笔记本电脑 "
+        "充电器 沙发 桌子 窗帘 枕头 雨伞 行李箱 自行车 电钻 平底锅 刀 杯子 盘子 玩具"
     ).split(),
 }
 _LOOKS: dict[Language, list[str]] = {
@@ -88,6 +94,15 @@ def code(language: Language, chance: random.Random) -> str:
     if shape == 5:
         return "#" + digits(chance, 4, 8)
     return f"{digits(chance, 2, 4)}-{digits(chance, 4, 7)}-{digits(chance, 1, 3)}"
+
+
+def canonical_code(chance: random.Random) -> tuple[str, str]:
+    """A number as its owner writes it, and the one way a desk files it."""
+    prefix, number = letters(chance, 1, 3), digits(chance, 4, 7)
+    mark = chance.choice(("-", "-", "", "/"))
+    said = chance.choice((prefix, prefix, prefix.lower(), prefix.lower(), prefix.capitalize(), ""))
+    between = chance.choice((mark, mark, "", " ")) if said else ""
+    return f"{said}{between}{number}", f"{prefix}{mark}{number}"
 
 
 def date(language: Language, chance: random.Random) -> str:
@@ -160,7 +175,7 @@ def company(language: Language, chance: random.Random) -> str:
 
 
 def product(language: Language, chance: random.Random) -> str:
-    thing = chance.choice(_THINGS[language])
+    thing = chance.choice(THINGS[language])
     style = chance.random()
     if style < 0.4:
         return thing

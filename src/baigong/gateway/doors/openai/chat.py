@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from starlette.requests import Request
@@ -10,6 +9,7 @@ from starlette.responses import Response
 
 from baigong.errors import BaigongError, EngineUnavailable
 from baigong.gateway.bodies import read_object
+from baigong.gateway.doors.openai.models import open_model
 from baigong.gateway.doors.openai.replies import (
     DONE,
     Envelope,
@@ -29,7 +29,7 @@ async def chat(serving: Serving, request: Request) -> Response:
     """Answer a conversation, whole or as a stream."""
     asked = parse(await read_object(request), ChatRequest)
     messages = asked.conversation()
-    served = await asyncio.to_thread(serving.open, asked.model)
+    served = await open_model(serving, asked.model)
     sampling = asked.sampling(served.defaults)
     envelope = Envelope(served.name, fingerprint(served), "chat", asked.includes_usage)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from baigong.gateway.bodies import read_object
 from baigong.gateway.doors.openai.chat import fingerprint, finish_of, guarded
+from baigong.gateway.doors.openai.models import open_model
 from baigong.gateway.doors.openai.replies import DONE, Envelope, text_choice
 from baigong.gateway.doors.openai.requests import (
     COMPLETION_TOKENS,
@@ -29,7 +30,7 @@ async def complete(serving: Serving, request: Request) -> Response:
     """Go on with one or many prompts, whole or as a stream; choice `i` is prompt `i`."""
     asked = parse(await read_object(request), CompletionRequest)
     given = prompts("prompt", asked.prompt)
-    served = await asyncio.to_thread(serving.open, asked.model)
+    served = await open_model(serving, asked.model)
     sampling = asked.sampling(Sampling(COMPLETION_TOKENS, served.defaults.temperature))
     envelope = Envelope(served.name, fingerprint(served), "text", asked.includes_usage)
     many, prompt_tokens = await asyncio.to_thread(_start, served, given, sampling)

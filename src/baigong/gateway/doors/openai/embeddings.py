@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from baigong.gateway.bodies import read_object
+from baigong.gateway.doors.openai.models import open_model
 from baigong.gateway.doors.openai.requests import (
     EmbeddingRequest,
     Prompt,
@@ -28,7 +29,7 @@ async def embed(serving: Serving, request: Request) -> Response:
     """A unit vector for each input, as floats or as base64 of little-endian float32."""
     asked = parse(await read_object(request), EmbeddingRequest)
     given = prompts("input", asked.input)
-    served = await asyncio.to_thread(serving.open, asked.model)
+    served = await open_model(serving, asked.model)
     batches = await asyncio.to_thread(_encode, served, given)
     vectors = await unless_gone(request, served.embed(batches))
     if asked.dimensions not in {None, len(vectors[0])}:

@@ -8,8 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from baigong.errors import NotFound
 from baigong.gateway.replies import json_reply
-from baigong.industry.serving import ServedModel, Serving
+from baigong.industry.serving import Served, ServedModel, Serving
 
 
 async def list_models(serving: Serving, _request: Request) -> Response:
@@ -22,14 +23,27 @@ async def get_model(serving: Serving, request: Request) -> Response:
     """One model by any name that can be called: `support`, `support@3`, `owner/name`."""
     # The server has decoded `%2F` already, and no name holds a percent sign.
     name = request.path_params["name"]
-    return json_reply(_model(await asyncio.to_thread(_find, serving, name)))
-
-
-def _find(serving: Serving, name: str) -> ServedModel:
-    for model in serving.models():
+    for model in await asyncio.to_thread(serving.models):
         if model.name == name:
-            return model
-    served = serving.open(name)
+            return json_reply(_model(model))
+    return json_reply(_model(_described(name, await open_model(serving, name))))
+
+
+async def open_model(serving: Serving, name: str) -> Served:
+    """What answers `name`.
+
+    Raises:
+        NotFound: under the code that OpenAI's clients know, whatever it was that is missing.
+    """
+    try:
+        return await asyncio.to_thread(serving.open, name)
+    except NotFound as error:
+        error.code, error.param = "model_not_found", "model"
+        raise
+
+
+def _described(name: str, served: Served) -> ServedModel:
+    """A name that no listing holds: a numbered release, or a model at a revision."""
     owner = "baigong" if served.content is not None else served.base.name.partition("/")[0]
     title = served.content.title if served.content is not None else {}
     return ServedModel(name, served.base.created_at, owner, title=title)

@@ -1,0 +1,120 @@
+"""Writes docs/reference.md from the code: verbs, settings, recipe fields, errors. `--check` only looks."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from baigong import errors
+from baigong.cli import VERBS
+from baigong.config import PREFIX, Settings
+from baigong.evals.metrics import METRICS
+from baigong.industry.recipe import Recipe
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+
+
+def main() -> None:
+    wanted = "\n".join(_page()) + "\n"
+    if "--check" not in sys.argv:
+        PAGE.write_text(wanted, "utf-8")
+    elif not PAGE.exists() or PAGE.read_text("utf-8") != wanted:
+        sys.exit("docs/reference.md is not what the code says: run `make docs`.")
+
+
+def _page() -> Iterator[str]:
+    yield "# Reference"
+    yield "\nWritten from the code by `make docs`.\n"
+    yield "## Verbs\n"
+    yield "Every verb takes `--help`; those that print take `--json`."
+    yield "Exit codes: 0 done, 1 failed, 2 not a valid command, 3 refused by a gate.\n"
+    for verb, summary in VERBS.items():
+        yield f"### `baigong {verb}`\n\n{summary}\n"
+        yield from _options(verb)
+    yield "## Settings\n"
+    yield "Environment variables; an unknown one is an error.\n"
+    yield "| variable | default | is |\n|---|---|---|"
+    for name, field in Settings.model_fields.items():
+        default = "`~/.baigong`" if field.default_factory else f"`{field.default}`"
+        yield f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |"
+    yield "\n## Recipe\n"
+    yield "| field | allowed | default | is |\n|---|---|---|---|"
+    schema = Recipe.model_json_schema()
+    yield from _fields(schema, schema, "")
+    yield "\n## Metrics\n"
+    yield "| metric | tasks | compared by |\n|---|---|---|"
+    for metric in METRICS.values():
+        test = "McNemar's exact test" if metric.is_binary else "paired bootstrap"
+        yield f"| `{metric.name}` ({metric.title}) | {', '.join(metric.tasks)} | {test} |"
+    yield "\n## Errors\n"
+    yield "| code | HTTP status | is |\n|---|---|---|"
+    yield from _errors()
+
+
+def _options(verb: str) -> Iterator[str]:
+    app = importlib.import_module(f"baigong.cli.{verb}").app
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    for name in names if len(names) > 1 else [""]:
+        text = io.StringIO()
+        words = [name.rstrip("_"), "--help"] if name else ["--help"]
+        with redirect_stdout(text):
+            app(args=words, prog_name=f"baigong {verb}", standalone_mode=False)
+        yield "```text"
+        yield from (line.rstrip() for line in text.getvalue().strip().splitlines())
+        yield "```\n"
+
+
+def _fields(schema: dict[str, Any], whole: dict[str, Any], prefix: str) -> Iterator[str]:
+    for name, field in schema.get("properties", {}).items():
+        field = _resolved(field, whole)
+        nested = [_resolved(option, whole) for option in field.get("anyOf", [])]
+        inner = next((o for o in [field, *nested] if o.get("properties")), None)
+        if inner is not None and name not in {"title", "description"}:
+            yield from _fields(inner, whole, f"{prefix}{name}.")
+            continue
+        default = field.get("default")
+        shown = "" if default is None else f"`{default}`"
+        yield f"| `{prefix}{name}` | {_allowed(field, whole)} | {shown} | {field.get('description', '')} |"
+
+
+def _resolved(field: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """A `$ref` replaced by what it names; what stands beside it is kept."""
+    reference = field.get("$ref")
+    if reference is None:
+        return field
+    return {**whole["$defs"][reference.rpartition("/")[2]], **field}
+
+
+def _allowed(field: dict[str, Any], whole: dict[str, Any]) -> str:
+    options = [_resolved(option, whole) for option in field.get("anyOf", [field])]
+    return " or ".join(dict.fromkeys(_kind(option) for option in options))
+
+
+def _kind(option: dict[str, Any]) -> str:
+    if "enum" in option:
+        return " or ".join(f"`{value}`" for value in option["enum"])
+    if "const" in option:
+        return f"`{option['const']}`"
+    kind = {"object": "mapping", "array": "list", "null": "nothing", "string": "text"}
+    text = kind.get(option.get("type", ""), option.get("type", "any"))
+    low = option.get("minimum", option.get("exclusiveMinimum"))
+    high = option.get("maximum", option.get("exclusiveMaximum"))
+    if low is not None and high is not None:
+        return f"{text} {low} to {high}"
+    return f"{text} from {low}" if low is not None else text
+
+
+def _errors() -> Iterator[str]:
+    seen = [errors.BaigongError]
+    for kind in seen:
+        seen += kind.__subclasses__()
+        doc = (kind.__doc__ or "").strip().splitlines()[0]
+        yield f"| `{kind.code}` | {kind.status} | {doc} |"
+
+
+main()

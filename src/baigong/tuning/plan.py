@@ -1,0 +1,229 @@
+"""What a tuning would do, before it is begun: rows, tokens, steps, memory and time."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from baigong.compute import usable_cores
+from baigong.errors import InvalidInput, NotFound
+from baigong.hub.chat import ChatTokenizer
+from baigong.tuning.rows import Prepared, prepare, read_rows
+from baigong.tuning.spec import Settings, TuneSpec, resolve
+from baigong.types import Row
+
+_START_S = 8.0  # importing torch, transformers and peft, and reading a small model
+_START_BYTES = 450 << 20  # the same, in resident memory
+# The share of a plain matrix product's rate that training reaches; measured on two cores with a
+# base of 6.5 M weights. Larger models come nearer to the product, so that they end earlier.
+_EFFICIENCY = 0.45
+_DEFAULT_CONTEXT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What planning must know of a base, read from its config and the headers of its weights.
+
+    Attributes:
+        parameters: all weights.
+        linear: name of each kind of linear layer in the blocks -> sum of (inputs + outputs).
+    """
+
+    folder: Path
+    parameters: int
+    linear: dict[str, int]
+    hidden: int
+    layers: int
+    vocabulary: int
+    context: int
+
+    @property
+    def targets(self) -> list[str]:
+        """The modules that an adapter covers: every linear layer but the output head."""
+        return sorted(self.linear)
+
+
+class TunePlan(msgspec.Struct, frozen=True):
+    """What one tuning comes to.
+
+    Attributes:
+        settings: every hyper-parameter, those left to "auto" resolved.
+        rows: to train on.
+        validation_rows: that the loss is also measured on.
+        dropped: training rows left out, by reason.
+        tokens: in the training rows, once through.
+        answer_tokens: those of them that carry loss.
+        longest_row: in tokens.
+        context: of the base, in tokens.
+        parameters: of the base.
+        trainable_parameters: of the adapter, or of the base when it is tuned as a whole.
+        memory_bytes: about what the training process will hold.
+        seconds: about how long it takes on this machine when it has little else to do.
+        shortened: whether `max_minutes` cut the automatic number of epochs.
+    """
+
+    settings: Settings
+    rows: int
+    validation_rows: int
+    dropped: dict[str, int]
+    tokens: int
+    answer_tokens: int
+    longest_row: int
+    context: int
+    parameters: int
+    trainable_parameters: int
+    memory_bytes: int
+    seconds: float
+    shortened: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The plan in one line for a person."""
+        s = self.settings
+        size = f"rank {s.rank}" if s.method == "lora" else "all weights"
+        return (
+            f"{s.method} ({size}), {self.rows} rows of {self.tokens:,} tokens, {s.epochs:g} epochs, "
+            f"{s.steps} steps, about {self.seconds / 60:.1f} minutes and "
+            f"{self.memory_bytes / 2**30:.1f} GiB"
+        )
+
+
+def plan_tuning(rows: Path | Sequence[Row], base: Path, spec: TuneSpec | None = None) -> TunePlan:
+    """What tuning `base` on `rows` would come to. Blocks for a probe of about 0.1 s.
+
+    Raises:
+        DataProblems, InvalidInput: the rows cannot be read, or none can be trained on.
+        NotFound, Unsupported: the folder is no model that can be tuned.
+    """
+    facts = read_base(base)
+    return plan_prepared(prepare(read_rows(rows), ChatTokenizer(base), facts.context), facts, spec)
+
+
+def plan_prepared(prepared: Prepared, base: Base, spec: TuneSpec | None = None) -> TunePlan:
+    """The plan for rows that are token ids already."""
+    spec = spec or TuneSpec()
+    count = len(prepared.train)
+    settings = resolve(spec, count, base.parameters)
+    seconds = _seconds(prepared, base, settings)
+    shortened = False
+    if spec.max_minutes is not None and seconds > (limit := 60 * spec.max_minutes):
+        share = max(0.0, limit - _START_S) / max(1e-9, seconds - _START_S)
+        settings = _fewer_epochs(spec, settings, share, count, base.parameters)
+        seconds, shortened = _seconds(prepared, base, settings), True
+    return TunePlan(
+        settings=settings,
+        rows=count,
+        validation_rows=len(prepared.validation),
+        dropped=prepared.dropped,
+        tokens=prepared.tokens,
+        answer_tokens=prepared.answer_tokens,
+        longest_row=prepared.longest,
+        context=base.context,
+        parameters=base.parameters,
+        trainable_parameters=_trainable(base, settings),
+        memory_bytes=_memory(prepared, base, settings),
+        seconds=seconds,
+        shortened=shortened,
+    )
+
+
+def _fewer_epochs(
+    spec: TuneSpec, settings: Settings, share: float, rows: int, parameters: int
+) -> Settings:
+    """As many epochs as fit, whole ones where there is more than one."""
+    epochs = settings.epochs * share
+    epochs = float(math.floor(epochs)) if epochs > 1 else max(0.05, epochs)
+    return resolve(msgspec.structs.replace(spec, epochs=epochs), rows, parameters)
+
+
+def read_base(folder: Path) -> Base:
+    """What planning must know of a model folder.
+
+    Raises:
+        NotFound: it holds no config.json or no safetensors.
+        InvalidInput: it holds no linear layers that could be tuned.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or not (folder / "config.json").exists():
+        raise NotFound(
+            f"There is no model in {folder.name}.", hint="It needs config.json and safetensors."
+        )
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    shapes = {name: shape for file in files for name, shape in _shapes(file).items()}
+    linear: dict[str, int] = {}
+    for name, shape in shapes.items():
+        parent, _, leaf = name.removesuffix(".weight").rpartition(".")
+        if len(shape) == 2 and ".layers." in f".{parent}.":
+            linear[leaf] = linear.get(leaf, 0) + sum(shape)
+    if not linear:
+        raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
+    return Base(
+        folder=folder,
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        linear=linear,
+        hidden=int(config["hidden_size"]),
+        layers=int(config["num_hidden_layers"]),
+        vocabulary=int(config["vocab_size"]),
+        context=int(config.get("max_position_embeddings") or _DEFAULT_CONTEXT),
+    )
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Names and shapes in a safetensors file, from its header alone."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def _trainable(base: Base, settings: Settings) -> int:
+    if settings.method == "full":
+        return base.parameters
+    return settings.rank * sum(base.linear.values())
+
+
+def _memory(prepared: Prepared, base: Base, settings: Settings) -> int:
+    """Weights, what the optimiser keeps (gradient, two moments, the best so far), activations.
+
+    A block keeps about 30 numbers of the hidden size per token for its backward pass, and each
+    answer token its logits four times over.
+    """
+    weights = 4 * base.parameters + 16 * _trainable(base, settings)
+    tokens = settings.batch_size * prepared.longest
+    answers = settings.batch_size * max(len(e.ids) - e.start for e in prepared.train)
+    activations = 4 * (tokens * base.layers * 30 * base.hidden + 4 * answers * base.vocabulary)
+    return _START_BYTES + weights + activations
+
+
+def _seconds(prepared: Prepared, base: Base, settings: Settings) -> float:
+    """Floating-point operations over the rate of a plain matrix product, measured just now.
+
+    Per token and weight: forward 2 and backward 2 through what is frozen, and 2 more where the
+    weight itself has a gradient.
+    """
+    trainable = _trainable(base, settings)
+    per_token = 4 * base.parameters + (6 if settings.method == "lora" else 2) * trainable
+    evaluations = settings.steps / settings.evaluate_steps
+    validation = sum(len(example.ids) for example in prepared.validation)
+    tokens = prepared.tokens * settings.epochs + validation * evaluations / 3
+    return _START_S + tokens * per_token / (_EFFICIENCY * _matrix_rate() * usable_cores())
+
+
+def _matrix_rate() -> float:
+    """Floating-point operations per second of processor time in a float32 product, on one core."""
+    side = 64  # so small that numpy's library keeps it on the calling thread
+    matrix, product = np.ones((side, side), np.float32), np.empty((side, side), np.float32)
+    rounds, started = 0, time.thread_time()
+    while (spent := time.thread_time() - started) < 0.05:
+        for _ in range(100):
+            np.matmul(matrix, matrix, out=product)
+        rounds += 100
+    return rounds * 2 * side**3 / spent

@@ -1,0 +1,134 @@
+"""What to tune and how: the wish (TuneSpec), and the wish with every "auto" resolved (Settings)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from baigong.errors import InvalidInput
+
+Auto = Literal["auto"]
+Method = Literal["lora", "full"]
+
+AUTO: Auto = "auto"
+
+# Where a model is this small its usual LoRA settings learn almost nothing: there is little in the
+# base to reuse, so that the adapter must carry more and move further.
+TINY_PARAMETERS = 50_000_000
+_EVALUATIONS = 8  # over a whole run, about
+
+
+class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A wish to tune; "auto" lets `plan` choose from the data and the size of the model.
+
+    Attributes:
+        method: "lora" trains an adapter on all linear layers, "full" the whole model.
+        rank: of the adapter's matrices.
+        alpha: the adapter is scaled by alpha / rank.
+        dropout: of the adapter's input, while training.
+        epochs: passes over the training rows.
+        learning_rate: the highest; warm-up leads to it, a cosine from it to zero.
+        batch_size: rows in one step.
+        seed: of everything random.
+        max_minutes: the run is planned, and if need be shortened, to end in this time; None is
+            no limit.
+        checkpoint_s: seconds between checkpoints; what a kill can cost.
+        threads: 0 means one for each physical core that may be used.
+    """
+
+    method: Method = "lora"
+    rank: int | Auto = AUTO
+    alpha: float | Auto = AUTO
+    dropout: float | Auto = AUTO
+    epochs: float | Auto = AUTO
+    learning_rate: float | Auto = AUTO
+    batch_size: int | Auto = AUTO
+    seed: int = 0
+    max_minutes: float | None = None
+    checkpoint_s: float = 30.0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        _within("rank", self.rank, 1, 1024)
+        _within("alpha", self.alpha, 1e-3, 1e5)
+        _within("dropout", self.dropout, 0, 0.9)
+        _within("epochs", self.epochs, 0.01, 10_000)
+        _within("learning_rate", self.learning_rate, 1e-8, 1.0)
+        _within("batch_size", self.batch_size, 1, 4096)
+        _within("seed", self.seed, 0, 2**32 - 1)
+        _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
+        _within("threads", self.threads, 0, 1024)
+        if self.max_minutes is not None:
+            _within("max_minutes", self.max_minutes, 0.05, 100_000)
+
+
+def _within(name: str, value: float | Auto, low: float, high: float) -> None:
+    if value == AUTO:
+        return
+    if isinstance(value, str) or not low <= value <= high:
+        raise InvalidInput(
+            f"tune.{name} is {value!r}.",
+            hint=f'Use a number from {low:g} to {high:g}, or "auto" where it is allowed.',
+            param=f"tune.{name}",
+        )
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The hyper-parameters of one run; together with rows and base they decide its result."""
+
+    method: Method
+    rank: int
+    alpha: float
+    dropout: float
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    seed: int
+    steps: int
+    warmup_steps: int
+    evaluate_steps: int
+
+
+def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
+    """Every "auto" chosen, for `rows` training rows and a base of `parameters` weights."""
+    tiny = parameters < TINY_PARAMETERS
+    batch = spec.batch_size if spec.batch_size != AUTO else _batch(rows)
+    each = -(-rows // batch)
+    epochs = spec.epochs if spec.epochs != AUTO else _epochs(each, tiny)
+    rank = spec.rank if spec.rank != AUTO else (64 if tiny else 16)
+    alpha = spec.alpha if spec.alpha != AUTO else 2.0 * rank
+    # Drawing the random numbers takes a fifth of a tiny model's step.
+    dropout = spec.dropout if spec.dropout != AUTO else (0.0 if tiny else 0.05)
+    rate = spec.learning_rate if spec.learning_rate != AUTO else _rate(spec.method, tiny)
+    steps = max(1, round(each * epochs))
+    return Settings(
+        method=spec.method,
+        rank=rank,
+        alpha=float(alpha),
+        dropout=float(dropout),
+        epochs=epochs,
+        learning_rate=rate,
+        batch_size=batch,
+        seed=spec.seed,
+        steps=steps,
+        warmup_steps=max(1, min(100, steps // 16)),
+        evaluate_steps=max(1, each * max(1, round(epochs / _EVALUATIONS))),
+    )
+
+
+def _batch(rows: int) -> int:
+    """Small data needs many small steps; large data is served better by fewer, fuller ones."""
+    return 8 if rows < 1000 else 16 if rows < 20_000 else 32
+
+
+def _epochs(steps_each: int, tiny: bool) -> int:
+    """Passes enough for about this many steps."""
+    wanted, most = (3000, 30) if tiny else (600, 5)
+    return max(3, min(most, round(wanted / steps_each)))
+
+
+def _rate(method: Method, tiny: bool) -> float:
+    if method == "full":
+        return 1e-3 if tiny else 2e-5
+    return 2e-3 if tiny else 2e-4

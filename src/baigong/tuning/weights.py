@@ -1,0 +1,93 @@
+"""The weights that are trained: loaded from the base in float32, saved in the formats of the field."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
+from baigong.tuning.job import TuneJob
+
+_WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
+
+
+@dataclass(slots=True)
+class Weights:
+    """A model under training. `trained` are the parameters that change, by name."""
+
+    model: Any
+    trained: dict[str, torch.nn.Parameter]
+    base: Path
+    device: torch.device
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the device multiplies bfloat16 faster than float32."""
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.11
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter as PEFT does, or the whole model with the base's tokenizer and template."""
+        if hasattr(self.model, "peft_config"):
+            tensors: dict[str, Tensor] = get_peft_model_state_dict(self.model)
+            kept = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+            self.model.peft_config["default"].save_pretrained(folder)
+            return
+        self.model.to(_stored_dtype(self.base)).save_pretrained(folder)
+        for file in self.base.iterdir():
+            if file.is_file() and not file.name.endswith(_WEIGHT_FILES):
+                shutil.copyfile(file, folder / file.name)
+
+
+def _stored_dtype(base: Path) -> torch.dtype:
+    """What the base's own weights are in: a whole model is given back as it came."""
+    file = sorted(base.glob("*.safetensors"))[0]
+    with safe_open(str(file), framework="pt") as tensors:
+        dtype: torch.dtype = tensors.get_tensor(next(iter(tensors.keys()))).dtype
+    return dtype
+
+
+def load_weights(job: TuneJob) -> Weights:
+    """The base with what is to be trained, made the same way for the same job."""
+    logging.disable_progress_bar()
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.settings.seed)
+    base = Path(job.base)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_base(base).to(device)
+    if job.settings.method == "lora":
+        model = get_peft_model(model, _lora(job))
+        # An adapter is named after its base and not after a folder on this machine.
+        model.peft_config["default"].base_model_name_or_path = base.name
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    return Weights(model, trained, base, device)
+
+
+def load_base(folder: Path) -> Any:
+    """A model folder in float32, by transformers, from this disk only."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+    )
+
+
+def _lora(job: TuneJob) -> LoraConfig:
+    return LoraConfig(
+        r=job.settings.rank,
+        lora_alpha=job.settings.alpha,
+        lora_dropout=job.settings.dropout,
+        target_modules=job.targets,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,145 @@
+"""The page as a person meets it: in a real browser."""
+
+import shutil
+
+import pytest
+from tests.servers import RETURNS
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    " --disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, url):
+    """Opens a path in a fresh profile; anything the page complains of fails the test."""
+    complaints, contexts = [], []
+
+    def complain(text):
+        if "Failed to load resource" not in text:  # the browser's own word for a status of 400
+            complaints.append(text)
+
+    def open_(path="/", locale="en-US", **options):
+        context = browser.new_context(locale=locale, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
+        page.goto(url + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def test_asking_streams_an_answer_with_its_passages_beside_it(open_page):
+    page = open_page()
+    page.fill("#question", "Within how many days may goods be returned?")
+    page.keyboard.press("Enter")
+    page.locator("#spent").filter(has_text="12 tokens").wait_for()
+    assert page.locator("#answer").text_content().strip()
+    source = page.locator("#citations li").first
+    assert "returns.md" in source.text_content()
+    assert source.locator("mark").text_content() == (
+        "Goods may be returned within thirty days of delivery."
+    )
+    source.get_by_role("link").click()
+    passage = page.locator("#passage")
+    passage.wait_for()
+    assert passage.text_content() == "Goods may be returned within thirty days of delivery."
+    assert page.title().startswith("returns.md")  # the document's own script did not run
+    assert RETURNS.strip() in page.locator("#document").text_content()
+
+
+def test_a_citations_address_from_the_api_opens_at_its_quote(open_page, platform):
+    knowledge = platform.knowledge.versions("handbook")[0].ref
+    page = open_page(f"/knowledge/{knowledge}/returns.md#11-64")
+    page.locator("#passage").wait_for()
+    assert page.url.endswith("?span=11-64#passage")
+    assert page.locator("#passage").is_visible()
+
+
+def test_markup_in_a_question_stays_text(open_page):
+    page = open_page()
+    page.fill(
+        "#question", "returns <img src=x onerror=alert(1)> <script>document.title='x'</script>"
+    )
+    page.click("#send")
+    page.locator("#spent").filter(has_text="tokens").wait_for()
+    assert page.locator("#reply img, #reply script").count() == 0
+
+
+def test_the_language_switch_changes_every_word_and_sticks(open_page):
+    page = open_page(locale="zh-CN")
+    assert page.locator("h1").text_content() == "客户服务"
+    assert page.get_by_role("button", name="提问").is_visible()
+    page.click("#language")
+    assert page.locator("h1").text_content() == "Customer service"
+    page.goto(page.url.partition("?")[0])
+    assert page.get_by_role("button", name="Ask", exact=True).is_visible()
+
+
+def test_an_error_is_told_in_the_page(open_page):
+    page = open_page()
+    page.fill("#question", "x" * 6000)
+    page.click("#send")
+    page.get_by_role("alert").filter(has_text="context is 4096 tokens").wait_for()
+    page.fill("#question", "Hello")
+    page.click("#send")  # and the next question works
+    page.locator("#spent").filter(has_text="12 tokens").wait_for()
+
+
+def test_the_page_fits_a_phone_and_works_by_keyboard(open_page):
+    page = open_page(viewport={"width": 360, "height": 740})
+    wide = page.locator("html").evaluate("e => e.scrollWidth - e.clientWidth")
+    assert wide <= 0
+    reached = set()
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        focused = "() => document.activeElement.id || document.activeElement.className"
+        reached.add(page.locator("html").evaluate(focused))
+    assert {"skip", "language", "question", "send"} <= reached
+
+
+def test_the_page_has_enough_contrast_in_light_and_dark(open_page):
+    for scheme in ("light", "dark"):
+        page = open_page(color_scheme=scheme)
+        for selector in ("h1", ".muted", ".badge.good", "#send", "a", ".verdict"):
+            assert _contrast(page.locator(selector).first) >= 4.5, (scheme, selector)
+
+
+def _contrast(locator):
+    """WCAG's ratio between the text and what it stands on."""
+    colours = locator.evaluate(
+        """element => {
+            const seen = (node) => {
+                const colour = getComputedStyle(node).backgroundColor;
+                return colour !== "rgba(0, 0, 0, 0)" || !node.parentElement ? colour : seen(node.parentElement);
+            };
+            return [getComputedStyle(element).color, seen(element)];
+        }"""
+    )
+    one, two = sorted((_luminance(c) for c in colours), reverse=True)
+    return (one + 0.05) / (two + 0.05)
+
+
+def _luminance(colour):
+    parts = [float(n) / 255 for n in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,64 @@
+"""Files and an embedder that tests make for themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+_FONTS = (
+    b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    b"<< /Type /Font /Subtype /Type0 /BaseFont /STSong-Light /Encoding /UniGB-UCS2-H "
+    b"/DescendantFonts [5 0 R] >>",
+    b"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /STSong-Light /CIDSystemInfo "
+    b"<< /Registry (Adobe) /Ordering (GB1) /Supplement 2 >> >>",
+)
+_PAGE = (
+    b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+    b"/Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>"
+)
+
+
+def make_pdf(pages: Sequence[Sequence[str]], title: str = "") -> bytes:
+    """A PDF with these lines on its pages; lines that are not ASCII are set in Chinese."""
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", *_FONTS]
+    kids = []
+    for lines in pages:
+        content = b"BT 50 750 Td 16 TL " + b"".join(map(_line, lines)) + b"ET"
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
+        objects.append(_PAGE % len(objects))
+        kids.append(b"%d 0 R" % len(objects))
+    objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), b" ".join(kids))
+    objects.append(b"<< /Title <feff%s> >>" % title.encode("utf-16-be").hex().encode())
+    data = b"%PDF-1.4\n"
+    table = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    for number, body in enumerate(objects, start=1):
+        table += b"%010d 00000 n \n" % len(data)
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    trailer = b"trailer << /Size %d /Root 1 0 R /Info %d 0 R >>\nstartxref\n%d\n%%%%EOF"
+    return data + table + trailer % (len(objects) + 1, len(objects), len(data))
+
+
+def _line(text: str) -> bytes:
+    if text.isascii():
+        return b"/F1 12 Tf (%s) Tj T* " % text.encode()
+    return b"/F2 12 Tf <%s> Tj T* " % text.encode("utf-16-be").hex().encode()
+
+
+class HashEmbedder:
+    """Vectors of hashed letter triples: near for words that are spelt alike."""
+
+    size = 256
+    name = "hash-3"
+
+    async def __call__(self, texts: Sequence[str]) -> list[list[float]]:
+        return [self._vector(text) for text in texts]
+
+    def _vector(self, text: str) -> list[float]:
+        vector = [0.0] * self.size
+        padded = f"  {text.lower()}  "
+        for at in range(len(padded) - 2):
+            digest = hashlib.blake2b(padded[at : at + 3].encode(), digest_size=4).digest()
+            vector[int.from_bytes(digest, "big") % self.size] += 1.0
+        norm = math.sqrt(sum(value * value for value in vector))
+        return [value / norm for value in vector]

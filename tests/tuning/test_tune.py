@@ -1,0 +1,158 @@
+"""Tuning in its own process: it learns, it survives a kill, and what it makes is plain PEFT."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from baigong.compute import ProcessFailed
+from baigong.errors import Conflict, StorageFull
+from baigong.tuning import curve
+from baigong.tuning.job import CHECKPOINT_FILE
+from baigong.tuning.spec import TuneSpec
+from baigong.tuning.tune import TuneResult, tune
+from baigong.types import Progress, Row
+
+pytestmark = pytest.mark.anyio
+
+SPEC = TuneSpec(rank=8, epochs=4, learning_rate=5e-3, batch_size=4, threads=1)
+
+
+def ignore(_: Progress) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def tuned(
+    base: Path, rows: list[Row], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TuneResult, list[Progress]]:
+    """A run that nothing interrupted, and what it reported."""
+    heard: list[Progress] = []
+    work = tmp_path_factory.mktemp("tuned") / "work"
+    return await tune(rows, base, SPEC, work, heard.append), heard
+
+
+async def test_the_loss_falls(tuned: tuple[TuneResult, list[Progress]]) -> None:
+    result, _ = tuned
+    assert result.steps == 20
+    assert result.loss < 0.5 * result.curve[0].loss
+    assert result.validation_loss is not None
+    assert result.validation_accuracy is not None
+
+
+async def test_progress_tells_loss_rate_and_time_left(
+    tuned: tuple[TuneResult, list[Progress]],
+) -> None:
+    result, heard = tuned
+    assert heard[-1].done == heard[-1].total == result.tokens
+    assert heard[-1].unit == "tokens"
+    assert all(progress.rate > 0 for progress in heard)
+    assert {"loss", "seconds_left"} <= heard[0].metrics.keys()
+    assert "validation_loss" in heard[-1].metrics
+
+
+async def test_the_curve_lies_beside_the_adapter(
+    tuned: tuple[TuneResult, list[Progress]],
+) -> None:
+    result, _ = tuned
+    points = curve.read(result.folder.parent)
+    assert points == result.curve
+    assert [point.step for point in points] == list(range(1, 21))
+    assert sum(point.validation_loss is not None for point in points) == 4
+    assert not (result.folder.parent / CHECKPOINT_FILE).exists()
+
+
+async def test_a_finished_folder_answers_at_once(
+    tuned: tuple[TuneResult, list[Progress]], base: Path, rows: list[Row]
+) -> None:
+    result, _ = tuned
+    heard: list[Progress] = []
+    shuffled = rows[::-1]
+    assert await tune(shuffled, base, SPEC, result.folder.parent, heard.append) == result
+    assert heard == []
+
+
+async def test_a_folder_of_another_tuning_is_left_alone(
+    tuned: tuple[TuneResult, list[Progress]], base: Path, rows: list[Row]
+) -> None:
+    result, _ = tuned
+    with pytest.raises(Conflict):
+        await tune(rows[1:], base, SPEC, result.folder.parent, ignore)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+async def test_the_adapter_loads_in_peft_and_names_no_folder(
+    tuned: tuple[TuneResult, list[Progress]], base: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    result, _ = tuned
+    config = json.loads((result.folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == base.name
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    ids = torch.tensor([[1, 2, 3]])
+    before = model(ids).logits
+    after = PeftModel.from_pretrained(model, result.folder).eval()(ids).logits
+    assert not torch.allclose(before, after)
+
+
+async def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
+    tuned: tuple[TuneResult, list[Progress]], base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    result, _ = tuned
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    spec = msgspec.structs.replace(SPEC, checkpoint_s=0.0)
+    work = tmp_path / "work"
+
+    def kill_in_the_middle(progress: Progress) -> None:
+        if progress.metrics["step"] == 7:
+            for child in psutil.Process().children(recursive=True):
+                if str(work) in child.cmdline() and "supervise.py" not in " ".join(child.cmdline()):
+                    child.kill()
+
+    with pytest.raises(ProcessFailed):
+        await tune(source, base, spec, work, kill_in_the_middle)
+    assert (work / CHECKPOINT_FILE).exists()
+    heard: list[Progress] = []
+    again = await tune(source, base, spec, work, heard.append)
+    assert heard[0].metrics["step"] > 5
+    assert [(p.step, p.loss) for p in again.curve] == [(p.step, p.loss) for p in result.curve]
+    theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (result, again))
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+async def test_a_whole_model_keeps_tokenizer_template_and_dtype(
+    base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    spec = TuneSpec(method="full", epochs=1, batch_size=8, threads=1)
+    result = await tune(rows, base, spec, tmp_path / "work", ignore)
+    before, after = (set(os.listdir(folder)) for folder in (base, result.folder))
+    assert before == after
+    assert (result.folder / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+    old, new = (load_file(f / "model.safetensors") for f in (base, result.folder))
+    assert old.keys() == new.keys()
+    assert all(old[name].dtype == new[name].dtype for name in old)
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
+async def test_a_full_disk_is_called_that(base: Path, rows: list[Row], tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "rows.msgpack.partial").symlink_to("/dev/full")
+    with pytest.raises(StorageFull, match="no room left"):
+        await tune(rows, base, SPEC, work, ignore)
