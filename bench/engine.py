@@ -33,10 +33,9 @@ from transformers import AutoModelForCausalLM, logging
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.models import make_adapter, make_model  # noqa: E402
-
 from baigong.inference.client import Engine, EngineConfig  # noqa: E402
 from baigong.types import Sampling  # noqa: E402
+from tests.models import make_adapter, make_model  # noqa: E402
 
 SHAPES: dict[str, dict[str, Any]] = {
     "sapling 256x6": {
@@ -91,7 +90,7 @@ class Work:
 
 
 def works(new: int) -> list[Work]:
-    decode = [Work(f"decode, batch {batch}", batch, 16, new, 0, 2.0) for batch in (1, 8, 32)]
+    decode = [Work(f"decode, batch {batch}", batch, 16, new, 0, 1.3) for batch in (1, 8, 32)]
     mixed = Work("decode, batch 8, 8 adapters", 8, 16, new, 8, 2.0)
     prefill = [Work(f"prefill 512, batch {batch}", batch, 512, 1, 0, 1.0) for batch in (1, 8)]
     return [*decode, mixed, *prefill]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from baigong.compute import usable_cores
 from baigong.config import Settings
 from baigong.hub.repository import Hub
 from baigong.industry.build import Workshop
@@ -48,7 +49,7 @@ class Platform:
         engines = Engines(
             EngineConfig(
                 dtype=settings.dtype,
-                threads=settings.threads,
+                threads=settings.threads or usable_cores(),
                 max_batch=settings.max_batch,
                 cache_mb=settings.cache_mb,
                 logs=settings.logs_folder,

@@ -24,7 +24,7 @@ def test_the_page_shows_what_is_live_and_why(url):
         "Answers from the handbook.",
         "Accuracy on 60 held-out rows",
         "The base model alone",
-        "Plain search, no model",
+        "Plain TF-IDF, no model",
         "Live before it",
         "language: zh",
         "Macro F1",

@@ -45,11 +45,11 @@ def test_the_second_metric_is_a_row_of_the_other_table(report):
 
 
 def test_questions_to_try_are_rows_that_were_asked(report):
-    assert questions(report)[0].startswith("I want a ")
-    assert len(questions(report)) == len(set(questions(report))) == 4
+    assert questions(report, "en")[0].startswith("I want a ")
+    assert len(questions(report, "en")) == len(set(questions(report, "en"))) == 4
 
 
 @pytest.mark.parametrize("broken", [{}, {"task": "chat"}, {"a": 1}])
 def test_what_is_no_report_is_none(broken):
     assert report_view(broken, "en") is None
-    assert questions(broken) == []
+    assert questions(broken, "en") == []

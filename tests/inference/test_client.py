@@ -14,12 +14,12 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.models import make_adapter, make_model
 
 from baigong.errors import ContextOverflow, EngineUnavailable, InvalidInput, NotFound, Unsupported
 from baigong.inference.client import Engine, EngineConfig
 from baigong.inference.engines import Engines
 from baigong.types import Sampling
+from tests.models import make_adapter, make_model
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models import make_model
 
 from baigong.errors import InvalidInput, Unsupported
 from baigong.inference.engine.attention import SelfAttention
@@ -16,6 +15,7 @@ from baigong.inference.engine.cache import ArenaCache, Chunk
 from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.weights import Weights
+from tests.models import make_model
 
 CPU = torch.device("cpu")
 PROMPT = [7 * i % 256 for i in range(40)]  # longer than Mistral's window of 16

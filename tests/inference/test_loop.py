@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.inference.local import LocalEngine, transformers_tokens
-from tests.models import END, make_adapter, make_model
 
 from baigong.errors import ContextOverflow, InvalidInput, NotFound
 from baigong.inference.engine.messages import Abort, Embed, Embedded
+from tests.inference.local import LocalEngine, transformers_tokens
+from tests.models import END, make_adapter, make_model
 
 # peft reads a property of models that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -37,6 +37,14 @@ def test_greedy_answers_equal_transformers(tmp_path: Path, kind: str) -> None:
         assert engine.tokens[number] == expected
         assert engine.run(100 + number, ids) == expected
     assert engine.cache.num_used == 0
+
+
+def test_prompts_cut_into_single_tokens_give_the_same(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    expected = LocalEngine(folder).run(1, PROMPTS[2])
+    engine = LocalEngine(folder, prefill_tokens=1)
+    engine.submit(2, PROMPTS[0])
+    assert engine.run(3, PROMPTS[2]) == expected
 
 
 def test_mixed_adapters_equal_peft(tmp_path: Path) -> None:
@@ -244,6 +252,20 @@ def test_embeddings_are_the_mean_of_hidden_states(tmp_path: Path) -> None:
         with torch.inference_mode():
             mean = model(torch.tensor([ids])).last_hidden_state[0].mean(0)
         torch.testing.assert_close(vector, mean / mean.norm(), rtol=1e-4, atol=1e-4)
+
+
+def test_broken_adapter_is_an_error_and_the_engine_goes_on(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    adapter = make_adapter(tmp_path / "a", folder)
+    (adapter / "adapter_config.json").write_text("[]", "utf-8")
+    engine = LocalEngine(folder)
+    engine.add_adapter(1, "a", adapter)
+    assert "cannot be read" in str(engine.errors[1])
+    make_adapter(tmp_path / "b", folder)
+    (tmp_path / "b" / "adapter_model.safetensors").write_bytes(b"not safetensors")
+    engine.add_adapter(2, "b", tmp_path / "b")
+    assert isinstance(engine.errors[2], InvalidInput)
+    assert len(engine.run(3, PROMPTS[0])) == 16
 
 
 def test_top_p_keeps_the_fewest_that_hold_the_share() -> None:

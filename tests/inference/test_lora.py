@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models import make_adapter, make_model
 
 from baigong.errors import InvalidInput, Unsupported
 from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
+from tests.models import make_adapter, make_model
 
 
 def load(adapter: Path, model: Path) -> LoraAdapter:

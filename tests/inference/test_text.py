@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.models import END, make_tokenizer
 
 from baigong.errors import ContextOverflow, InvalidInput
 from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Token
 from baigong.inference.text import StopStrings, TextStream, stream_text
 from baigong.types import Delta, Sampling
+from tests.models import END, make_tokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -134,6 +134,7 @@ async def test_prompt_longer_than_the_context_names_both_numbers(tokenizer: Chat
         {"top_p": 0.0},
         {"top_p": 1.5},
         {"top_k": -1},
+        {"seed": 2**63},
         {"stop": ("",)},
     ],
 )

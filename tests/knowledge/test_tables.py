@@ -3,9 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from baigong.errors import StorageFull
 from baigong.knowledge.tables import (
     append,
     chunks_schema,
@@ -13,7 +11,6 @@ from baigong.knowledge.tables import (
     find_near,
     find_words,
     index_chunks,
-    storage_errors,
 )
 
 
@@ -37,21 +34,3 @@ def test_the_graph_agrees_with_comparing_all_vectors(tmp_path: Path) -> None:
         recalls.append(len(nearest.intersection(found)) / 50)
     assert np.mean(recalls) > 0.97
     assert [row["start"] for row in find_words(table, ["t1234"], 5)] == [1234]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "lance error: LanceError(IO): No space left on device (os error 28), writer.rs:258:9",
-        "lance error: LanceError(IO): File too large (os error 27), writer.rs:258:9",
-        "Disk quota exceeded (os error 122)",
-    ],
-)
-def test_what_a_full_disk_says_is_storage_full(text: str) -> None:
-    with pytest.raises(StorageFull), storage_errors():
-        raise RuntimeError(text)
-
-
-def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError, match="os error 2\\)"), storage_errors():
-        raise RuntimeError("No such file (os error 2)")

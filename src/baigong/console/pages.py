@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from baigong import __version__
 from baigong.app import Platform
-from baigong.console.view import Card, ModelView, cards_of, model_view
+from baigong.console.view import ModelView, cards_of, model_view
 from baigong.console.words import COOKIE, Language, language_of, speaker
 from baigong.errors import BaigongError, NotFound
 from baigong.industry.releases import Release
@@ -193,6 +193,3 @@ def _title_of(text: str, name: str) -> str:
     """The first heading, else the file's name."""
     first = text.lstrip().partition("\n")[0].strip()
     return first.lstrip("#").strip() if first.startswith("#") else name.rpartition("/")[2]
-
-
-__all__ = ["Card", "Pages", "routes", "shown", "split"]

@@ -11,6 +11,7 @@ import msgspec
 from baigong.console.words import Language, Say, speaker
 from baigong.evals.metrics import METRICS
 from baigong.evals.report import Contender, EvalReport, Example
+from baigong.evals.text import language_of
 
 ORDER: tuple[Contender, ...] = ("base", "baseline", "incumbent", "candidate")
 _MOST_EXAMPLES = 5
@@ -102,8 +103,9 @@ def read_report(report: Mapping[str, Any]) -> EvalReport | None:
     return found if found.metrics and "candidate" in found.scores else None
 
 
-def questions(report: Mapping[str, Any], most: int = 4) -> list[str]:
-    """Prompts of held-out rows, whole and short, for people to try: the ones it won come first."""
+def questions(report: Mapping[str, Any], language: Language, most: int = 4) -> list[str]:
+    """Prompts of held-out rows, whole and short, for people to try: those in the reader's language
+    come first, and of these the ones that the candidate won."""
     found = read_report(report)
     if found is None:
         return []
@@ -111,6 +113,7 @@ def questions(report: Mapping[str, Any], most: int = 4) -> list[str]:
     examples += [e for c in found.comparisons for e in c.losses]
     prompts = [e.prompt for e in _examples(found, examples, len(examples))]
     short = [prompt for prompt in prompts if 0 < len(prompt) <= 160]
+    short.sort(key=lambda prompt: language_of(prompt) != language)
     return list(dict.fromkeys(short))[:most]
 
 

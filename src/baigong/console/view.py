@@ -46,6 +46,7 @@ class ModelView:
     calls: list[Call]
     examples: list[str]
     has_knowledge: bool
+    has_labels: bool
     small_base: bool
 
 
@@ -70,7 +71,7 @@ def cards_of(
 def model_view(release: Release, language: Language, base_url: str, *, is_live: bool) -> ModelView:
     """Everything the page of one release shows."""
     say, content = speaker(language), release.content
-    examples = questions(release.report)
+    examples = questions(release.report, language)
     name = release.name if is_live else release.ref
     return ModelView(
         name=name,
@@ -92,6 +93,7 @@ def model_view(release: Release, language: Language, base_url: str, *, is_live: 
         calls=calls_of(base_url, name, examples[0] if examples else ""),
         examples=examples,
         has_knowledge=content.knowledge is not None,
+        has_labels=content.task == "classification",
         small_base=content.base.startswith(f"{BUILT_IN}/"),
     )
 

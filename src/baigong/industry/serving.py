@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
@@ -84,11 +85,12 @@ class Served:
 
     async def answer(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
         """Answer a conversation, with the passages that bear on its last question."""
-        passages = await self._retrieve(messages)
+        question = _question(messages)
+        passages = await self._retrieve(question)
         if passages and self.content is not None and self.content.task == "grounded":
             messages = ground_prompt(messages, passages)
         ids = self.tokenizer.encode(self._with_persona(messages))
-        citations = await asyncio.to_thread(_cite, _question(messages), passages)
+        citations = await asyncio.to_thread(_cite, question, passages)
         return Answer(tuple(citations), len(ids), self._stream(ids, sampling))
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
@@ -126,14 +128,17 @@ class Served:
 
     async def _stream(self, ids: list[int], sampling: Sampling) -> AsyncIterator[Delta]:
         engine, name = await self._engine()
-        async for delta in stream_text(engine, self.tokenizer, ids, sampling, name):
-            yield delta
+        deltas = stream_text(engine, self.tokenizer, ids, sampling, name)
+        async with aclosing(
+            deltas
+        ):  # a caller that goes away frees the slot now, not at a collection
+            async for delta in deltas:
+                yield delta
 
-    async def _retrieve(self, messages: Sequence[Message]) -> list[Passage]:
+    async def _retrieve(self, question: str) -> list[Passage]:
         content = self.content
         if content is None or content.knowledge is None or self.knowledge is None:
             return []
-        question = _question(messages)
         if not question.strip():
             return []
         embed = EngineEmbed(self.engines, self.base) if content.embedder == "base" else None

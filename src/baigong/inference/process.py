@@ -11,7 +11,7 @@ import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import msgspec
 from typing_extensions import override
@@ -160,8 +160,8 @@ class EngineProcess(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do everything and inherit nothing.
+        self._transport = cast(asyncio.Transport, transport)
 
     @override
     def data_received(self, data: bytes) -> None:

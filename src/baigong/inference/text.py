@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -22,7 +22,7 @@ async def stream_text(
     ids: Sequence[int],
     sampling: Sampling,
     adapter: str | None = None,
-) -> AsyncIterator[Delta]:
+) -> AsyncGenerator[Delta, None]:
     """Generate after `ids` and yield text as soon as it is certain; the last piece says why it ends.
 
     Stop strings and end tokens are not part of the text, and are counted in `tokens`. Closing the
@@ -71,6 +71,7 @@ def check_sampling(sampling: Sampling) -> None:
         ),
         ("top_p", 0 < sampling.top_p <= 1, "above 0 and at most 1"),
         ("top_k", sampling.top_k >= 0, "0 (off) or more"),
+        ("seed", -(2**63) <= (sampling.seed or 0) < 2**63, "a 64-bit integer"),
         ("stop", all(sampling.stop), "strings that are not empty"),
     )
     for name, is_right, wanted in rules:

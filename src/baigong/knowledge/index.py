@@ -26,13 +26,14 @@ from baigong.knowledge.build import Built, write_tables
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.sources import SourceFile, find_files
 from baigong.knowledge.tables import (
+    THE_INDEX,
     append,
     catalog_schema,
     connect,
     quoted,
-    storage_errors,
     table_names,
 )
+from baigong.store.room import room_for
 from baigong.types import Embed, Progress, Report
 
 _FORMAT = 1  # of the tables, the terms and the parsers; a change here makes new versions
@@ -120,7 +121,7 @@ class KnowledgeStore:
                 hint="Give a folder with text, Markdown, HTML or PDF files.",
             )
         version = _digest(files, chunking, embed)
-        with self._lock(name), storage_errors():
+        with self._lock(name), room_for(THE_INDEX):
             done = self._find(name, version)
             if done is not None:
                 return self._made_latest(done)
@@ -318,7 +319,7 @@ class KnowledgeStore:
             return
         folder = Path(self.url)
         folder.mkdir(parents=True, exist_ok=True)
-        with storage_errors(), (folder / f"{_table_prefix(name)}.lock").open("w") as file:
+        with room_for(THE_INDEX), (folder / f"{_table_prefix(name)}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from baigong.errors import StorageFull
+from baigong.store.room import room_for
 
 Row = dict[str, Any]
+
+THE_INDEX = "the knowledge base"  # what there is no room for, in errors
 
 # Below this a scan of all vectors is exact and takes some 15 ms; above, a graph is worth building.
 _GRAPH_FROM_ROWS = 20_000
@@ -26,7 +26,7 @@ def connect(url: str) -> Any:
 
     if "://" not in url:
         Path(url).mkdir(parents=True, exist_ok=True)
-    with storage_errors():
+    with room_for(THE_INDEX):
         return lancedb.connect(url)
 
 
@@ -142,21 +142,3 @@ def find_near(table: Any, vector: Sequence[float], limit: int) -> list[Row]:
     query = query.ef(max(100, 2 * _REFINE * limit)).refine_factor(_REFINE)
     rows: list[Row] = query.select([*_CHUNK_COLUMNS, "_distance"]).limit(limit).to_list()
     return rows
-
-
-# ENOSPC, EDQUOT, EFBIG as Rust prints them, and what buckets say.
-_FULL = re.compile(r"os error (28|122|27)\b|No space left|QuotaExceeded|StorageFull", re.IGNORECASE)
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """A full disk as StorageFull; everything else passes through untouched."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        if not _FULL.search(str(error)):
-            raise
-        raise StorageFull(
-            "There is no room left to store the knowledge base.",
-            hint="Free some space and run the same command again; finished versions are intact.",
-        ) from error

@@ -45,6 +45,9 @@ _POINTS = 200  # of the curve, about
 _CLIP = 1.0
 _EVALUATION_BATCH = 32
 _IGNORED = -100
+# Rows are padded to a multiple of this: the processor's library compiles a kernel for every shape
+# that it meets, and keeps it. 60 steps of mixed lengths: 0.9 GiB against 1.4, and 0.85 of the time.
+_WIDTHS = 8
 _SAFETY = 0.95  # of the time limit that a shortened run plans to use
 
 
@@ -130,7 +133,8 @@ class Run:
         Rows are padded on the right, where causal attention never looks: no mask is needed. The
         output head sees only columns in which some row has an answer.
         """
-        width = max(len(example.ids) for example in examples)
+        longest = max(len(example.ids) for example in examples)
+        width = -(-longest // _WIDTHS) * _WIDTHS
         ids = torch.zeros(len(examples), width, dtype=torch.long)
         labels = torch.full((len(examples), width), _IGNORED)
         for number, example in enumerate(examples):

@@ -33,8 +33,9 @@ class Weights:
     def has_bfloat16(self) -> bool:
         """Whether the device multiplies bfloat16 faster than float32."""
         if self.device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.11
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # Older releases of torch do not tell: float32 is always right.
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
     def save(self, folder: Path) -> None:

@@ -84,7 +84,7 @@ async function ask(form, question, controller) {
         spent.textContent = fill(say.spent, { tokens: chunk.usage.completion_tokens, seconds });
       }
     }
-    finish(answer, text);
+    finish(answer, text, "labels" in say && !cut);
     markCited(text);
     if (cut) spent.textContent += ` · ${say.cut}`;
   } catch (error) {
@@ -124,8 +124,8 @@ function markCited(text) {
   sources.classList.toggle("chosen", any);
 }
 
-// An answer that is JSON, or one short label, is shown as what it is.
-function finish(answer, text) {
+// An answer that is JSON, or a label, is shown as what it is.
+function finish(answer, text, isLabel) {
   answer.className = "answer";
   answer.textContent = text;
   try {
@@ -135,7 +135,7 @@ function finish(answer, text) {
       answer.textContent = JSON.stringify(value, null, 2);
     }
   } catch {
-    if (text.length <= 40 && !text.includes("\n")) answer.classList.add("label");
+    if (isLabel) answer.classList.add("label");
   }
 }
 
@@ -164,7 +164,12 @@ function showCitations(citations, say) {
   sources.hidden = !citations.length && !grounded;
   list.replaceChildren();
   if (!citations.length && grounded) list.append(element("p", "muted", say.none));
-  for (const citation of citations) list.append(citationItem(citation, say));
+  for (const citation of citations) {
+    const item = citationItem(citation, say);
+    list.append(item);
+    const quote = item.querySelector("mark");
+    quote.parentElement.scrollTop = quote.offsetTop - 24; // a passage can be longer than its box
+  }
 }
 
 function citationItem(citation, say) {

@@ -120,7 +120,7 @@ class Batch:
 
     def last_rows(self, device: torch.device) -> Tensor | None:
         """Rows whose logits are wanted, in the order of `finished`; None for every row."""
-        if all(count == 1 for count in self.counts):
+        if len(self.finished) == self.num_tokens:
             return None
         rows, at = [], 0
         for sequence, count in zip(self.sequences, self.counts, strict=True):

@@ -53,8 +53,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    weight: Tensor  # [out, in]
+    """x @ weight + bias, with weight [in, out]."""
+
+    weight: Tensor
     bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.bias is None:
+            return torch.mm(x, self.weight)
+        return torch.addmm(self.bias, x, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,9 @@ class Layer:
     qk_norm: Tensor | None  # [heads + kv_heads, head_dim]
     projections: dict[str, Linear]
 
+
+# Parameters up to which a model counts as small.
+SMALL_MODEL = 100_000_000
 
 # Our fused projections, and the modules of a Hugging Face checkpoint that they are made of.
 PROJECTIONS = {
@@ -112,7 +122,8 @@ class Decoder:
         self._embedding = load.tensor("model.embed_tokens.weight", sizes)
         self._layers = [load.layer(number) for number in range(config.layers)]
         self._norm = load.tensor("model.norm.weight", (config.hidden_size,))
-        self._head = self._embedding if config.is_tied else load.tensor("lm_head.weight", sizes)
+        head = self._embedding if config.is_tied else load.tensor("lm_head.weight", sizes)
+        self._head = Linear(load.laid_out(head), None)
         # [positions, 1, head_dim], to stand beside [tokens, heads, head_dim].
         cos, sin = rotary_table(config.rope, config.head_dim, config.context)
         self._cos = cos.to(device, dtype).unsqueeze(1)
@@ -139,7 +150,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[tokens, vocabulary] of last hidden states [tokens, hidden_size]."""
-        return F.linear(hidden, self._head)
+        return self._head(hidden)
 
     def _rotate(self, qkv: Tensor, norm: Tensor | None, cos: Tensor, sin: Tensor) -> None:
         """Normalise, where the model does, and turn queries and keys to their positions, in place."""
@@ -154,8 +165,7 @@ class Decoder:
 def _project(
     layer: Layer, name: str, x: Tensor, parts: list[tuple[dict[str, LowRank], int, int]]
 ) -> Tensor:
-    linear = layer.projections[name]
-    y = F.linear(x, linear.weight, linear.bias)
+    y = layer.projections[name](x)
     for adapter, start, stop in parts:
         addition = adapter.get(name)
         if addition is not None:
@@ -174,6 +184,15 @@ class _Loader:
         self._dtype = dtype
         self._device = device
         self._shapes = projection_shapes(config)
+        # MKL reads a single row's float32 products 1.6 to 2.3 times as fast when the weights of one
+        # input lie together; oneDNN's bfloat16 likes them as they come. Large models are spared the
+        # second copy of a tied embedding that this takes.
+        is_small = weights.size <= SMALL_MODEL
+        self._must_turn = is_small and device.type == "cpu" and dtype == torch.float32
+
+    def laid_out(self, weight: Tensor) -> Tensor:
+        """[in, out] of a checkpoint's [out, in], in the order in which it is read fastest."""
+        return weight.t().contiguous() if self._must_turn else weight.t()
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
         # A copy even where nothing changes: the file's pages may be replaced under a map.
@@ -203,6 +222,7 @@ class _Loader:
     def _linear(self, prefix: str, name: str, has_bias: bool) -> Linear:
         modules = PROJECTIONS[name]
         weight = torch.cat([self.tensor(f"{prefix}.{m}.weight", self._shapes[m]) for m in modules])
+        weight = self.laid_out(weight)
         if not has_bias:
             return Linear(weight, None)
         biases = [self.tensor(f"{prefix}.{m}.bias", self._shapes[m][:1]) for m in modules]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.cache import Cache
-from baigong.inference.engine.decoder import Decoder
+from baigong.inference.engine.decoder import SMALL_MODEL, Decoder
 from baigong.inference.engine.embedding import EmbedJob
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from baigong.inference.engine.messages import (
@@ -214,8 +215,12 @@ class Loop:
             )
         except BaigongError as error:
             result = error
-        except (OSError, ValueError) as error:
-            result = InvalidInput(f"The adapter in {message.folder} cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - told to whoever asked: a bad file must not end us
+            traceback.print_exc()
+            result = InvalidInput(
+                f"The adapter in {message.folder} cannot be read: {type(error).__name__}: {error}",
+                hint="Download or train it again.",
+            )
         self._inbox.put(Loaded(message.id, message.name, result))
 
     def _finish_removals(self) -> None:
@@ -228,5 +233,5 @@ class Loop:
 def choose_dtype(config: EngineConfig, parameters: int) -> torch.dtype:
     """Small models gain nothing from bfloat16 on a CPU, and large ones do not fit without it."""
     if config.dtype == "auto":
-        return torch.bfloat16 if parameters > 100_000_000 else torch.float32
+        return torch.bfloat16 if parameters > SMALL_MODEL else torch.float32
     return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
