@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import io
+import inspect
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from typer.models import ArgumentInfo
 
 from baigong import errors
 from baigong.cli import VERBS
@@ -57,16 +58,34 @@ def _page() -> Iterator[str]:
 
 
 def _options(verb: str) -> Iterator[str]:
-    app = importlib.import_module(f"baigong.cli.{verb}").app
-    names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    for name in names if len(names) > 1 else [""]:
-        text = io.StringIO()
-        words = [name.rstrip("_"), "--help"] if name else ["--help"]
-        with redirect_stdout(text):
-            app(args=words, prog_name=f"baigong {verb}", standalone_mode=False)
-        yield "```text"
-        yield from (line.rstrip() for line in text.getvalue().strip().splitlines())
-        yield "```\n"
+    """Read from the signatures and not from `--help`, whose look changes with library versions."""
+    commands = importlib.import_module(f"baigong.cli.{verb}").app.registered_commands
+    for command in commands:
+        function = command.callback
+        if len(commands) > 1:
+            name = (command.name or function.__name__).rstrip("_")
+            yield f"`baigong {verb} {name}`: {_first_line(function)}\n"
+        yield "| word | is |\n|---|---|"
+        hints = get_type_hints(function, include_extras=True)
+        for parameter in inspect.signature(function).parameters.values():
+            yield f"| {_word(parameter.name, hints[parameter.name])} |"
+        yield ""
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").splitlines()[0]
+
+
+def _word(name: str, hint: Any) -> str:
+    """A parameter's name on the command line, and what it is."""
+    info = next(m for m in hint.__metadata__ if hasattr(m, "param_decls"))
+    if isinstance(info, ArgumentInfo):
+        return f"`{name.upper()}` | {info.help}"
+    # Inside Annotated the first declaration stands where a default would.
+    words = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
+    declared = next((word for word in words if word.startswith("--")), None)
+    value = "" if hint.__origin__ is bool else f" {info.metavar or name.rstrip('_').upper()}"
+    return f"`{declared or '--' + name.replace('_', '-')}{value}` | {info.help}"
 
 
 def _fields(schema: dict[str, Any], whole: dict[str, Any], prefix: str) -> Iterator[str]:

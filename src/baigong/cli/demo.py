@@ -37,7 +37,9 @@ def demo(
     recipe: Annotated[Path, typer.Option(help="the recipe to build")] = Path(
         "recipes/customer-service/recipe.yaml"
     ),
-    port: Annotated[int, typer.Option(help="port of the server; 0 picks a free one")] = -1,
+    port: Annotated[
+        int, typer.Option(help="port of the server; 0 picks a free one", show_default=False)
+    ] = -1,
     json: Json = False,
 ) -> None:
     """Build the sample recipe, serve it, ask three questions. Exit 0 only if all of it worked."""

@@ -19,7 +19,9 @@ app = verb()
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="address to listen on [127.0.0.1]")] = "",
-    port: Annotated[int, typer.Option(help="port; 0 picks a free one [7860]")] = -1,
+    port: Annotated[
+        int, typer.Option(help="port; 0 picks a free one [7860]", show_default=False)
+    ] = -1,
 ) -> None:
     """Serve live releases and foundation models until interrupted."""
     settings = Settings.load(host=host or None, port=None if port < 0 else port)

@@ -86,6 +86,7 @@ def usable_cores() -> int:
 async def run(
     command: Sequence[str],
     *,
+    name: str = "",
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
@@ -95,6 +96,7 @@ async def run(
 
     Args:
         command: the program and its arguments; it reads nothing on standard input.
+        name: what errors call it; the program's own name if empty.
         on_line: gets each line of standard output as it comes, without its line end.
         cwd: working folder.
         env: the whole environment; None is this process's own.
@@ -127,10 +129,11 @@ async def run(
         raise several.exceptions[0] from several.exceptions[0].__cause__
     finally:
         await asyncio.shield(group.end())
+    name = name or Path(command[0]).name
     if group.breach is not None:
-        raise group.breach(Path(command[0]).name, code, tail.result())
+        raise group.breach(name, code, tail.result())
     if code != 0:
-        raise _failure(Path(command[0]).name, code, tail.result())
+        raise _failure(name, code, tail.result())
     return Finished(time.monotonic() - started, group.peak_bytes)
 
 

@@ -120,9 +120,11 @@ class SplitSpec(_Part):
     """How rows divide: shares by content hash, or files of their own."""
 
     validation: Annotated[Annotated[float, Field(ge=0, le=0.5)] | File, BeforeValidator(_share)] = (
-        0.1
+        Field(default=0.1, description="A share of the rows, or a file of its own.")
     )
-    test: Annotated[Annotated[float, Field(gt=0, le=0.9)] | File, BeforeValidator(_share)] = 0.2
+    test: Annotated[Annotated[float, Field(gt=0, le=0.9)] | File, BeforeValidator(_share)] = Field(
+        default=0.2, description="A share of the rows, or a file of its own. Never trained on."
+    )
 
 
 class Data(_Part):
@@ -147,41 +149,71 @@ class Data(_Part):
 class Tune(_Part):
     """How the base is tuned."""
 
-    method: Literal["lora", "full"] = "lora"
-    rank: Auto | Annotated[Whole, Field(ge=1, le=1024)] = "auto"
-    alpha: Auto | Annotated[Number, Field(gt=0, le=8192)] = "auto"
-    epochs: Auto | Annotated[Number, Field(gt=0, le=1000)] = "auto"
-    learning_rate: Auto | Annotated[Number, Field(gt=0, le=1)] = "auto"
-    batch_size: Auto | Annotated[Whole, Field(ge=1, le=65536)] = "auto"
-    max_minutes: Annotated[Number, Field(gt=0)] | None = None
-    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+    method: Literal["lora", "full"] = Field(
+        default="lora", description="An adapter on the base, or all of its weights."
+    )
+    rank: Auto | Annotated[Whole, Field(ge=1, le=1024)] = Field(
+        default="auto", description="Of the adapter's matrices."
+    )
+    alpha: Auto | Annotated[Number, Field(gt=0, le=8192)] = Field(
+        default="auto", description="The adapter is scaled by alpha / rank."
+    )
+    epochs: Auto | Annotated[Number, Field(gt=0, le=1000)] = Field(
+        default="auto", description="Passes over the training rows."
+    )
+    learning_rate: Auto | Annotated[Number, Field(gt=0, le=1)] = Field(
+        default="auto", description="The highest, between warm-up and decay."
+    )
+    batch_size: Auto | Annotated[Whole, Field(ge=1, le=4096)] = Field(
+        default="auto", description="Rows in one step."
+    )
+    max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None, description="The run is planned, and if need be shortened, to end in time."
+    )
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="Of everything random in the tuning."
+    )
 
 
 class Knowledge(_Part):
     """The documents that answers are grounded in."""
 
     sources: tuple[File, ...] = Field(min_length=1, description="Files and folders of documents.")
-    passages: Annotated[Whole, Field(ge=1, le=50)] = 3
+    passages: Annotated[Whole, Field(ge=1, le=50)] = Field(
+        default=3, description="Found for each question, and cited."
+    )
     questions: File | None = Field(
         default=None, description="Questions with their document, to measure retrieval by."
     )
-    embedder: Literal["none", "base"] = "none"
+    embedder: Literal["none", "base"] = Field(
+        default="none", description="Vectors beside full text: none, or the base's hidden states."
+    )
 
 
 class Evals(_Part):
     """What is measured."""
 
-    metrics: tuple[str, ...] = Field(min_length=1)
-    max_rows: Annotated[Whole, Field(ge=20)] | None = None
+    metrics: tuple[str, ...] = Field(
+        min_length=1, description="See Metrics; the task has its own default."
+    )
+    max_rows: Annotated[Whole, Field(ge=20)] | None = Field(
+        default=None, description="Ask at most so many test rows: the same ones every time."
+    )
 
 
 class Gate(_Part):
     """What a release must prove to become live; the rule is written down in `gate.judge`."""
 
-    metric: str
-    minimum: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    margin: Annotated[Number, Field(ge=-1, le=1)] = 0.0
-    confidence: Annotated[Number, Field(ge=0.5, lt=1)] = 0.95
+    metric: str = Field(description="What decides; the first of the metrics if not given.")
+    minimum: Annotated[Number, Field(ge=0, le=1)] = Field(
+        default=0.0, description="What a candidate must reach."
+    )
+    margin: Annotated[Number, Field(ge=-1, le=1)] = Field(
+        default=0.0, description="How far above live a candidate must be."
+    )
+    confidence: Annotated[Number, Field(ge=0.5, lt=1)] = Field(
+        default=0.95, description="Of intervals and tests."
+    )
     slices: dict[str, Annotated[Number, Field(ge=0, le=1)]] = Field(
         default={}, description="Slice column -> how far the metric may drop in any of its slices."
     )
@@ -193,8 +225,12 @@ class Gate(_Part):
 class Serve(_Part):
     """How the release answers unless a request says otherwise."""
 
-    max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)]
-    temperature: Annotated[Number, Field(ge=0, le=2)] = 0.0
+    max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] = Field(
+        description="The longest answer; the task has its own default."
+    )
+    temperature: Annotated[Number, Field(ge=0, le=2)] = Field(
+        default=0.0, description="0 always takes the likeliest token."
+    )
 
 
 _SCHEMA_FIELD = WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]})
@@ -203,12 +239,16 @@ _SCHEMA_FIELD = WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}
 class Recipe(_Part):
     """An industry model, declared. Paths in a loaded recipe are absolute."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
-    title: Text = Bilingual()
-    description: Text = Bilingual()
-    base: Annotated[str, Field(pattern=MODEL_NAME)] = "sapling"
-    task: Task
-    persona: str = ""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")] = Field(
+        description="What applications call: small letters, digits and `-`."
+    )
+    title: Text = Field(default=Bilingual(), description="For people; one text, or en and zh.")
+    description: Text = Field(default=Bilingual(), description="For people, likewise.")
+    base: Annotated[str, Field(pattern=MODEL_NAME)] = Field(
+        default="sapling", description="A model in the hub, owner/name[@revision]."
+    )
+    task: Task = Field(description="What a row is, and what an answer is.")
+    persona: str = Field(default="", description="The system message, where a caller gives none.")
     answer_schema: Annotated[dict[str, Any], _SCHEMA_FIELD] | None = Field(
         default=None, alias="schema", description="Extraction: a JSON schema, or the path of one."
     )

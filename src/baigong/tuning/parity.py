@@ -120,7 +120,8 @@ async def read_as_trained(
         asked, answered = Path(folder, "asked.json"), Path(folder, "answered.json")
         await asyncio.to_thread(asked.write_bytes, msgspec.json.encode(question))
         module = "baigong.tuning.reference"
-        await run([sys.executable, "-m", module, str(asked), str(answered)])
+        command = [sys.executable, "-m", module, str(asked), str(answered)]
+        await run(command, name="The trainer's side of the comparison")
         answers = await asyncio.to_thread(answered.read_bytes)
     return msgspec.json.decode(answers, type=list[Trained])
 

@@ -137,7 +137,10 @@ def _lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pa
 def _digest(rows: Sequence[Row], base: Base, spec: TuneSpec) -> str:
     """Stands for all that decides the result. Of the weights, sizes and samples are enough."""
     wish = msgspec.structs.replace(spec, threads=0, checkpoint_s=0)
-    digest = sha256(msgspec.json.encode([sorted(rows, key=lambda row: row.id), wish]))
+    used = sorted(
+        ((row.id, row.split, row.messages, row.answer) for row in rows), key=lambda row: row[:2]
+    )
+    digest = sha256(msgspec.json.encode([used, wish]))
     for file in sorted(base.folder.iterdir()):
         if file.is_file():
             digest.update(f"{file.name} {file.stat().st_size}".encode())
@@ -156,7 +159,7 @@ async def _train(workdir: Path, report: Report | None) -> None:
     env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, "-m", "baigong.tuning.trainer", str(workdir)]
     try:
-        await run(command, on_line=on_line, env=env)
+        await run(command, name="The training process", on_line=on_line, env=env)
     except ProcessFailed as error:
         if error.exit_code == DISK_FULL:
             raise _storage_full(workdir) from error

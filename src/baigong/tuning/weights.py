@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from baigong.tuning.job import TuneJob
+
+# PEFT asks transformers by the attribute's old name; nothing here is to be changed.
+warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
 
 _WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
 

@@ -121,7 +121,11 @@ The whole curve is in `training.json`.{_changes(facts)}"""
 def _changes(facts: dict[str, Any]) -> str:
     lines = []
     for row in facts.get("changes", []):
-        told = [f"{key} from {row[key][0]} to {row[key][1]}" for key in row if key != "step"]
+        told = [
+            f"{key} from {'unset' if row[key][0] is None else row[key][0]} to {row[key][1]}"
+            for key in row
+            if key != "step"
+        ]
         lines.append(f"- at step {row['step']}: {'; '.join(told)}")
     return "\n\nChanged on the way:\n\n" + "\n".join(lines) if lines else ""
 

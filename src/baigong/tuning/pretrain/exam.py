@@ -45,7 +45,10 @@ def examine(
                 make_example(stuff, {}, seed, number, kind=kind, language=language)
                 for number in range(count)
             ]
-            answers = answer(model, tokenizer, [example.prompt for example in examples])
+            wanted = tokenizer.encode_batch([example.answer for example in examples])
+            # What runs on past the longest right answer is wrong already.
+            limit = max(len(encoding.ids) for encoding in wanted) + 4
+            answers = answer(model, tokenizer, [example.prompt for example in examples], limit)
             yield asdict(mark(kind, language, examples, answers))
 
 
@@ -80,27 +83,35 @@ def _fields(wanted: str, given: str) -> list[bool]:
     return [key in found and found[key] == value for key, value in expected.items()]
 
 
-def answer(model: Any, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[str]:
-    """Greedy, in batches padded on the left, through transformers' own generate."""
-    answers: list[str] = []
-    pad, end = token_id(tokenizer, END_OF_TEXT), token_id(tokenizer, CHAT_END)
-    for start in range(0, len(prompts), _AT_ONCE):
-        rows = [
-            encoding.ids for encoding in tokenizer.encode_batch(prompts[start : start + _AT_ONCE])
-        ]
-        longest = max(map(len, rows))
-        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                max_new_tokens=_LONGEST_ANSWER,
-                do_sample=False,
-                eos_token_id=end,
-                pad_token_id=pad,
-            )
-        for row in out[:, longest:].tolist():
-            kept = row[: row.index(end)] if end in row else row
-            answers.append(tokenizer.decode(kept, skip_special_tokens=False))
+def answer(
+    model: Any, tokenizer: Tokenizer, prompts: Sequence[str], limit: int = _LONGEST_ANSWER
+) -> list[str]:
+    """Greedy, through transformers' own generate; prompts of like length share a batch."""
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(prompts))]
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    answers = [""] * len(rows)
+    for start in range(0, len(order), _AT_ONCE):
+        numbers = order[start : start + _AT_ONCE]
+        texts = _generate(model, tokenizer, [rows[number] for number in numbers], limit)
+        for number, text in zip(numbers, texts, strict=True):
+            answers[number] = text
     return answers
+
+
+def _generate(model: Any, tokenizer: Tokenizer, rows: list[list[int]], limit: int) -> list[str]:
+    """Padded on the left, so that all answers begin in one column."""
+    pad, end = token_id(tokenizer, END_OF_TEXT), token_id(tokenizer, CHAT_END)
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+    answers = [row[: row.index(end)] if end in row else row for row in out[:, longest:].tolist()]
+    return [tokenizer.decode(answer, skip_special_tokens=False) for answer in answers]
