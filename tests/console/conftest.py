@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.servers import add_release, open_platform, serving
 
 from baigong.app import Platform
 from baigong.evals.report import Entry, evaluate
 from baigong.types import Message, Row
+from tests.servers import add_release, open_platform, serving
 
 WORDS = ("refund", "return", "repair", "invoice")
 

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from tests.servers import RETURNS
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.servers import add_release, open_platform, serving
 
 from baigong.console.pages import split
+from tests.servers import add_release, open_platform, serving
 
 ENGLISH, CHINESE = {"accept-language": "en"}, {"accept-language": "zh-CN"}
 

@@ -1,7 +1,7 @@
 import pytest
-from tests.console.conftest import report_of
 
 from baigong.console.report import questions, report_view
+from tests.console.conftest import report_of
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import openai
 import pytest
-from tests.servers import add_release, open_platform, serving
 
 from baigong.app import Platform
+from tests.servers import add_release, open_platform, serving
 
 
 @pytest.fixture(scope="session")

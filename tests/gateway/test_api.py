@@ -2,6 +2,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
+
 from tests.servers import RETURNS, WARRANTY, add_release, open_platform, serving
 
 

@@ -5,6 +5,7 @@ import time
 
 import openai
 import pytest
+
 from tests.servers import MODEL, settled
 
 HELLO = [{"role": "user", "content": "Hello"}]

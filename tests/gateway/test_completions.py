@@ -1,7 +1,8 @@
 import openai
 import pytest
-from tests.servers import MODEL, settled
 from tokenizers.pre_tokenizers import ByteLevel
+
+from tests.servers import MODEL, settled
 
 
 def test_a_text_is_gone_on_with(client):

@@ -5,6 +5,7 @@ import asyncio
 import httpx2
 import openai
 import pytest
+
 from tests.servers import MODEL, settled
 
 LONG = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4000}

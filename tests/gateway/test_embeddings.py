@@ -4,6 +4,7 @@ import struct
 import httpx2
 import openai
 import pytest
+
 from tests.servers import MODEL
 
 

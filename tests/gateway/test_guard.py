@@ -1,9 +1,9 @@
 import httpx2
 import pytest
-from tests.servers import open_platform, serving
 
 from baigong.gateway.guard import is_loopback
 from baigong.gateway.keys import Keys
+from tests.servers import open_platform, serving
 
 FOREIGN = {"origin": "https://evil.example"}
 

@@ -3,13 +3,13 @@ import time
 import httpx2
 import openai
 import pytest
-from tests.servers import MODEL, open_platform, serving
 
 from baigong.errors import InvalidInput, NotFound
 from baigong.gateway import keys as module
 from baigong.gateway.keys import Keys
 from baigong.store.secret import Secret
 from baigong.store.tables import keys as table
+from tests.servers import MODEL, open_platform, serving
 
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
 

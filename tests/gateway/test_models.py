@@ -1,5 +1,6 @@
 import openai
 import pytest
+
 from tests.servers import MODEL
 
 

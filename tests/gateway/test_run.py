@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.servers import MODEL, open_platform
 
 from baigong.errors import Conflict, InvalidInput, Refused
 from baigong.gateway.keys import Keys
 from baigong.gateway.run import listen, serve
+from tests.servers import MODEL, add_release, open_platform, serving
 
 PROGRAM = """
 import sys
@@ -112,3 +112,13 @@ def test_it_serves_and_stops_at_once_when_idle(process):
     running.communicate(timeout=10)
     assert running.returncode == 0
     assert time.monotonic() - began < 3
+
+
+def test_what_is_live_is_loaded_before_anyone_asks(tmp_path):
+    platform = open_platform(tmp_path)
+    add_release(platform, tmp_path)
+    deadline = time.monotonic() + 60
+    with serving(platform):
+        while not any(stats.adapters for stats in platform.engines.stats()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

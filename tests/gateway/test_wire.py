@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.servers import MODEL
 
 from baigong.errors import EngineUnavailable
 from baigong.gateway.doors.openai.chat import _events, guarded
@@ -13,6 +12,7 @@ from baigong.gateway.doors.openai.replies import Envelope
 from baigong.gateway.streams import Ahead
 from baigong.industry.serving import Citation
 from baigong.types import Delta
+from tests.servers import MODEL
 
 GOLDEN = Path(__file__).parent / "golden"
 HELLO = [{"role": "user", "content": "Hello"}]

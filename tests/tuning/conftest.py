@@ -6,9 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from tests.models import make_model
 
 from baigong.types import Message, Row, Split
+from tests.models import make_model
 
 
 @pytest.fixture(scope="session")

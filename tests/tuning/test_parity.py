@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.inference.local import LocalEngine
-from tests.models import make_adapter
 
 from baigong.errors import Refused
 from baigong.hub.chat import ChatTokenizer
@@ -23,6 +21,8 @@ from baigong.tuning.parity import (
     read_as_trained,
 )
 from baigong.types import Message
+from tests.inference.local import LocalEngine
+from tests.models import make_adapter
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.models import END
-from tests.tuning.conftest import make_row
 
 from baigong.errors import DataProblems, InvalidInput, NotFound
 from baigong.hub.chat import ChatTokenizer
@@ -15,6 +13,8 @@ from baigong.tuning.plan import plan_tuning, read_base
 from baigong.tuning.rows import batches, encode, prepare, read_rows
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.types import Message, Row
+from tests.models import END
+from tests.tuning.conftest import make_row
 
 
 def test_the_plan_counts_rows_tokens_and_steps(base: Path, rows: list[Row]) -> None:

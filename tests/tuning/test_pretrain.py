@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 from baigong.errors import Conflict
+from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 
 def _start(recipe: Path, data: Path, out: Path) -> subprocess.Popen[bytes]:

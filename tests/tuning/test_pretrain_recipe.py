@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 from baigong.errors import DataProblems, NotFound
 from baigong.tuning.pretrain.corpus import read_corpus
 from baigong.tuning.pretrain.recipe import read_recipe
+from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "sapling" / "pretrain.yaml"
 

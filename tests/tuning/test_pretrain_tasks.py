@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 from baigong.tuning.pretrain.batches import Batcher, Position, encode_streams, kinds_at
 from baigong.tuning.pretrain.corpus import Corpus, clean, is_traditional, read_corpus
@@ -17,6 +16,7 @@ from baigong.tuning.pretrain.quoting import NOT_THERE, render
 from baigong.tuning.pretrain.recipe import Language, PretrainRecipe, read_recipe
 from baigong.tuning.pretrain.structure import TASKS, Example, Material, make_example, material
 from baigong.tuning.pretrain.tokenizer import train_tokenizer
+from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 

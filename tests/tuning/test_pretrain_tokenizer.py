@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 from tokenizers import Tokenizer
 
 from baigong.tuning.pretrain.corpus import Corpus, read_corpus
 from baigong.tuning.pretrain.recipe import read_recipe
 from baigong.tuning.pretrain.tokenizer import save_tokenizer, train_tokenizer
+from tests.tuning.pretrain_toy import toy_recipe, write_data, write_recipe
 
 NASTY = (
     "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -22,6 +24,9 @@ from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
 from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
 from baigong.gateway.streams import ClientGone, on_client_gone
+from baigong.industry.serving import Serving
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(
@@ -38,9 +43,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_warm(platform.serving))
         try:
             yield
         finally:
+            warming.cancel()
             await platform.close()
 
     return Starlette(
@@ -64,6 +71,17 @@ def create_app(
         },
         lifespan=lifespan,
     )
+
+
+async def _warm(serving: Serving) -> None:
+    """Load what is live, so that nobody's first question waits for it."""
+    for name in serving.live():
+        try:
+            await serving.open(name).warm()
+        except BaigongError as error:
+            _log.warning(
+                "%s could not be loaded and will be tried when it is called: %s", name, error
+            )
 
 
 async def health(_request: Request) -> Response:

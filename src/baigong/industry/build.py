@@ -363,6 +363,6 @@ def _against(live: Release | None, base: Revision, rows: str) -> str:
 
 
 def _software() -> dict[str, str]:
-    names = ("torch", "transformers", "peft", "trl", "tokenizers")
+    names = ("torch", "transformers", "peft", "tokenizers")
     found = {name: importlib.metadata.version(name) for name in names}
     return {"baigong": __version__, **found}

@@ -110,6 +110,10 @@ class Served:
         engine = await self.engines.get(self.base.folder)
         return await engine.embed([list(ids) for ids in batches])
 
+    async def warm(self) -> None:
+        """Start the engine and load the adapter, so that the first question need not wait."""
+        await self._engine()
+
     async def greedy_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
         """The engine's own greedy tokens after `ids`, for the parity check."""
         engine, name = await self._engine()
@@ -195,6 +199,10 @@ class Serving:
             content,
             self._knowledge,
         )
+
+    def live(self) -> list[str]:
+        """Names that a live release answers to."""
+        return list(self._releases.live())
 
     def models(self) -> list[ServedModel]:
         """Live releases first, then foundation models."""

@@ -19,7 +19,7 @@ TINY_PARAMETERS = 50_000_000
 _EVALUATIONS = 8  # over a whole run, about
 
 
-class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A wish to tune; "auto" lets `plan` choose from the data and the size of the model.
 
     Attributes:
