@@ -47,7 +47,8 @@ async def test_lines_arrive_in_order_and_the_last_needs_no_line_end() -> None:
 async def test_a_failure_ends_with_the_tail_of_stderr() -> None:
     code = "import sys; sys.stderr.write('noise\\n' * 5000 + 'the cause\\n'); sys.exit(3)"
     with pytest.raises(ProcessFailed) as caught:
-        await run(python(code))
+        await run(python(code), name="The reader")
+    assert str(caught.value).startswith("The reader ended with exit code 3.")
     assert caught.value.exit_code == 3
     assert str(caught.value).endswith("the cause")
     assert len(caught.value.tail) < 10_000

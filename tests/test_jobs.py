@@ -1,4 +1,4 @@
-import subprocess
+import asyncio
 import sys
 
 import pytest
@@ -103,8 +103,10 @@ asyncio.run(jobs.run(job, [Step("x", first), Step("y", second)], Quiet()))
 
 
 async def test_a_killed_job_goes_on_at_the_interrupted_step(tmp_path, database):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "db")], check=False)
-    assert killed.returncode == -9
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, str(tmp_path / "db")
+    )
+    assert await killed.wait() == -9
     jobs, log = Jobs(database), []
     outputs = await jobs.run(
         jobs.open("build", "a", "d1", {}), [step("x", log), step("y", log)], Seen()

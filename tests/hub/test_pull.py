@@ -183,7 +183,7 @@ def test_an_endpoint_cannot_write_outside_its_folder(fetch, tmp_path):
 
 
 def test_an_endpoint_that_is_not_there_says_so(fetch):
-    with pytest.raises(Unreachable, match="127.0.0.1:9"):
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         fetch("modelscope://acme/tiny", endpoint="http://127.0.0.1:9")
 
 

@@ -199,9 +199,10 @@ def encode_example(
     answer = tokenizer.encode(example.answer).ids
     tail = tokenizer.encode("\n").ids
     mix = recipe.mix
+    answer_weight = mix.answer_weight * max(1.0, mix.answer_floor / len(answer))
     weights = (
         [mix.prompt_weight] * len(prompt)
-        + [mix.answer_weight] * len(answer)
+        + [answer_weight] * len(answer)
         + [mix.prompt_weight] * len(tail)
     )
     return np.array(prompt + answer + tail, np.int64), np.array(weights, np.float32)

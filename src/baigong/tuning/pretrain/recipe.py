@@ -79,6 +79,7 @@ class Mix(_Strict):
     held_back: Share = 0.005
     prompt_weight: Share = 0.2
     answer_weight: float = 3.0
+    answer_floor: int = 12  # a shorter answer weighs as much as one of this many tokens
 
 
 class Schedule(_Strict):
