@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from baigong.cli.screen import Json, console, errors, print_json, verb
 from baigong.config import Settings
 from baigong.console.pages import routes
 from baigong.errors import InvalidInput, Refused
+from baigong.gateway.keys import Keys
 from baigong.gateway.run import running
 from baigong.industry.build import build
 from baigong.industry.recipe import load_recipe
@@ -60,7 +62,9 @@ async def _demo(platform: Platform, path: Path, *, once: bool, json: bool) -> No
         url = await stack.enter_async_context(
             running(platform, platform.settings.host, port, pages=routes(platform))
         )
-        answers = [await _ask(url, release.name, question, json) for question in QUESTIONS]
+        key = stack.enter_context(_key(Keys(platform.database, platform.secret)))
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key=key) as client:
+            answers = [await _ask(client, release.name, asked, json) for asked in QUESTIONS]
         if json:
             print_json({"release": release.ref, "url": url, "answers": answers})
         if once:
@@ -88,11 +92,23 @@ async def _build(platform: Platform, path: Path, *, quiet: bool) -> Release:
     )
 
 
-async def _ask(url: str, model: str, question: str, json: bool) -> dict[str, Any]:
-    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
-        reply = await client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": question}]
-        )
+@contextmanager
+def _key(keys: Keys) -> Iterator[str]:
+    """Where callers need a key, one for these questions alone."""
+    if not keys.any():
+        yield "none"
+        return
+    key_id, key = keys.create("demo")
+    try:
+        yield key
+    finally:
+        keys.revoke(key_id)
+
+
+async def _ask(client: AsyncOpenAI, model: str, question: str, json: bool) -> dict[str, Any]:
+    reply = await client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": question}]
+    )
     message = reply.choices[0].message
     cited: list[dict[str, Any]] = (message.model_extra or {}).get("citations", [])
     if not json:

@@ -16,6 +16,7 @@ from baigong.cli.screen import duration
 from baigong.jobs import Output
 from baigong.types import Progress
 
+SAY_EVERY_S = 15.0  # on a pipe, where nobody sees a bar
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -37,7 +38,7 @@ class LiveView:
         self._console = console
         self._done: list[tuple[str, str, str]] = []
         self._step = ""
-        self._began = 0.0
+        self._began = self._said = 0.0
         self._progress: Progress | None = None
         self._losses: list[float] = []
         self._spinner = Spinner("dots")
@@ -61,12 +62,17 @@ class LiveView:
 
     def started(self, step: str) -> None:
         self._step, self._began, self._progress = step, time.monotonic(), None
+        self._said = self._began
         self._losses.clear()
 
     def progressed(self, step: str, progress: Progress) -> None:
         self._progress = progress
         if "loss" in progress.metrics:
             self._losses.append(progress.metrics["loss"])
+        if not self._console.is_terminal and time.monotonic() - self._said > SAY_EVERY_S:
+            self._said = time.monotonic()
+            loss = f"  loss {self._losses[-1]:.3f}" if self._losses else ""
+            self._console.print(f"{step:<9} {figures(progress)}{loss}", soft_wrap=True)
 
     def finished(self, step: str, output: Output, *, again: bool) -> None:
         took = "kept" if again else duration(time.monotonic() - self._began)
@@ -95,7 +101,7 @@ class LiveView:
         if progress is not None and progress.total > 0:
             cells += [
                 ProgressBar(total=progress.total, completed=progress.done, width=28),
-                Text(_figures(progress, time.monotonic() - self._began), style="dim"),
+                Text(figures(progress), style="dim"),
             ]
             if self._losses:
                 curve = sparkline(self._losses)
@@ -104,13 +110,12 @@ class LiveView:
         return line
 
 
-def _figures(progress: Progress, elapsed: float) -> str:
-    share = min(1.0, progress.done / progress.total)
-    parts = [f"{100 * share:3.0f} %"]
-    if progress.rate:
-        parts.append(f"{progress.rate:,.0f} {progress.unit}/s")
-    if share > 0.02:
-        parts.append(f"{duration(elapsed * (1 - share) / share)} left")
+def figures(progress: Progress) -> str:
+    """How far, how fast, how long yet."""
+    parts = [f"{100 * min(1.0, progress.done / max(progress.total, 1)):3.0f} %"]
+    if progress.rate > 0:
+        left = max(0.0, progress.total - progress.done) / progress.rate
+        parts += [f"{progress.rate:,.0f} {progress.unit}/s", f"{duration(left)} left"]
     if progress.note:
         parts.append(progress.note)
     return "  ".join(parts)

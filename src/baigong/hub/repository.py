@@ -113,7 +113,9 @@ class Hub:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound.among(kind, ref, self.names(kind))
-        folder = self._checkout(row.revision, row.manifest)
+        # Named for people: the folder's name is what an engine's log and errors call the model.
+        short = f"{name.replace('/', '--')}@{row.revision[:16]}"
+        folder = self._checkout(self._cache / kind / short, row.manifest)
         return Revision(kind, name, row.revision, folder, row.facts, row.created_at)
 
     def all(self, kind: Kind) -> list[tuple[str, str, Mapping[str, Any], float]]:
@@ -145,9 +147,8 @@ class Hub:
         revision = _built_in_revision(folder, stamp)
         return Revision("model", f"{BUILT_IN}/{short}", revision, folder, facts, stamp)
 
-    def _checkout(self, revision: str, manifest: Manifest) -> Path:
-        """A folder with the revision's files; half a checkout never has the final name."""
-        folder = self._cache / revision[:2] / revision
+    def _checkout(self, folder: Path, manifest: Manifest) -> Path:
+        """`folder` with the manifest's files; half a checkout never has that name."""
         if folder.is_dir():
             return folder
         partial = folder.with_name(folder.name + ".partial")
