@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -114,11 +115,14 @@ def test_changed_mix_goes_on_and_is_told_in_the_card(finished: Path) -> None:
 
     changed = toy_recipe()
     changed["mix"]["drill"] = 0.25
+    changed["budget"]["exam_tasks"] = 1
     recipe = write_recipe(finished / "changed.yaml", changed)
     shutil.copytree(finished / "out", finished / "changed")
     assert pretrain_command(recipe, finished / "data", finished / "changed")
     card = (finished / "changed" / "model" / "README.md").read_text()
     assert "- at step 8: mix.drill from 0.5 to 0.25" in card
+    for row in ("| quote | zh | 1 |", "| extract | en | 1 |", "| label | zh | 1 |"):
+        assert row in card
 
 
 def test_folder_of_another_recipe_is_refused(finished: Path) -> None:
@@ -127,3 +131,18 @@ def test_folder_of_another_recipe_is_refused(finished: Path) -> None:
     other = write_recipe(finished / "other.yaml", toy_recipe(seed=4))
     with pytest.raises(Conflict, match="another recipe"):
         pretrain_command(other, finished / "data", finished / "out")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_person_sees_speed_time_left_and_loss(is_terminal: bool) -> None:
+    from rich.console import Console
+
+    from baigong.tuning.pretrain.display import display
+    from baigong.tuning.pretrain.loop import Report
+
+    screen = io.StringIO()
+    report = Report(10, 2_000_000, 600.0, 0.5, 3.25, 3333.3, {"en": 1.5, "zh": 1.75})
+    with display("toy", Console(file=screen, force_terminal=is_terminal, width=200)) as show:
+        show(report)
+    for words in ("2.00 M tokens", "3333 tokens/s", "10 min left", "loss 3.250", "en 1.500"):
+        assert words in screen.getvalue()

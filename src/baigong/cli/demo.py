@@ -27,9 +27,9 @@ from baigong.industry.releases import Release
 app = verb()
 
 QUESTIONS = (
-    "My kettle LK-204817 arrived with a cracked lid. Can I send it back, and who pays the postage?",
-    "电饭煲用了八个月就不加热了，还在保修期内吗？订单 LK-530296",
-    "How do I get the white crust out of my kettle?",
+    "My kettle LK-204817 is the wrong colour. How many days do I have to return it?",
+    "发票抬头开错了能改吗？",
+    "How do I descale my kettle?",
 )
 
 

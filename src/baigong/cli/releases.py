@@ -62,12 +62,26 @@ def _public(release: Release) -> dict[str, object]:
 
 def _show(release: Release) -> None:
     content = release.content
-    console.print(f"[bold]{release.ref}[/]  {content.title.get('en', '')}  {content.description}")
+    console.print(f"[bold]{release.ref}[/]  {content.title.get('en', '')}")
+    if about := content.description.get("en"):
+        console.print(about)
     print_report(release.report, release.verdict)
-    console.print(f"base       {content.base}")
-    console.print(f"adapter    {content.adapter or 'none'}")
-    if content.knowledge:
-        console.print(f"knowledge  {content.knowledge}@{content.knowledge_version}")
-    for key in ("recipe", "dataset"):
-        console.print(f"{key:<10} {content.lineage.get(key, '')}")
-    console.print(f"digest     {release.digest}  (signed, Ed25519)")
+    lines = {
+        "base": _short(content.base),
+        "adapter": _short(content.adapter or "none"),
+        "knowledge": f"{content.knowledge}@{content.knowledge_version}"
+        if content.knowledge
+        else "",
+        "recipe": content.lineage.get("recipe", "")[:12],
+        "dataset": _short(content.lineage.get("dataset", "")),
+        "digest": f"{release.digest[:12]}, signed (Ed25519)",
+    }
+    for name, value in lines.items():
+        if value:
+            console.print(f"{name:<10} {value}")
+    console.print("[dim]--json prints all of it, digests whole.[/]")
+
+
+def _short(ref: str) -> str:
+    name, _, revision = ref.partition("@")
+    return f"{name}@{revision[:12]}" if revision else name

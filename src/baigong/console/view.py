@@ -107,8 +107,8 @@ def _lineage(release: Release, say: Say) -> list[tuple[str, str]]:
     knowledge = f"{content.knowledge}@{content.knowledge_version}" if content.knowledge else ""
     lines = [
         (say("built"), _day(release.created_at)),
-        (say("base_model"), content.base),
-        (say("adapter"), content.adapter or say("none")),
+        (say("base_model"), _short(content.base)),
+        (say("adapter"), _short(content.adapter) or say("none")),
         (say("knowledge"), knowledge or say("none")),
         (say("recipe"), _short(content.lineage.get("recipe"))),
         (say("dataset"), _short(content.lineage.get("dataset"))),
@@ -118,7 +118,11 @@ def _lineage(release: Release, say: Say) -> list[tuple[str, str]]:
 
 
 def _short(value: object) -> str:
-    return value[:80] if isinstance(value, str) else ""
+    """A digest, or a `name@digest`, as far as a person reads it; the JSON twin has all of it."""
+    if not isinstance(value, str):
+        return ""
+    name, _, revision = value.rpartition("@")
+    return f"{name}@{revision[:12]}" if name else revision[:12]
 
 
 def _day(at: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from baigong.knowledge.terms import terms
+from baigong.knowledge.terms import question_terms, terms
 from baigong.types import Passage
 
 
@@ -53,7 +53,7 @@ def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
     pieces = list(_sentences(passage.text))
     if not pieces:
         return Quote(passage.text, passage.start, passage.end, 0.0)
-    weights = _weights(_words(question), pieces)
+    weights = _weights(_asked(question), pieces)
     scores = list(_scores(pieces, weights))
     answers = [n for n, piece in enumerate(pieces) if not piece.leads] or list(range(len(pieces)))
     best = max(answers, key=lambda n: (scores[n], -n))
@@ -81,6 +81,10 @@ _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s)$")
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(_ENDING.sub("", term) for term in terms(text))
+
+
+def _asked(question: str) -> frozenset[str]:
+    return frozenset(_ENDING.sub("", term) for term in question_terms(question))
 
 
 def _weights(asked: frozenset[str], pieces: Sequence[_Sentence]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import msgspec
 from baigong.errors import InvalidInput
 from baigong.knowledge.index import KnowledgeStore, KnowledgeVersion, OpenVersion
 from baigong.knowledge.tables import Row, find_near, find_words
-from baigong.knowledge.terms import terms
+from baigong.knowledge.terms import question_terms
 from baigong.types import Embed, Passage
 
 _MAX_TERMS = 256  # of a question; one longer than this is a pasted page, and its start will do
@@ -102,7 +102,7 @@ def _searcher(
 def _search(
     opened: OpenVersion, question: str, limit: int, vector: Sequence[float] | None
 ) -> list[Passage]:
-    words = list(dict.fromkeys(terms(question)))[:_MAX_TERMS]
+    words = question_terms(question)[:_MAX_TERMS]
     if limit < 1 or (not words and vector is None):
         return []
     depth = max(_DEPTH, 4 * limit)

@@ -43,6 +43,23 @@ def terms(text: str) -> list[str]:
     return found
 
 
+# What a question is made of and its answer is not. In a handbook of fifty passages, where "how" and
+# "my" are rare, their weight would drown the one word that matters.
+_ASKING = frozenset(
+    """a an and are at be been by can could did do does for from had has have how i if in is it its
+    me my of on or our shall should so than that the their them there these they this those to was
+    we were what when where which who whom whose why will with would you your please
+    的 了 吗 呢 吧 啊 么 我 你 您 们 是 在 和 请 问 请问 我的 我们 你们 什么 怎么 怎样 如何 可以 能否
+    是否 多少 哪里 哪个""".split()
+)
+
+
+def question_terms(text: str) -> list[str]:
+    """The terms of a question worth searching for, each once: all of them where none is left."""
+    found = list(dict.fromkeys(terms(text)))
+    return [term for term in found if term not in _ASKING] or found
+
+
 def unspaced_share(text: str) -> float:
     """The share of characters, 0 to 1, that are Chinese, Japanese or Korean."""
     return len(_IS_UNSPACED.findall(text)) / max(1, len(text))

@@ -124,7 +124,7 @@ def _batch(rows: int) -> int:
 
 def _epochs(steps_each: int, tiny: bool) -> int:
     """Passes enough for about this many steps."""
-    wanted, most = (3000, 30) if tiny else (600, 5)
+    wanted, most = (3000, 20) if tiny else (600, 5)
     return max(3, min(most, round(wanted / steps_each)))
 
 

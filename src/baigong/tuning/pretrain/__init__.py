@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .command import pretrain, pretrain_command
-from .recipe import PretrainRecipe, read_recipe
+from baigong.tuning.pretrain.command import pretrain, pretrain_command
+from baigong.tuning.pretrain.recipe import PretrainRecipe, read_recipe
 
 __all__ = ["PretrainRecipe", "pretrain", "pretrain_command", "read_recipe"]

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from baigong.errors import BaigongError
-
-from .command import pretrain_command
+from baigong.tuning.pretrain.command import pretrain_command
 
 
 def main() -> int:

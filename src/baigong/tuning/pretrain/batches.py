@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .corpus import Corpus
-from .recipe import Language, PretrainRecipe
-from .structure import DEFAULT_KINDS, Example, Material, make_example
-from .tokenizer import END_OF_TEXT, token_id
+from baigong.tuning.pretrain.corpus import Corpus
+from baigong.tuning.pretrain.recipe import Language, PretrainRecipe
+from baigong.tuning.pretrain.structure import DEFAULT_KINDS, Example, Material, make_example
+from baigong.tuning.pretrain.tokenizer import END_OF_TEXT, token_id
 
 Ids = NDArray[np.uint16]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")

@@ -59,6 +59,10 @@ question | `[2] the sentence, verbatim`, or `Not in the documents.` / `文档中
 | copy | asks for a copy | a text | the text |
 | translate | names the target language | a sentence | its translation |
 
+The messages of `triage` and part of those of `label` are phrases that people write to a service
+desk in general (refunds, parcels, passwords, appointments), made for this training. So a trade
+near to a service desk finds more in this base than one far from it.
+
 Rows of {facts["recipe"]["schedule"]["sequence"]} tokens, at the end \
 {facts["recipe"]["schedule"]["long_sequence"]}."""
 

@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from baigong.errors import Conflict
-
-from .batches import Position
+from baigong.tuning.pretrain.batches import Position
 
 _POINTER = "checkpoint.json"
 _RANDOM = "random"

@@ -15,21 +15,20 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from baigong.errors import Conflict
-
-from . import checkpoint
-from .batches import Batcher, encode_streams, text_shares
-from .card import write_card
-from .checkpoint import Progress
-from .corpus import Corpus, read_corpus
-from .display import display
-from .exam import examine
-from .export import export_model
-from .loop import Report, Run, now, read_curve, rewind_curve, train
-from .measure import held_back
-from .network import build, make_loss, optimisers
-from .recipe import PretrainRecipe, read_recipe
-from .structure import make_example, material
-from .tokenizer import CHAT_END, END_OF_TEXT, token_id, train_tokenizer
+from baigong.tuning.pretrain import checkpoint
+from baigong.tuning.pretrain.batches import Batcher, encode_streams, text_shares
+from baigong.tuning.pretrain.card import write_card
+from baigong.tuning.pretrain.checkpoint import Progress
+from baigong.tuning.pretrain.corpus import Corpus, read_corpus
+from baigong.tuning.pretrain.display import display
+from baigong.tuning.pretrain.exam import examine
+from baigong.tuning.pretrain.export import export_model
+from baigong.tuning.pretrain.loop import Report, Run, now, read_curve, rewind_curve, train
+from baigong.tuning.pretrain.measure import held_back
+from baigong.tuning.pretrain.network import build, make_loss, optimisers
+from baigong.tuning.pretrain.recipe import PretrainRecipe, read_recipe
+from baigong.tuning.pretrain.structure import make_example, material
+from baigong.tuning.pretrain.tokenizer import CHAT_END, END_OF_TEXT, token_id, train_tokenizer
 
 _TOKENIZER_EXAMPLES = 6000
 # These may differ when a run goes on: where, how fast and for how long, not what is learnt.

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from baigong.errors import DataProblems, Problem
-
-from .recipe import Language, PretrainRecipe, Source
+from baigong.tuning.pretrain.recipe import Language, PretrainRecipe, Source
 
 CHUNK_CHARACTERS = 4000  # books are cut, so that one book cannot fill a hundred rows in a run
 SHORTEST_DOCUMENT = 120

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from .loop import Report
+from baigong.tuning.pretrain.loop import Report
 
 
 @contextmanager

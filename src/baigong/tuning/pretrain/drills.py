@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from .corpus import Document
-from .passages import draw, take_passage
-from .quoting import render
-from .recipe import Language
-from .values import MAKERS
+from baigong.tuning.pretrain.corpus import Document
+from baigong.tuning.pretrain.passages import draw, take_passage
+from baigong.tuning.pretrain.quoting import render
+from baigong.tuning.pretrain.recipe import Language
+from baigong.tuning.pretrain.values import MAKERS
 
 _REPEAT: Mapping[Language, tuple[str, ...]] = {
     "en": ("Repeat exactly:", "Copy this text:", "Say this again, word for word:"),

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from .batches import LANGUAGES
-from .quoting import NOT_THERE
-from .recipe import Language
-from .structure import Example, Material, make_example
-from .tokenizer import CHAT_END, END_OF_TEXT, token_id
+from baigong.tuning.pretrain.batches import LANGUAGES
+from baigong.tuning.pretrain.quoting import NOT_THERE
+from baigong.tuning.pretrain.recipe import Language
+from baigong.tuning.pretrain.structure import Example, Material, make_example
+from baigong.tuning.pretrain.tokenizer import CHAT_END, END_OF_TEXT, token_id
 
 # Continuing a text has no right answer, so it is not marked.
 EXAMINED = ("quote", "extract", "triage", "label", "copy", "translate")

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
-from .tokenizer import save_tokenizer
+from baigong.tuning.pretrain.tokenizer import save_tokenizer
 
 
 def export_model(

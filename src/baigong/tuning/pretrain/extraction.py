@@ -6,8 +6,8 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 
-from .recipe import Language
-from .values import MAKERS
+from baigong.tuning.pretrain.recipe import Language
+from baigong.tuning.pretrain.values import MAKERS
 
 # For each field: the names it goes by, and the clauses it may stand in.
 Wording = tuple[tuple[str, ...], tuple[str, ...]]

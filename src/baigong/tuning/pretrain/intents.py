@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .recipe import Language
+from baigong.tuning.pretrain.recipe import Language
 
 
 class Intent(NamedTuple):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from .corpus import Document
-from .extraction import WORDINGS, message
-from .intents import INTENTS, Intent
-from .passages import take_passage
-from .recipe import Language
-from .values import MAKERS, THINGS
+from baigong.tuning.pretrain.corpus import Document
+from baigong.tuning.pretrain.extraction import WORDINGS, message
+from baigong.tuning.pretrain.intents import INTENTS, Intent
+from baigong.tuning.pretrain.passages import take_passage
+from baigong.tuning.pretrain.recipe import Language
+from baigong.tuning.pretrain.values import MAKERS, THINGS
 
 _ASKS: Mapping[Language, tuple[str, ...]] = {
     "en": ("Labels: {}", "Classify into: {}", "Choose one of: {}", "Route to one of: {}",

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from . import checkpoint
-from .batches import Batcher
-from .checkpoint import Progress
-from .measure import HeldBack
-from .network import LossFunction, tensors
-from .recipe import Language, PretrainRecipe
+from baigong.tuning.pretrain import checkpoint
+from baigong.tuning.pretrain.batches import Batcher
+from baigong.tuning.pretrain.checkpoint import Progress
+from baigong.tuning.pretrain.measure import HeldBack
+from baigong.tuning.pretrain.network import LossFunction, tensors
+from baigong.tuning.pretrain.recipe import Language, PretrainRecipe
 
 _REPORT_STEPS = 10
 

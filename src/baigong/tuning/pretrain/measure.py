@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from .batches import LANGUAGES, Batch, Row
-from .corpus import Corpus, Document
-from .network import LossFunction, tensors
-from .recipe import Language, PretrainRecipe
+from baigong.tuning.pretrain.batches import LANGUAGES, Batch, Row
+from baigong.tuning.pretrain.corpus import Corpus, Document
+from baigong.tuning.pretrain.network import LossFunction, tensors
+from baigong.tuning.pretrain.recipe import Language, PretrainRecipe
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from .batches import Batch
-from .recipe import PretrainRecipe
+from baigong.tuning.pretrain.batches import Batch
+from baigong.tuning.pretrain.recipe import PretrainRecipe
 
 LossFunction = Callable[..., torch.Tensor]
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .corpus import Document
-from .recipe import Language
+from baigong.tuning.pretrain.corpus import Document
+from baigong.tuning.pretrain.recipe import Language
 
 _ENDS: dict[Language, re.Pattern[str]] = {
     "en": re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])"),

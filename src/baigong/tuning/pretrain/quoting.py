@@ -6,10 +6,17 @@ import random
 import re
 from collections.abc import Sequence
 
-from .corpus import Document
-from .passages import Passage, content_words, draw, overlap, passage_of, take_passage
-from .recipe import Language
-from .values import company
+from baigong.tuning.pretrain.corpus import Document
+from baigong.tuning.pretrain.passages import (
+    Passage,
+    content_words,
+    draw,
+    overlap,
+    passage_of,
+    take_passage,
+)
+from baigong.tuning.pretrain.recipe import Language
+from baigong.tuning.pretrain.values import company
 
 # One fixed sentence a language, so that a caller can recognise it by equality.
 NOT_THERE: dict[Language, str] = {"en": "Not in the documents.", "zh": "文档中没有。"}

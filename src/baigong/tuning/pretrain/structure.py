@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .corpus import Corpus, Document, Pair
-from .drills import drill
-from .extraction import extract_task
-from .labelling import label_task
-from .passages import split_sentences, take_passage
-from .quoting import quote_task
-from .recipe import Language, PretrainRecipe
-from .triage import triage_task
+from baigong.tuning.pretrain.corpus import Corpus, Document, Pair
+from baigong.tuning.pretrain.drills import drill
+from baigong.tuning.pretrain.extraction import extract_task
+from baigong.tuning.pretrain.labelling import label_task
+from baigong.tuning.pretrain.passages import split_sentences, take_passage
+from baigong.tuning.pretrain.quoting import quote_task
+from baigong.tuning.pretrain.recipe import Language, PretrainRecipe
+from baigong.tuning.pretrain.triage import triage_task
 
 Turns = tuple[str, str, str]  # system (may be empty), user, assistant
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from baigong.errors import Unsupported
-
-from .corpus import Corpus
-from .recipe import TokenizerPlan
+from baigong.tuning.pretrain.corpus import Corpus
+from baigong.tuning.pretrain.recipe import TokenizerPlan
 
 END_OF_TEXT, CHAT_START, CHAT_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 

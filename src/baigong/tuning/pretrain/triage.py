@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from .extraction import compact, message
-from .intents import INTENTS
-from .recipe import Language
-from .values import THINGS, canonical_code
+from baigong.tuning.pretrain.extraction import compact, message
+from baigong.tuning.pretrain.intents import INTENTS
+from baigong.tuning.pretrain.recipe import Language
+from baigong.tuning.pretrain.values import THINGS, canonical_code
 
 _KEYS: Mapping[Language, tuple[tuple[str, ...], ...]] = {
     "en": (("route", "intent", "category", "label"), ("order", "order_id", "ticket"), ("product", "item")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from .recipe import Language
+from baigong.tuning.pretrain.recipe import Language
 
 _ONSETS = "b br c ch d dr f g gr h j k kl l m n p r s sh st t th tr v w y z".split()
 _VOWELS = "a e i o u ai ea ee io ou".split()
