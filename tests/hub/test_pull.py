@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
-from baigong.hub.pull import Unreachable, pull
+from baigong.hub.pull import Unreachable, add_dataset, pull
 from baigong.hub.repository import Hub
 
 FILES = {
@@ -191,3 +191,15 @@ def test_an_endpoint_that_is_not_there_says_so(fetch):
 def test_a_source_that_is_nothing_is_refused_with_what_is_allowed(fetch, source):
     with pytest.raises(InvalidInput, match="modelscope://"):
         fetch(source)
+
+
+def test_a_file_of_rows_becomes_a_dataset_without_its_neighbours(hub, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na,b\n")
+    (tmp_path / "secret.csv").write_text("s")
+    kept = add_dataset(hub, tmp_path / "rows.csv")
+    assert (kept.name, names(kept)) == ("local/rows", ["rows.csv"])
+
+
+def test_a_dataset_that_is_not_there_is_not_found(hub, tmp_path):
+    with pytest.raises(NotFound, match=r"rows\.csv"):
+        add_dataset(hub, tmp_path / "rows.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.progress import Progress as Bars
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, errors, print_json, size, verb
 from baigong.config import Settings
+from baigong.hub.pull import add_dataset
 from baigong.hub.pull import pull as pull_model
 from baigong.types import Progress
 
@@ -28,10 +30,20 @@ def pull(
     token: Annotated[
         str, typer.Option(envvar="HF_TOKEN", help="for gated models", show_envvar=True)
     ] = "",
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="a file or folder of rows instead of a model")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Bring a Llama, Qwen2, Qwen3 or Mistral model into the hub. Safetensors only."""
     platform = Platform.open(Settings.load())
+    if dataset:
+        rows = add_dataset(platform.hub, Path(source), name or None)
+        if json:
+            print_json({"ref": rows.ref, "revision": rows.revision})
+            return
+        console.print(f"{rows.ref}\nUse it as `rows: dataset://{rows.name}` in a recipe.")
+        return
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Bars(*columns, console=errors, disable=json or not errors.is_terminal) as bars:
         bar = bars.add_task("pull", total=None)

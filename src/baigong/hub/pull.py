@@ -107,6 +107,22 @@ def pull(
     return kept
 
 
+def add_dataset(hub: Hub, source: Path, name: str | None = None) -> Revision:
+    """Keep a file of rows, or a folder of those, as a dataset that recipes call `dataset://NAME`.
+
+    Raises:
+        NotFound: there is no such file or folder.
+        InvalidInput: the name is not owner/name.
+    """
+    source = source.expanduser().resolve()
+    if not source.exists():
+        raise NotFound(f"There is no {source.name} here.", hint="Give a file or folder of rows.")
+    folder = source if source.is_dir() else source.parent
+    name = name or f"local/{source.name.partition('.')[0]}"
+    only = None if source.is_dir() else source.name
+    return hub.add("dataset", name, folder, {}, wanted=lambda path: only in (None, path))
+
+
 def _keep(hub: Hub, folder: Path, name: str, facts: dict[str, Any]) -> Revision:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     facts["architecture"] = (config.get("architectures") or ["unknown"])[0]
