@@ -16,7 +16,7 @@ check: $(VENV)/.dev ## format, lint, types, layers, docs drift, then the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/docs.py --check
 	$(MAKE) test
 
