@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -38,10 +37,3 @@ def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
 def _force(file: Path) -> None:
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def is_disk_full(error: Exception) -> bool:
-    """Whether an error means that there is no room left: the system says it, or a library does."""
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return True
-    return "os error 28" in str(error)  # as safetensors words it

@@ -25,9 +25,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.curve import Point
-from baigong.tuning.files import is_disk_full, write_folder, write_whole
+from baigong.tuning.files import write_folder, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
     DISK_FULL,
@@ -315,7 +316,7 @@ def main(arguments: list[str]) -> int:
     try:
         Run(Path(arguments[0])).finish()
     except (OSError, SafetensorError) as error:
-        if not is_disk_full(error):
+        if not is_full(error):
             raise
         sys.stderr.write(f"{error}\n")
         return DISK_FULL

@@ -14,9 +14,10 @@ import msgspec
 from baigong.compute import ProcessFailed, run, usable_cores
 from baigong.errors import Conflict, StorageFull
 from baigong.hub.chat import ChatTokenizer
+from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.curve import Point
-from baigong.tuning.files import is_disk_full, write_whole
+from baigong.tuning.files import write_whole
 from baigong.tuning.job import (
     DISK_FULL,
     JOB_FILE,
@@ -92,7 +93,7 @@ async def tune(
     try:
         job = await asyncio.to_thread(_lay_job, rows, base, spec or TuneSpec(), workdir)
     except OSError as error:
-        if not is_disk_full(error):
+        if not is_full(error):
             raise
         raise _storage_full(workdir) from error
     if not (workdir / RESULT_FILE).exists():
