@@ -170,7 +170,7 @@ def test_marks_count_the_passage_and_the_fields() -> None:
         Example("quote", "en", "", "", text) for text in ("[1] A.", "[2] B.", NOT_THERE["en"])
     ]
     row = mark("quote", "en", quotes, ["[1] A.", "[2] C.", "[1] A."])
-    assert (row.exact, row.part) == (0.333, 0.667)
+    assert (row.exact, row.part, row.constant) == (0.333, 0.667, 0.333)
     fields = [Example("extract", "en", "", "", '{"a":"1","b":null}')] * 2
     row = mark("extract", "en", fields, ['{"a":"1","b":"2"}', "not json"])
-    assert (row.exact, row.part) == (0.0, 0.25)
+    assert (row.exact, row.part, row.constant) == (0.0, 0.25, 0.5)

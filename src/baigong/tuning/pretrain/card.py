@@ -128,8 +128,9 @@ def _changes(facts: dict[str, Any]) -> str:
         told = [
             f"{key} from {'unset' if row[key][0] is None else row[key][0]} to {row[key][1]}"
             for key in row
-            if key != "step"
+            if key not in {"step", "note"}
         ]
+        told += [row["note"]] if "note" in row else []
         lines.append(f"- at step {row['step']}: {'; '.join(told)}")
     return "\n\nChanged on the way:\n\n" + "\n".join(lines) if lines else ""
 
@@ -155,23 +156,31 @@ def _results(facts: dict[str, Any]) -> str:
         lines.append("")
     if facts.get("exam"):
         lines += [
-            "Fresh tasks made from the held-back text, greedy decoding, the whole answer equal:",
+            "Fresh tasks, greedy decoding. The passages of `quote`, `copy` and `translate` and half "
+            "of `label`'s come from held-back text; the messages of `extract`, `triage` and the rest "
+            "of `label` have new values in wordings that training used too, so a real desk's messages "
+            "are harder than these.",
             "",
-            "| task | language | tasks | whole answer equal | in part |",
-            "|---|---|---|---|---|",
+            "| task | language | tasks | whole answer equal | in part | in part, one answer to all |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [_exam_row(row) for row in facts["exam"]]
         lines += [
             "",
             "In part: the right passage number or the right refusal (quote); right fields among "
-            "all fields (extract, triage).",
+            "all fields (extract, triage). One answer to all: always the same number or refusal, "
+            "and `null` in every field. Where a row does not stand clearly above that, the model "
+            "has learnt the form of the task and not yet the task.",
         ]
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _exam_row(row: dict[str, Any]) -> str:
-    part = "" if row["part"] is None else f"{row['part']:.1%}"
-    return f"| {row['kind']} | {row['language']} | {row['count']} | {row['exact']:.1%} | {part} |"
+    part, constant = (
+        "" if row[name] is None else f"{row[name]:.1%}" for name in ("part", "constant")
+    )
+    start = f"| {row['kind']} | {row['language']} | {row['count']} | {row['exact']:.1%}"
+    return f"{start} | {part} | {constant} |"
 
 
 def _licence(facts: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     started: str = ""
+    finished: str = ""
     position: Position = field(default_factory=Position)
 
 

@@ -160,7 +160,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "examples": progress.position.example,
         "seconds": round(progress.seconds, 1),
         "started": progress.started,
-        "finished": now() if run.is_done else None,
+        "finished": progress.finished or None,
         "machine": _machine(recipe),
         "exam": _read_exam(run),
         "changes": _read_changes(run.folder),

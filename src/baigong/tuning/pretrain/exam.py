@@ -1,8 +1,9 @@
-"""The exam: fresh tasks from held-back text, answered greedily, marked by equality."""
+"""The exam: fresh tasks, their texts held back, answered greedily, marked by equality."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,13 +25,15 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Mark:
-    """`exact` is the whole answer; `part` is the right passage, or the share of right fields."""
+    """`exact` is the whole answer; `part` is the right passage, or the share of right fields;
+    `constant` is what `part` would be for one answer to everything: what reading nothing earns."""
 
     kind: str
     language: Language
     count: int
     exact: float
     part: float | None
+    constant: float | None
 
 
 def examine(
@@ -55,21 +58,28 @@ def examine(
 def mark(
     kind: str, language: Language, examples: Sequence[Example], answers: Sequence[str]
 ) -> Mark:
-    pairs = list(zip((example.assistant for example in examples), answers, strict=True))
+    right_answers = [example.assistant for example in examples]
+    pairs = list(zip(right_answers, answers, strict=True))
     exact = sum(wanted == given for wanted, given in pairs) / len(pairs)
-    part: float | None = None
+    part = constant = None
     if kind == "quote":
-        missing = NOT_THERE[language]
-        part = sum(
-            given == missing if wanted == missing else given[:3] == wanted[:3]
-            for wanted, given in pairs
-        ) / len(pairs)
+        part = sum(_place(wanted) == _place(given) for wanted, given in pairs) / len(pairs)
+        constant = Counter(map(_place, right_answers)).most_common(1)[0][1] / len(pairs)
     elif kind in ("extract", "triage"):
         rights = [right for wanted, given in pairs for right in _fields(wanted, given)]
+        values = [value for wanted in right_answers for value in json.loads(wanted).values()]
         part = sum(rights) / max(1, len(rights))
-    return Mark(
-        kind, language, len(pairs), round(exact, 3), None if part is None else round(part, 3)
-    )
+        constant = values.count(None) / max(1, len(values))
+    return Mark(kind, language, len(pairs), round(exact, 3), _rounded(part), _rounded(constant))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _place(answer: str) -> str:
+    """The passage number of a quotation; a refusal stands for itself."""
+    return answer if answer in NOT_THERE.values() else answer[:3]
 
 
 def _fields(wanted: str, given: str) -> list[bool]:

@@ -91,6 +91,8 @@ def train(run: Run) -> bool:
         if time.monotonic() - exported > run.recipe.budget.export_s:
             run.export(run)
             exported = time.monotonic()
+    if run.is_done:
+        run.progress.finished = run.progress.finished or now()
     checkpoint.save(run.folder, run.model, run.optimisers, run.progress)
     return run.is_done
 
