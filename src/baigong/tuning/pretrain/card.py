@@ -61,7 +61,8 @@ question | `[2] the sentence, verbatim`, or `Not in the documents.` / `文档中
 
 The messages of `triage` and part of those of `label` are phrases that people write to a service
 desk in general (refunds, parcels, passwords, appointments), made for this training. So a trade
-near to a service desk finds more in this base than one far from it.
+near to a service desk finds more in this base than one far from it. Their author had seen some 25
+rows of the sample recipe `customer-service`, and copied none; its figures flatter this base a little.
 
 Rows of {facts["recipe"]["schedule"]["sequence"]} tokens, at the end \
 {facts["recipe"]["schedule"]["long_sequence"]}."""
