@@ -160,13 +160,15 @@ class Build:
         quality: dict[str, float] = {}
         if spec.questions is not None:
             quality = await self._measure(version.ref, Path(spec.questions), outputs)
-        found = f"; the right passage is in the first {spec.passages} for " if quality else ""
-        share = f"{100 * quality['recall_at_3']:.0f} % of questions" if quality else ""
+        found = ""
+        if quality:
+            share = 100 * quality["recall_at_3"]
+            found = f"; the right passage is in the first 3 for {share:.0f} % of questions"
         return {
             "version": version.version,
             "quality": quality,
             "warnings": [str(problem) for problem in version.warnings],
-            "summary": f"{version.documents} documents, {version.chunks} passages{found}{share}",
+            "summary": f"{version.documents} documents, {version.chunks} passages{found}",
         }
 
     async def tune(self, outputs: Outputs, report: Report) -> Output:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +31,7 @@ from baigong.industry.recipe_checks import (
     resolve_files,
 )
 from baigong.industry.yaml_lines import apply_overrides, read_yaml, refuse_unusable_text
+from baigong.store.blobs import digest_file
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -356,10 +356,10 @@ def _content(path: str) -> str:
         return path
     root = Path(path)
     if root.is_file():
-        return file_digest(root)
+        return digest_file(root)
     total = hashlib.sha256()
     for file in visible_files(root):
-        total.update(f"{file.relative_to(root).as_posix()}\0{file_digest(file)}\n".encode())
+        total.update(f"{file.relative_to(root).as_posix()}\0{digest_file(file)}\n".encode())
     return total.hexdigest()
 
 
@@ -372,14 +372,3 @@ def visible_files(root: Path) -> list[Path]:
         if not any(part.startswith(".") for part in file.relative_to(root).parts)
     )
     return sorted(shown, key=lambda file: file.relative_to(root).as_posix())
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def is_model_name(name: str) -> bool:
-    """Whether a base is written as `owner/name`, `owner/name@revision` or `sapling`."""
-    return re.match(MODEL_NAME, name) is not None

@@ -20,9 +20,10 @@ import msgspec
 from baigong.errors import DataProblems, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
-from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, file_digest, visible_files
+from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
 from baigong.industry.tables import SUFFIXES, Record, Table, read_tables
 from baigong.industry.tasks import SHAPES, Cells, missing_columns
+from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
 
 # Fewer test rows than this prove nothing: with 20, a difference of some 25 points is the least that shows.
@@ -285,11 +286,11 @@ class _Loading:
 
     def _note_files(self, path: Path) -> None:
         if path.is_file():
-            self.files[path.name] = file_digest(path)
+            self.files[path.name] = digest_file(path)
             return
         for file in visible_files(path):
             if file.name.lower().endswith(SUFFIXES):
-                self.files[file.relative_to(path).as_posix()] = file_digest(file)
+                self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:
         if not table.records:
