@@ -108,11 +108,6 @@ class EngineProcess(asyncio.Protocol):
     def pid(self) -> int:
         return self._popen.pid
 
-    @property
-    def num_open(self) -> int:
-        """Requests that wait for something."""
-        return len(self._boxes)
-
     def ask(self, id: int, message: ToEngine) -> Box:
         """Send a message and get the box into which its replies fall; `forget` it afterwards."""
         box: Box = asyncio.Queue()
