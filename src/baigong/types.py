@@ -18,8 +18,26 @@ class Message(msgspec.Struct, frozen=True):
     content: str
 
 
+class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an answer must look like: `source` is a JSON schema, a regular expression or Lark rules."""
+
+    kind: Literal["json_schema", "regex", "lark"]
+    source: str
+
+
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the next token is chosen. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off."""
+    """How the next token is chosen. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off.
+
+    Attributes:
+        min_p: tokens less likely than this share of the likeliest are left out.
+        presence_penalty: taken from the logit of every token that the answer holds already.
+        frequency_penalty: the same, once for each time it occurs.
+        repetition_penalty: divides (or, below zero, multiplies) logits of prompt and answer tokens.
+        logit_bias: added to the logits of these token ids.
+        logprobs: how many of the likeliest tokens are told beside each one; None tells nothing,
+            0 the token's own alone.
+        grammar: what the answer must look like.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0
@@ -27,6 +45,13 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_k: int = 0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] = {}
+    logprobs: int | None = None
+    grammar: Grammar | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
