@@ -36,6 +36,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         logit_bias: added to the logits of these token ids.
         logprobs: how many of the likeliest tokens are told beside each one; None tells nothing,
             0 the token's own alone.
+        scores_prompt: tells the same of the prompt's tokens.
         grammar: what the answer must look like.
     """
 
@@ -51,6 +52,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repetition_penalty: float = 1.0
     logit_bias: dict[int, float] = {}
     logprobs: int | None = None
+    scores_prompt: bool = False
     grammar: Grammar | None = None
 
 
@@ -81,12 +83,36 @@ class Passage(msgspec.Struct, frozen=True):
     score: float = 0.0
 
 
+class Candidate(msgspec.Struct, frozen=True):
+    """A token and how likely the model held it: `logprob` is the natural logarithm of its share.
+
+    Shares are the model's own, before temperature, penalties and grammar. `bytes` may be a part of
+    a character and is empty for a special token. The first token of a prompt has no logprob.
+    """
+
+    text: str
+    bytes: bytes
+    logprob: float | None
+
+
+class Scored(Candidate, frozen=True):
+    """A token that is in the text, and the `likeliest` ones in its place, best first."""
+
+    likeliest: tuple[Candidate, ...] = ()
+
+
 class Delta(msgspec.Struct, frozen=True):
-    """A piece of generated text; the last one carries `finish_reason`."""
+    """A piece of generated text; the last one carries `finish_reason`.
+
+    Where they were asked for, `scored` are the tokens of the text, and the first piece has those of
+    the prompt too.
+    """
 
     text: str = ""
     tokens: int = 0
     finish_reason: FinishReason | None = None
+    scored: tuple[Scored, ...] = ()
+    prompt: tuple[Scored, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -57,11 +57,15 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found before the first token, and the tokens as they come."""
+    """What was found before the first token, the prompt's ids, and the tokens as they come."""
 
     citations: tuple[Citation, ...]
-    prompt_tokens: int
+    ids: Sequence[int]
     deltas: AsyncIterator[Delta]
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Served:
             messages = ground_prompt(messages, passages)
         ids = self.tokenizer.encode(self._with_persona(messages))
         citations = await asyncio.to_thread(_cite, question, passages)
-        return Answer(tuple(citations), len(ids), self._stream(ids, sampling))
+        return Answer(tuple(citations), ids, self._stream(ids, sampling))
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
@@ -103,7 +107,7 @@ class Served:
             ids = self.tokenizer.encode_text(prompt, special=True)
         else:
             ids = list(prompt)
-        return Answer((), len(ids), self._stream(ids, sampling))
+        return Answer((), ids, self._stream(ids, sampling))
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
         """One unit vector for each list of token ids."""
