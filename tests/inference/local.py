@@ -23,6 +23,7 @@ from baigong.inference.engine.messages import (
     Step,
     Submit,
     ToEngine,
+    Token,
 )
 from baigong.types import Sampling
 
@@ -30,13 +31,14 @@ from baigong.types import Sampling
 class LocalEngine:
     """What the engine process runs, without the process."""
 
-    def __init__(self, folder: Path, **config: Any) -> None:
+    def __init__(self, folder: Path, grammars: Grammars | None = None, **config: Any) -> None:
         decoder, cache, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
         self.inbox = Inbox()
-        grammars = Grammars(folder, self.facts.vocabulary)
+        grammars = grammars or Grammars(folder, self.facts.vocabulary)
         self.loop = Loop(decoder, cache, EngineConfig(**config), self.inbox, self._take, grammars)
         self.cache = cache
         self.tokens: dict[int, list[int]] = defaultdict(list)
+        self.news: dict[int, list[Token]] = defaultdict(list)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, BaigongError] = {}
         self.done: dict[int, FromEngine] = {}
@@ -82,6 +84,7 @@ class LocalEngine:
                 self.steps.append(message)
                 for token in tokens:
                     self.tokens[token.request].append(token.id)
+                    self.news[token.request].append(token)
                     if token.finish_reason:
                         self.reasons[token.request] = token.finish_reason
             case Rejected(id=id, error=error):

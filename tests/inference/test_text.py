@@ -9,11 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders
+from tokenizers.models import BPE
 
 from baigong.errors import ContextOverflow, InvalidInput
 from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Token
+from baigong.inference.engine.messages import Scores
 from baigong.inference.text import StopStrings, TextStream, stream_text
+from baigong.inference.tokens import TokenBytes
 from baigong.types import Delta, Sampling
 from tests.models import END, make_tokenizer
 
@@ -46,7 +52,8 @@ class Script:
                 self.said += 1
                 is_last = self.said == sampling.max_tokens
                 reason = "stop" if id in options["stop_ids"] else "length" if is_last else None
-                yield Token(1, id, reason)
+                scores = None if sampling.logprobs is None else Scores(-1.0, [id], [-1.0])
+                yield Token(1, id, reason, scores)
         finally:
             self.is_closed = True
 
@@ -136,6 +143,12 @@ async def test_prompt_longer_than_the_context_names_both_numbers(tokenizer: Chat
         {"top_k": -1},
         {"seed": 2**63},
         {"stop": ("",)},
+        {"min_p": 1.5},
+        {"presence_penalty": -2.5},
+        {"frequency_penalty": float("nan")},
+        {"repetition_penalty": 0.0},
+        {"logit_bias": {1: 101.0}},
+        {"logprobs": 21},
     ],
 )
 async def test_settings_out_of_range_are_named(
@@ -144,3 +157,91 @@ async def test_settings_out_of_range_are_named(
     with pytest.raises(InvalidInput) as caught:
         await say(Script([]), tokenizer, **wrong)
     assert caught.value.param in wrong
+
+
+any_text = st.text(alphabet="aAb<世界é😀\u200d\n ", max_size=24)
+some_stops = st.lists(st.text(alphabet="ab<世😀\n", min_size=1, max_size=3), max_size=3)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=any_text, stops=some_stops)
+async def test_whatever_is_said_stops_before_the_first_stop_string_and_splits_no_character(
+    tokenizer: ChatTokenizer, text: str, stops: list[str]
+) -> None:
+    engine = Script([*tokenizer.encode_text(text), END])
+    deltas = await say(engine, tokenizer, stop=tuple(stops), logprobs=1)
+    # The stop string that is complete first ends the text, and of those the one that begins first.
+    complete = [text.find(stop) + len(stop) for stop in stops if stop in text]
+    heard = text[: min(complete)] if complete else text
+    cut = min((heard.find(stop) for stop in stops if stop in heard), default=len(heard))
+    assert "".join(delta.text for delta in deltas) == text[:cut]
+    assert not any("\ufffd" in delta.text for delta in deltas)
+    assert deltas[-1].finish_reason == "stop"
+    scored = b"".join(one.bytes for delta in deltas for one in delta.scored)
+    assert scored == text[:cut].encode()
+    assert sum(delta.tokens for delta in deltas) == engine.said
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ids=st.lists(st.integers(0, 255), max_size=40))
+async def test_tokens_and_text_agree_whatever_the_bytes(
+    tokenizer: ChatTokenizer, ids: list[int]
+) -> None:
+    deltas = await say(Script([*ids, END]), tokenizer, logprobs=0)
+    scored = b"".join(one.bytes for delta in deltas for one in delta.scored)
+    assert len(scored) == len(ids)
+    assert "".join(delta.text for delta in deltas) == scored.decode("utf-8", "replace")
+
+
+async def test_logprobs_come_with_the_text_they_are_of(tokenizer: ChatTokenizer) -> None:
+    deltas = await say(Script([*tokenizer.encode_text("é!"), END]), tokenizer, logprobs=1)
+    assert [(d.text, [one.text for one in d.scored]) for d in deltas] == [
+        ("é", ["bytes:\\xc3", "bytes:\\xa9"]),
+        ("!", ["!"]),
+        ("", []),
+    ]
+    assert deltas[1].scored[0].likeliest[0].text == "!"
+    assert deltas[1].scored[0].logprob == -1.0
+
+
+async def test_an_answer_that_ends_with_its_grammar_says_its_last_token(
+    tokenizer: ChatTokenizer,
+) -> None:
+    class Complete(Script):
+        async def generate(self, *args: Any, **options: Any) -> AsyncGenerator[Token, None]:
+            for id in self.ids[:-1]:
+                yield Token(1, id)
+            yield Token(1, self.ids[-1], "stop")  # no end token: there is nothing left to say
+
+    deltas = await say(Complete(tokenizer.encode_text("[1]")), tokenizer)
+    assert "".join(delta.text for delta in deltas) == "[1]"
+    assert deltas[-1].finish_reason == "stop"
+
+
+def test_bytes_of_tokens_by_byte_level_and_by_byte_fallback(tokenizer: ChatTokenizer) -> None:
+    level = TokenBytes(tokenizer.tokenizer)
+    ids = tokenizer.encode_text("é 好\n")
+    assert b"".join(level(id) for id in ids) == "é 好\n".encode()
+    assert level(END) == b""
+    assert level.text(END, b"") == "<|im_end|>"
+
+    words = {"<unk>": 0, "<0xE5>": 1, "\u2581a": 2, "好": 3}
+    sentence = Tokenizer(BPE(words, [], unk_token="<unk>", byte_fallback=True))
+    sentence.decoder = decoders.Sequence([
+        decoders.Replace("\u2581", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+    ])
+    sentence.add_tokens([AddedToken("<think>", special=False)])
+    fallback = TokenBytes(sentence)
+    assert [fallback(id) for id in (1, 2, 3, 4, 99)] == [
+        b"\xe5",
+        b" a",
+        "好".encode(),
+        b"<think>",
+        b"",
+    ]

@@ -78,7 +78,7 @@ def shown(value: Any) -> str:
 def _named(found: dict[str, Any], failure: str) -> InvalidInput:
     match = _FAILURE.match(failure)
     assert match is not None  # the pattern takes any text
-    what, path = match["what"], match["path"] or ""
+    what, path = match["what"], (match["path"] or "").partition("[...]")[0]  # any of a dict's
     if missing := _MISSING.search(what):
         field = f"{path}.{missing['field']}".lstrip(".")
         return InvalidInput(f"The field '{field}' is missing.", param=field)

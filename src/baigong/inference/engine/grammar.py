@@ -20,9 +20,12 @@ from baigong.types import Grammar
 _KEPT = 64  # compiled grammars
 _REASON = 400  # characters of the library's reason that are passed on
 
-# Space between the parts of a JSON text: enough to set it out in lines, too little for a weak
-# model to go on with for ever.
-_SPACE = r"[\x20\x0A\x0D\x09]{1,20}"
+# Space between the parts of a JSON text: none, one, or a new line and its indent; so that a weak
+# model cannot go on with it for ever.
+_SPACE = r"\x20|\x0A\x20{0,16}"
+_LIMITS = llguidance.LLParserLimits(verbose_errors=False)  # no dump of the parser in a message
+_DEAD_END = "NoExtension"  # the library's word for it
+
 _NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}
 
 
@@ -43,7 +46,7 @@ class Matcher:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         allowed = np.unpackbits(bits, count=self._vocabulary, bitorder="little").view(np.bool_)
         if self._matcher.is_error() or not allowed.any():
-            self.error = _reason(self._matcher.get_error()) or "no text satisfies it"
+            self.error = _reason(self._matcher.get_error() or _DEAD_END)
             return False
         row.masked_fill_(torch.from_numpy(~allowed).to(row.device), float("-inf"))
         return True
@@ -91,7 +94,7 @@ class Grammars:
             return known
         try:
             compiled = llguidance.LLMatcher(
-                self._tokenizer(stop_ids), _source(grammar), log_level=0
+                self._tokenizer(stop_ids), _source(grammar), log_level=0, limits=_LIMITS
             )
         except ValueError as error:
             raise _invalid(grammar, str(error)) from error
@@ -142,5 +145,7 @@ def _invalid(grammar: Grammar, reason: str) -> InvalidInput:
 
 
 def _reason(text: str) -> str:
-    text = text.strip().rstrip(".")
+    if text.startswith(_DEAD_END):
+        return "no text satisfies it"
+    text = text.partition("\n<non-verbose/>")[0].strip().rstrip(".")
     return text if len(text) <= _REASON else f"{text[:_REASON]}..."

@@ -22,9 +22,9 @@ class Penalties:
         self._sampling = sampling
         self._prompt = prompt
         self._noted = 0  # ids that have been counted
-        # Dense, because a row is read as a whole anyway: four bytes a word beside the logits' four.
-        self._answer = torch.zeros(vocabulary, device=device)
-        self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)
+        self._known: set[int] = set()
+        self._ids = torch.empty(0, dtype=torch.long, device=device)  # those known, each once
+        self._counts = torch.zeros(vocabulary, device=device)  # in the answer
         bias = sampling.logit_bias
         self._biased = torch.tensor(list(bias), dtype=torch.long, device=device)
         self._bias = torch.tensor(list(bias.values()), dtype=torch.float32, device=device)
@@ -45,18 +45,21 @@ class Penalties:
         self._note(ids)
         if len(self._biased):
             row.index_add_(0, self._biased, self._bias)
+        values, counts = row[self._ids], self._counts[self._ids]
         repetition = sampling.repetition_penalty
-        if repetition != 1:
-            pressed = torch.where(row > 0, row / repetition, row * repetition)
-            torch.where(self._seen, pressed, row, out=row)
-        if sampling.frequency_penalty:
-            row.sub_(self._answer, alpha=sampling.frequency_penalty)
-        if sampling.presence_penalty:
-            row.sub_((self._answer > 0).float(), alpha=sampling.presence_penalty)
+        values = torch.where(values > 0, values / repetition, values * repetition)
+        values -= sampling.frequency_penalty * counts + sampling.presence_penalty * (counts > 0)
+        row.index_copy_(0, self._ids, values)
 
     def _note(self, ids: Many[int]) -> None:
-        fresh = torch.tensor(ids[self._noted :], dtype=torch.long, device=self._seen.device)
-        answer = fresh[max(0, self._prompt - self._noted) :]
-        self._seen[fresh] = True
-        self._answer.index_add_(0, answer, torch.ones_like(answer, dtype=torch.float32))
+        """Count the ids that have come since the last time."""
+        fresh, answer = ids[self._noted :], ids[max(self._prompt, self._noted) :]
         self._noted = len(ids)
+        new = list(set(fresh) - self._known)
+        self._known.update(new)
+        device = self._ids.device
+        if new:
+            self._ids = torch.cat((self._ids, torch.tensor(new, device=device)))
+        if answer:
+            said = torch.tensor(answer, device=device)
+            self._counts.index_add_(0, said, torch.ones(len(answer), device=device))

@@ -15,6 +15,7 @@ BROKEN = -1  # in place of a token: this row gave none
 
 _MASK = (1 << 64) - 1
 _SHORT_LIST = 256  # candidates looked at first where only top_p bounds them
+_LONGER = 16  # times as many next
 _COLDEST = 1e-6
 
 
@@ -30,35 +31,36 @@ def sample(logits: Tensor, sequences: Many[Sequence]) -> list[int]:
         tokens = [t if is_finite else BROKEN for t, is_finite in zip(tokens, finite, strict=True)]
     special = [row for row, s in enumerate(sequences) if not s.is_plain and tokens[row] != BROKEN]
     if special:
-        chosen = _choose(logits, special, sequences)
-        for row, token in zip(special, chosen, strict=True):
+        chosen = [sequences[row] for row in special]
+        own = logits if len(special) == len(logits) else logits[special]
+        drawn = _choose(own, [tokens[row] for row in special], chosen)
+        for row, token in zip(special, drawn, strict=True):
             tokens[row] = token
     return tokens
 
 
-def _choose(logits: Tensor, rows: list[int], sequences: Many[Sequence]) -> list[int]:
-    """Tokens of those rows that ask for more than the likeliest."""
-    chosen = [sequences[row] for row in rows]
-    own = logits if len(rows) == len(logits) else logits[rows]
-    if any(sequence.is_edited for sequence in chosen):
-        own = own.to(torch.float32, copy=True)
-        alive = [_edit(row, sequence) for row, sequence in zip(own, chosen, strict=True)]
-    else:
-        alive = [True] * len(rows)
-    tokens: list[int] = own.argmax(-1).tolist()
+def _choose(logits: Tensor, likeliest: list[int], sequences: Many[Sequence]) -> list[int]:
+    """Tokens of rows that may ask for more than the likeliest, which stand at first."""
+    tokens = list(likeliest)
+    edited = [row for row, sequence in enumerate(sequences) if sequence.is_edited]
+    if edited:
+        logits = logits.to(torch.float32, copy=True)
+        for row in edited:
+            is_alive = _edit(logits[row], sequences[row])
+            tokens[row] = int(logits[row].max(-1).indices) if is_alive else BROKEN
     plain: list[int] = []
     filtered: list[int] = []
-    for place, sequence in enumerate(chosen):
+    for row, sequence in enumerate(sequences):
         sampling = sequence.sampling
-        if sampling.temperature > 0 and alive[place]:
+        if sampling.temperature > 0 and tokens[row] != BROKEN:
             is_plain = sampling.top_k == 0 and sampling.top_p >= 1
-            (plain if is_plain else filtered).append(place)
-    for places, draw in ((plain, _draw_plain), (filtered, _draw_filtered)):
-        if places:
-            drawn = draw(*_scaled(own, places, chosen), [chosen[place] for place in places])
-            for place, token in zip(places, drawn.tolist(), strict=True):
-                tokens[place] = token
-    return [token if ok else BROKEN for token, ok in zip(tokens, alive, strict=True)]
+            (plain if is_plain else filtered).append(row)
+    for rows, draw in ((plain, _draw_plain), (filtered, _draw_filtered)):
+        if rows:
+            drawn = draw(*_scaled(logits, rows, sequences), [sequences[row] for row in rows])
+            for row, token in zip(rows, drawn.tolist(), strict=True):
+                tokens[row] = token
+    return tokens
 
 
 def _edit(row: Tensor, sequence: Sequence) -> bool:
@@ -94,39 +96,45 @@ def _draw_plain(logits: Tensor, uniforms: Tensor, sequences: Many[Sequence]) -> 
     return _pick(logits.softmax(-1), uniforms).squeeze(-1)
 
 
-def _draw_filtered(logits: Tensor, uniforms: Tensor, sequences: Many[Sequence]) -> Tensor:
-    """Keep the `top_k` likeliest, then of those the fewest that hold `top_p` of their weight."""
+def _draw_filtered(
+    logits: Tensor, uniforms: Tensor, sequences: Many[Sequence], listed: int = _SHORT_LIST
+) -> Tensor:
+    """Keep the `top_k` likeliest, then of those the fewest that hold `top_p` of their weight.
+
+    Only the `listed` likeliest are put in order: a whole vocabulary takes fifty times as long. Rows
+    that need more of them are done again with a longer list.
+    """
     vocabulary, device = logits.shape[-1], logits.device
     top_k = [min(s.sampling.top_k or vocabulary, vocabulary) for s in sequences]
     top_p = torch.tensor([[s.sampling.top_p] for s in sequences], device=device)
-    longest = max(s.sampling.top_k or _SHORT_LIST for s in sequences)
-    while True:
-        values, indices = logits.topk(min(longest, vocabulary), -1)
-        place = torch.arange(values.shape[-1], device=device)
-        is_in = place < torch.tensor(top_k, device=device).unsqueeze(1)
-        # Weights are shares of the whole for a row without top_k, else of its own top_k.
-        whole = torch.where(is_in, values, float("-inf")).logsumexp(-1, True)
-        unbounded = torch.tensor([[k == vocabulary] for k in top_k], device=device)
-        whole = torch.where(unbounded, logits.logsumexp(-1, True), whole)
-        weights = (values - whole).exp().masked_fill(~is_in, 0)
-        before = weights.cumsum(-1) - weights
-        # A short list is enough when what it holds reaches top_p in every row.
-        if values.shape[-1] == vocabulary or bool(
-            ((before[:, -1:] + weights[:, -1:] >= top_p) | ~unbounded).all()
-        ):
-            break
-        longest = vocabulary
-    weights = weights.masked_fill(before >= top_p, 0)
-    return indices.gather(-1, _pick(weights, uniforms)).squeeze(-1)
+    listed = min(vocabulary, max(listed, *(s.sampling.top_k for s in sequences)))
+    values, indices = logits.topk(listed, -1)
+    place = torch.arange(listed, device=device)
+    is_in = place < torch.tensor(top_k, device=device).unsqueeze(1)
+    # Weights are shares of the whole for a row without top_k, else of its own top_k.
+    whole = torch.where(is_in, values, float("-inf")).logsumexp(-1, True)
+    unbounded = torch.tensor([[k == vocabulary] for k in top_k], device=device)
+    whole = torch.where(unbounded, logits.logsumexp(-1, True), whole)
+    weights = (values - whole).exp().masked_fill(~is_in, 0)
+    sums = weights.cumsum(-1)
+    before = sums - weights
+    kept = weights.masked_fill(before >= top_p, 0)
+    tokens = indices.gather(-1, _pick(kept, uniforms)).squeeze(-1)
+    if listed < vocabulary:
+        short = ((sums[:, -1:] < top_p) & unbounded).squeeze(-1).nonzero().squeeze(-1)
+        if rows := short.tolist():
+            rest = [sequences[row] for row in rows]
+            tokens[short] = _draw_filtered(logits[short], uniforms[short], rest, _LONGER * listed)
+    return tokens
 
 
 def _pick(weights: Tensor, uniforms: Tensor) -> Tensor:
     """The index [rows, 1] at which the running sum of weights passes the share `uniforms` of it."""
     sums = weights.cumsum(-1)
-    picked = torch.searchsorted(sums, uniforms * sums[:, -1:], right=True)
-    # Rounding may land past the last weight that is not zero.
-    last = (weights > 0).long().mul_(torch.arange(weights.shape[-1], device=weights.device))
-    return torch.minimum(picked, last.amax(-1, True))
+    whole = sums[:, -1:]
+    # Below the whole, where rounding would reach it, so that the last weight above zero is picked.
+    wanted = torch.minimum(uniforms * whole, torch.nextafter(whole, torch.zeros_like(whole)))
+    return torch.searchsorted(sums, wanted, right=True)
 
 
 def uniform(seed: int, position: int) -> float:
