@@ -110,7 +110,9 @@ class Engine:
 
         Raises:
             ContextOverflow: the prompt leaves no room for an answer.
-            InvalidInput: an id outside the vocabulary, or no ids.
+            InvalidInput: an id outside the vocabulary, no ids, or (`param` is "grammar") a grammar
+                that cannot be used.
+            BaigongError: code "not_finite", the model's numbers broke; nobody else is touched.
             NotFound: no adapter of this name was added.
             EngineUnavailable: the process died; the same call may be made again.
         """
