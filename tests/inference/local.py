@@ -30,10 +30,10 @@ class LocalEngine:
     """What the engine process runs, without the process."""
 
     def __init__(self, folder: Path, **config: Any) -> None:
-        decoder, cache, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
+        model, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
         self.inbox = Inbox()
-        self.loop = Loop(decoder, cache, EngineConfig(**config), self.inbox, self._take)
-        self.cache = cache
+        self.loop = Loop(model, EngineConfig(**config), self.inbox, self._take)
+        self.cache = model.cache
         self.tokens: dict[int, list[int]] = defaultdict(list)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, BaigongError] = {}
