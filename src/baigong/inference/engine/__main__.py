@@ -21,8 +21,8 @@ from baigong.inference.engine.cache import Extents, token_bytes
 from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.loop import Inbox, Loop, choose_dtype
 from baigong.inference.engine.messages import (
-    EngineConfig,
     Dtype,
+    EngineConfig,
     ErrorReport,
     Failed,
     FromEngine,

@@ -98,7 +98,9 @@ class Loop:
     def _deliver(self, batch: Batch, tokens: list[int]) -> None:
         news = self._scheduler.accept(batch, tokens)
         scheduler = self._scheduler
-        self._send(Step(news, scheduler.num_running, scheduler.num_waiting, self._model.cache.num_used))
+        self._send(
+            Step(news, scheduler.num_running, scheduler.num_waiting, self._model.cache.num_used)
+        )
         self._finish_removals()
 
     def _embed(self) -> None:

@@ -80,9 +80,7 @@ def load_adapter(
     return LoraAdapter(name, parts)
 
 
-def read_adapter(
-    folder: Path, config: ModelConfig
-) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
+def read_adapter(folder: Path, config: ModelConfig) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
     """A [rank, in] and B [rank, out] with its scale, float32, by layer and module.
 
     Raises:

@@ -66,21 +66,6 @@ struct Room {  // one thread's own
   Scratch<bf16> pairs;
 };
 
-// Rows of activations [rows, k] in the type that a product wants.
-struct Rows {
-  char* base;
-  int k;
-  bool is_float;
-  void* row(int r) const { return base + (size_t)r * k * (is_float ? 4 : 2); }
-  void put(int r, int column, F16 v) const {
-    if (is_float) narrow((float*)row(r) + column, v);
-    else narrow((bf16*)row(r) + column, v);
-  }
-  F16 get(int r, int column) const {
-    return is_float ? widen((const float*)row(r) + column) : widen((const bf16*)row(r) + column);
-  }
-};
-
 class Engine {
  public:
   Engine(const Model& model, int threads) : m(model), pool(threads) {
@@ -191,7 +176,7 @@ class Engine {
         const char* strip = prepare_strip(w, band, count, strip_room);
         for (int r = 0; r < count; r += TILE_ROWS) {
           const int height = count - r < TILE_ROWS ? count - r : TILE_ROWS;
-          product(w, band, in.row(r), height, strip, room.tile);
+          product(w, band, in, r, height, strip, room.tile);
           if (w.bias) add_bias(w.bias + band * BAND, height, room.tile);
           if (number >= 0 && s->segments) raise(number, projection, band, r, height, room.tile);
           for (int i = 0; i < height; i++)
@@ -237,6 +222,7 @@ class Engine {
       F16 sums[4] = {};
       for (int c = 0; c < k; c += 16) {
         const F16 v = in.get(r, c);
+        for (int j = 0; j < 4; j++) __builtin_prefetch(a + (size_t)(i + j + 4) * k + c);  // the next four
         for (int j = 0; j < 4; j++) sums[j] += v * widen(a + (size_t)(i + j) * k + c);
       }
       for (int j = 0; j < 4; j++) out[i + j] = sum(sums[j]);
@@ -265,6 +251,8 @@ class Engine {
   template <class T> void raise_row(const Lora& part, int block, int r, float* at) {
     const T* b = (const T*)part.b + part.offset[block];
     const float* in = &low[(size_t)r * ranks] + part.first[block];
+    // Each row may have an adapter of its own, so nothing but this tells the memory what is wanted next.
+    for (int i = 0; i < part.count[block]; i += 2) __builtin_prefetch(b + (2 * part.count[block] + i) * LANES);
     F16 v = load<F16>(at);
     for (int i = 0; i < part.count[block]; i++) v += widen(b + i * LANES) * in[i];
     store(at, v);

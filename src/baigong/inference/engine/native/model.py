@@ -111,7 +111,9 @@ class NativeModel:
         rows = batch.last_rows(self.device)
         wanted = torch.arange(batch.num_tokens) if rows is None else rows
         logits = torch.empty(finished, self.config.vocabulary) if finished else None
-        spans = [(c.extent.start // _PAGE, c.extent.capacity, c.count, c.past) for c in batch.chunks()]
+        spans = [
+            (c.extent.start // _PAGE, c.extent.capacity, c.count, c.past) for c in batch.chunks()
+        ]
         step, held = self._step(ids, positions, spans, threads)
         segments = batch.segments()
         table = (structs.Segment * len(segments))()
@@ -269,9 +271,7 @@ class _Packer:
         order: np.ndarray | None = None,
         kind: str | None = None,
     ) -> structs.Matrix:
-        packed: Packed = pack(
-            self._library, weight, kind or self._kind, bias, order, self._threads
-        )
+        packed: Packed = pack(self._library, weight, kind or self._kind, bias, order, self._threads)
         self._held.append(packed.held)
         return packed.struct
 

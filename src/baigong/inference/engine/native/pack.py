@@ -89,7 +89,9 @@ def pack_lora(
     a = torch.cat([part.a for part in parts]).to(dtype).contiguous()
     blocks = -(-width // BAND) * 2
     whole = torch.zeros(len(a), blocks * LANES)
-    reach = np.zeros((blocks * LANES, 2), np.int32)  # of each output: first rank, and one past the last
+    reach = np.zeros(
+        (blocks * LANES, 2), np.int32
+    )  # of each output: first rank, and one past the last
     row = 0
     for part in parts:
         rank = len(part.a)
@@ -108,7 +110,9 @@ def pack_lora(
     offset = np.concatenate(([0], np.cumsum(count[:-1], dtype=np.int64))) * LANES
     by_block = whole.view(len(a), blocks, LANES).transpose(0, 1)  # [blocks, ranks, 16]
     ranks = torch.arange(len(a))
-    wanted = (ranks >= torch.from_numpy(first)[:, None]) & (ranks < torch.from_numpy(stops)[:, None])
+    wanted = (ranks >= torch.from_numpy(first)[:, None]) & (
+        ranks < torch.from_numpy(stops)[:, None]
+    )
     b = by_block[wanted].to(dtype).contiguous()
     held = (a, b, first, count, offset)
     return structs.Lora(len(a), *(address(array) for array in held)), held

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
-from typing import ClassVar
-
-_Fields = ClassVar[list[tuple[str, type]]]
 
 
 class Matrix(Structure):
-    _fields_: _Fields = [
+    _fields_ = (
         ("kind", c_int32),
         ("n", c_int32),
         ("k", c_int32),
@@ -18,22 +15,22 @@ class Matrix(Structure):
         ("data", c_void_p),
         ("scales", c_void_p),
         ("bias", c_void_p),
-    ]
+    )
 
 
 class Lora(Structure):
-    _fields_: _Fields = [
+    _fields_ = (
         ("rank", c_int32),
         ("a", c_void_p),
         ("b", c_void_p),
         ("first", c_void_p),
         ("count", c_void_p),
         ("offset", c_void_p),
-    ]
+    )
 
 
 class Layer(Structure):
-    _fields_: _Fields = [
+    _fields_ = (
         ("attention_norm", c_void_p),
         ("mlp_norm", c_void_p),
         ("qk_norm", c_void_p),
@@ -42,11 +39,11 @@ class Layer(Structure):
         ("gate_up", Matrix),
         ("down", Matrix),
         ("window", c_int32),
-    ]
+    )
 
 
 class Model(Structure):
-    _fields_: _Fields = [
+    _fields_ = (
         ("layers", c_int32),
         ("hidden", c_int32),
         ("inner", c_int32),
@@ -63,24 +60,24 @@ class Model(Structure):
         ("norm", c_void_p),
         ("cos", c_void_p),
         ("sin", c_void_p),
-    ]
+    )
 
 
 class Sequence(Structure):
-    _fields_: _Fields = [
+    _fields_ = (
         ("start", c_int32),
         ("count", c_int32),
         ("past", c_int32),
         ("pages", c_void_p),
-    ]
+    )
 
 
 class Segment(Structure):
-    _fields_: _Fields = [("start", c_int32), ("stop", c_int32), ("parts", c_void_p)]
+    _fields_ = (("start", c_int32), ("stop", c_int32), ("parts", c_void_p))
 
 
 class Step(Structure):
-    _fields_: _Fields = [
+    _fields_ = (
         ("rows", c_int32),
         ("sequences", c_int32),
         ("segments", c_int32),
@@ -96,7 +93,7 @@ class Step(Structure):
         ("logits", c_void_p),
         ("hidden", c_void_p),
         ("threads", c_int32),
-    ]
+    )
 
 
 def address(array: object) -> int | None:
