@@ -32,11 +32,11 @@ class LocalEngine:
     """What the engine process runs, without the process."""
 
     def __init__(self, folder: Path, grammars: Grammars | None = None, **config: Any) -> None:
-        decoder, cache, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
+        model, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
         self.inbox = Inbox()
         grammars = grammars or Grammars(folder, self.facts.vocabulary)
-        self.loop = Loop(decoder, cache, EngineConfig(**config), self.inbox, self._take, grammars)
-        self.cache = cache
+        self.loop = Loop(model, EngineConfig(**config), self.inbox, self._take, grammars)
+        self.cache = model.cache
         self.tokens: dict[int, list[int]] = defaultdict(list)
         self.news: dict[int, list[Token]] = defaultdict(list)
         self.reasons: dict[int, str] = {}

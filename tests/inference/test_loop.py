@@ -106,11 +106,11 @@ def test_adapters_come_and_go_while_others_run(tmp_path: Path) -> None:
     second = make_adapter(tmp_path / "b", folder, seed=2)
     engine = LocalEngine(folder)
     engine.add_adapter(1, "a", first)
-    alone = engine.run(2, PROMPTS[0], max_tokens=40, adapter="a")
-    base = engine.run(3, PROMPTS[0], max_tokens=100)
+    alone = engine.run(2, PROMPTS[0], max_tokens=400, adapter="a")
+    base = engine.run(3, PROMPTS[0], max_tokens=450)
 
-    engine.submit(4, PROMPTS[0], max_tokens=100)
-    engine.submit(5, PROMPTS[0], max_tokens=40, adapter="a")
+    engine.submit(4, PROMPTS[0], max_tokens=450)
+    engine.submit(5, PROMPTS[0], max_tokens=400, adapter="a")
     engine.step(5)
     engine.remove_adapter(6, "a")
     engine.add_adapter(7, "a", second)  # the name is free at once, with other weights

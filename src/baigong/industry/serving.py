@@ -7,9 +7,10 @@ is served.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -57,15 +58,15 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found before the first token, the prompt's ids, and the tokens as they come."""
+    """What was found before the first token, and the tokens as they come.
+
+    `again` answers the same prompt once more.
+    """
 
     citations: tuple[Citation, ...]
-    ids: Sequence[int]
+    prompt_tokens: int
     deltas: AsyncIterator[Delta]
-
-    @property
-    def prompt_tokens(self) -> int:
-        return len(self.ids)
+    again: Callable[[Sampling], AsyncIterator[Delta]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class Served:
             messages = ground_prompt(messages, passages)
         ids = self.tokenizer.encode(self._with_persona(messages))
         citations = await asyncio.to_thread(_cite, question, passages)
-        return Answer(tuple(citations), ids, self._stream(ids, sampling))
+        again = partial(self._stream, ids)
+        return Answer(tuple(citations), len(ids), again(sampling), again)
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
@@ -107,7 +109,8 @@ class Served:
             ids = self.tokenizer.encode_text(prompt, special=True)
         else:
             ids = list(prompt)
-        return Answer((), ids, self._stream(ids, sampling))
+        again = partial(self._stream, ids)
+        return Answer((), len(ids), again(sampling), again)
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
         """One unit vector for each list of token ids."""

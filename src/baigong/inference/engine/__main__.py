@@ -15,14 +15,14 @@ from threading import Thread
 import msgspec
 import torch
 
-from baigong.errors import BaigongError, InvalidInput
+from baigong.errors import BaigongError, InvalidInput, Unsupported
 from baigong.inference.engine import messages
-from baigong.inference.engine.cache import ArenaCache, token_bytes
+from baigong.inference.engine.cache import Extents, token_bytes
 from baigong.inference.engine.config import ModelConfig
-from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.grammar import Grammars
 from baigong.inference.engine.loop import Inbox, Loop, choose_dtype
 from baigong.inference.engine.messages import (
+    Dtype,
     EngineConfig,
     ErrorReport,
     Failed,
@@ -31,6 +31,8 @@ from baigong.inference.engine.messages import (
     Ready,
     ToEngine,
 )
+from baigong.inference.engine.native.model import NativeModel, library_for
+from baigong.inference.engine.plain import Model, PlainModel
 from baigong.inference.engine.weights import Weights
 
 _decoder = msgspec.msgpack.Decoder(ToEngine)
@@ -52,10 +54,10 @@ def main() -> None:
     try:
         with torch.inference_mode():
             folder = Path(sys.argv[2])
-            decoder, cache, facts = load(folder, config)
+            model, facts = load(folder, config)
             grammars = Grammars(folder, facts.vocabulary)
             send(Ready(facts))
-            Loop(decoder, cache, config, inbox, send, grammars).run()
+            Loop(model, config, inbox, send, grammars).run()
     except BaigongError as error:
         send(Failed(ErrorReport.of(error)))
     except (BrokenPipeError, ConnectionResetError):
@@ -65,38 +67,57 @@ def main() -> None:
     os._exit(0)
 
 
-def load(folder: Path, config: EngineConfig) -> tuple[Decoder, ArenaCache, ModelFacts]:
-    """The model, its cache, and what there is to know about them.
+def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
+    """The model and what there is to know about them.
 
     Raises:
         Unsupported, InvalidInput: the model cannot be served; the message says why.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    model = ModelConfig.read(folder)
+    shape = ModelConfig.read(folder)
     weights = Weights(folder)
-    dtype = choose_dtype(config, weights.size)
+    kind = choose_dtype(config, weights.size)
     device = torch.device(_device(config))
-    tokens = config.cache_tokens or config.cache_mb * 2**20 // token_bytes(model, dtype)
+    cached = torch.float32 if kind == "float32" else torch.bfloat16
+    tokens = config.cache_tokens or config.cache_mb * 2**20 // token_bytes(shape, cached)
     # No more than the largest batch can use, nor less than one short sequence.
-    context = min(config.context or model.context, model.context)
+    context = min(config.context or shape.context, shape.context)
     tokens = max(64, min(tokens, config.max_batch * _power_of_two(context)))
-    cache = ArenaCache(model, tokens, dtype, device)
-    context = min(context, cache.longest)
-    model = msgspec.structs.replace(model, context=context)
-    decoder = Decoder(model, weights, dtype, device)
+    context = min(context, Extents(tokens).longest)
+    shape = msgspec.structs.replace(shape, context=context)
+    model = _model(shape, weights, kind, tokens, device, config)
     facts = ModelFacts(
-        architecture=model.architecture,
-        parameters=decoder.num_parameters,
-        layers=model.layers,
-        hidden_size=model.hidden_size,
-        vocabulary=model.vocabulary,
+        architecture=shape.architecture,
+        parameters=model.num_parameters,
+        layers=shape.layers,
+        hidden_size=shape.hidden_size,
+        vocabulary=shape.vocabulary,
         context=context,
         cache_tokens=tokens,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=kind,
         device=str(device),
     )
-    return decoder, cache, facts
+    return model, facts
+
+
+def _model(
+    shape: ModelConfig,
+    weights: Weights,
+    kind: Dtype,
+    tokens: int,
+    device: torch.device,
+    config: EngineConfig,
+) -> Model:
+    library = library_for(shape) if config.native and device.type == "cpu" else None
+    if library is not None:
+        return NativeModel(shape, weights, kind, tokens, library, torch.get_num_threads())
+    if kind in ("int8", "int4"):
+        raise Unsupported(
+            f"Weights as {kind} need the native forward pass, which is not to be had here.",
+            hint="Install a C++ compiler (g++ 12 or later), or use bfloat16.",
+        )
+    return PlainModel(shape, weights, getattr(torch, kind), tokens, device)
 
 
 def _device(config: EngineConfig) -> str:

@@ -149,25 +149,20 @@ class Batch:
             at = end
         return segments
 
-    def prompt_rows(self) -> list[tuple[Sequence, slice]]:
-        """Sequences whose prompt is to be scored, and which rows are theirs."""
-        found, at = [], 0
-        for sequence, count in zip(self.sequences, self.counts, strict=True):
-            if sequence.needs_prompt_rows:
-                found.append((sequence, slice(at, at + count)))
-            at += count
-        return found
+    def wanted_rows(self, device: torch.device) -> Tensor | None:
+        """Rows whose logits are wanted; None for every row.
 
-    def last_rows(self, device: torch.device) -> Tensor | None:
-        """Rows whose logits are wanted, in the order of `finished`; None for every row."""
-        if len(self.finished) == self.num_tokens:
-            return None
-        rows, at = [], 0
+        They are the last of each of `finished`, and all of those whose prompt is scored.
+        """
+        rows: list[int] = []
+        at = 0
         for sequence, count in zip(self.sequences, self.counts, strict=True):
             at += count
-            if count == sequence.num_pending:
+            if sequence.needs_prompt_rows:
+                rows += range(at - count, at)
+            elif count == sequence.num_pending:
                 rows.append(at - 1)
-        return torch.tensor(rows, device=device)
+        return None if len(rows) == at else torch.tensor(rows, device=device)
 
 
 def _order(sequence: Sequence) -> tuple[int, int]:

@@ -1,9 +1,8 @@
 """The key-value cache, and how the tokens of one step look at it.
 
-    Cache ──reserve──▶ Extent (one sequence's room)      Cache ──plan──▶ Attend (one step's tokens)
+    Cache ──reserve──▶ Extent (one sequence's room)      ArenaCache ──plan──▶ Attend (one step's tokens)
 
-The scheduler knows `Cache` and hands extents about; the decoder knows only the `Attend` that a plan
-is. Whatever keeps to these two can take the place of `ArenaCache`.
+The scheduler knows `Cache` and hands extents about; what lies in them is the model's business.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from baigong.inference.engine.attention import Run, StepAttention, Stretch
 from baigong.inference.engine.buddy import Buddies
@@ -71,33 +71,18 @@ class Cache(Protocol):
         """Forget what it holds: numbers that are not finite would spoil the next one's answer."""
         ...
 
-    def plan(self, chunks: Sequence[Chunk]) -> Attend:
-        """Attention for a step whose flat row of tokens is these chunks one after the other."""
-        ...
-
 
 def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
     """Memory of one cached token in all layers."""
     return config.layers * 2 * config.kv_heads * config.head_dim * dtype.itemsize
 
 
-class ArenaCache:
-    """One tensor [slots, 2 * kv_heads, head_dim] per layer; every extent is a stretch of slots.
+class Extents:
+    """The room of a cache as extents; `move` is the part that knows what lies in them."""
 
-    A step writes all its keys and values with one copy per layer, and reads those of neighbouring
-    extents through one strided view, so that decoding never copies the cache.
-    """
-
-    def __init__(
-        self, config: ModelConfig, tokens: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        """Take room for `tokens` at once; on a CPU its pages are touched when they are used."""
-        tokens -= tokens % _SMALLEST
-        self._config = config
-        self._tokens = tokens
-        self._buddies = Buddies(tokens, _SMALLEST)
-        shape = (tokens, 2 * config.kv_heads, config.head_dim)
-        self._layers = [_zeros(shape, dtype, device) for _ in range(config.layers)]
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens - tokens % _SMALLEST
+        self._buddies = Buddies(self._tokens, _SMALLEST)
 
     @property
     def longest(self) -> int:
@@ -116,21 +101,51 @@ class ArenaCache:
         if self._buddies.double(extent.start, extent.capacity):
             return Extent(extent.start, 2 * extent.capacity)
         larger = self.reserve(2 * extent.capacity)
-        if larger is None:
-            return None
-        for layer in self._layers:
-            layer[larger.start : larger.start + used] = layer[extent.start : extent.start + used]
-        self.release(extent)
+        if larger is not None:
+            self.move(extent, larger, used)
+            self.release(extent)
         return larger
 
     def release(self, extent: Extent) -> None:
         self._buddies.release(extent.start, extent.capacity)
 
+    def move(self, old: Extent, new: Extent, used: int) -> None:
+        """Copy the first `used` tokens."""
+        raise NotImplementedError
+
+    def wipe(self, extent: Extent) -> None:
+        """Put zeros over what it holds."""
+        raise NotImplementedError
+
+
+class ArenaCache(Extents):
+    """One tensor [slots, 2 * kv_heads, head_dim] per layer; every extent is a stretch of slots.
+
+    A step writes all its keys and values with one copy per layer, and reads those of neighbouring
+    extents through one strided view, so that decoding never copies the cache.
+    """
+
+    def __init__(
+        self, config: ModelConfig, tokens: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """Take room for `tokens` at once; on a CPU its pages are touched when they are used."""
+        super().__init__(tokens)
+        self._config = config
+        shape = (self._tokens, 2 * config.kv_heads, config.head_dim)
+        self._layers = [zeros(shape, dtype, device) for _ in range(config.layers)]
+
+    @override
+    def move(self, old: Extent, new: Extent, used: int) -> None:
+        for layer in self._layers:
+            layer[new.start : new.start + used] = layer[old.start : old.start + used]
+
+    @override
     def wipe(self, extent: Extent) -> None:
         for layer in self._layers:
             layer[extent.start : extent.start + extent.capacity] = 0
 
     def plan(self, chunks: Sequence[Chunk]) -> Attend:
+        """Attention for a step whose flat row of tokens is these chunks one after the other."""
         slots: list[int] = []
         decoding: list[tuple[Chunk, int]] = []  # with where the token is in the flat row
         stretches: list[Stretch] = []
@@ -153,7 +168,7 @@ class ArenaCache:
         )
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Zeros, which on a CPU take memory only where they are written.
 
     They must be zeros and not what lay there: a masked place still counts as 0 * what it holds.

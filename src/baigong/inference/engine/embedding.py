@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from baigong.inference.engine.attention import SelfAttention
 from baigong.inference.engine.decoder import Decoder
+
+
+class Embeds(Protocol):
+    """What turns lists of token ids into unit vectors [texts, hidden_size]."""
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> Tensor: ...
 
 
 class EmbedJob:
@@ -24,7 +33,7 @@ class EmbedJob:
     def is_done(self) -> bool:
         return not self._todo
 
-    def advance(self, decoder: Decoder, max_tokens: int) -> None:
+    def advance(self, model: Embeds, max_tokens: int) -> None:
         """Embed as many more texts as have `max_tokens` together, but one at least."""
         part: list[int] = []
         size = 0
@@ -32,7 +41,7 @@ class EmbedJob:
             part.append(self._todo.pop())
             size += len(self._texts[part[-1]])
         if part:
-            vectors = embed([self._texts[index] for index in part], decoder)
+            vectors = model.embed([self._texts[index] for index in part])
             self._vectors |= zip(part, vectors, strict=True)
 
     def vectors(self) -> bytes:
@@ -43,7 +52,7 @@ class EmbedJob:
         return torch.stack(rows).cpu().numpy().tobytes()
 
 
-def embed(texts: list[list[int]], decoder: Decoder) -> Tensor:
+def embed(texts: Sequence[Sequence[int]], decoder: Decoder) -> Tensor:
     """Unit vectors [texts, hidden_size], float32."""
     lengths = [len(text) for text in texts]
     ids = torch.tensor([id for text in texts for id in text], device=decoder.device)

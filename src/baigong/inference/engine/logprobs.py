@@ -6,16 +6,13 @@ as OpenAI's and vLLM's are: an answer's logprobs do not depend on how it was dra
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as Many
 
 import torch
 from torch import Tensor
 
-from baigong.inference.engine.batch import Sequence
+from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.messages import Scores
-
-_ROWS = 64  # of a prompt at once: 64 rows of 150,000 words are 40 MB
 
 
 def score(logits: Tensor, sequences: Many[Sequence], tokens: Many[int]) -> list[Scores | None]:
@@ -36,23 +33,36 @@ def score(logits: Tensor, sequences: Many[Sequence], tokens: Many[int]) -> list[
     return found
 
 
-def score_prompt(head: Callable[[Tensor], Tensor], hidden: Tensor, sequence: Sequence) -> None:
-    """Add to the sequence's `prompt_scores` what hidden states [count, hidden_size] tell.
+def score_prompts(logits: Tensor, batch: Batch) -> Tensor:
+    """Note the scores of prompts that pass in this step, and give the rows of `batch.finished`.
 
-    They are those of its ids from `computed` on, and each tells of the token after it. `head` makes
-    logits of them.
+    `logits` are [wanted, vocabulary] of `batch.wanted_rows`.
     """
-    scores = sequence.prompt_scores
+    if not any(sequence.needs_prompt_rows for sequence in batch.sequences):
+        return logits
+    at, last = 0, []
+    for sequence, count in zip(batch.sequences, batch.counts, strict=True):
+        is_finished = count == sequence.num_pending
+        if sequence.needs_prompt_rows:
+            _score_prompt(logits[at : at + count], sequence)
+            at += count
+        elif is_finished:
+            at += 1
+        if is_finished:
+            last.append(at - 1)
+    return logits[last]
+
+
+def _score_prompt(logits: Tensor, sequence: Sequence) -> None:
+    """Of the ids from `computed` on: each row tells of the token after it."""
+    scores, start = sequence.prompt_scores, sequence.computed
     assert scores is not None
     # One that lost its place in the cache passes through again; what is known is not told twice.
-    first = len(scores) + 1
-    last = min(sequence.computed + len(hidden) + 1, sequence.prompt)
-    count = sequence.sampling.logprobs or 0
-    for start in range(first, last, _ROWS):
-        end = min(start + _ROWS, last)
-        row = start - 1 - sequence.computed
-        logits = head(hidden[row : row + end - start])
-        scores += _scores(logits, sequence.ids[start:end], [count] * (end - start))
+    first, last = len(scores) + 1, min(start + len(logits) + 1, sequence.prompt)
+    if first < last:
+        counts = [sequence.sampling.logprobs or 0] * (last - first)
+        rows = logits[first - 1 - start : last - 1 - start]
+        scores += _scores(rows, sequence.ids[first:last], counts)
 
 
 def _scores(logits: Tensor, tokens: list[int], counts: list[int]) -> list[Scores]:

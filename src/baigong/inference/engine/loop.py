@@ -16,16 +16,16 @@ import torch
 
 from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound
 from baigong.inference.engine.batch import Batch, Sequence
-from baigong.inference.engine.cache import Cache
-from baigong.inference.engine.decoder import SMALL_MODEL, Decoder
+from baigong.inference.engine.decoder import SMALL_MODEL
 from baigong.inference.engine.embedding import EmbedJob
 from baigong.inference.engine.grammar import Grammars, Matcher
-from baigong.inference.engine.logprobs import score, score_prompt
-from baigong.inference.engine.lora import LoraAdapter, load_adapter
+from baigong.inference.engine.logprobs import score, score_prompts
+from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import (
     Abort,
     AddAdapter,
     Done,
+    Dtype,
     Embed,
     Embedded,
     EngineConfig,
@@ -38,6 +38,7 @@ from baigong.inference.engine.messages import (
     Submit,
     ToEngine,
 )
+from baigong.inference.engine.plain import Model
 from baigong.inference.engine.sampler import BROKEN, sample
 from baigong.inference.engine.scheduler import Scheduler
 from baigong.types import Grammar
@@ -64,33 +65,28 @@ class Compiled:
         return self.submit.id
 
 
-# A step of fewer multiplications than this is done by one thread: waking others takes longer.
-_SMALL_STEP = 64_000_000
-
 # What comes in; None says that the parent has gone.
 Inbox = queue.SimpleQueue[ToEngine | Loaded | Compiled | None]
 
 
 class Loop:
-    """Serves one decoder until the parent goes."""
+    """Serves one model until the parent goes."""
 
     def __init__(
         self,
-        decoder: Decoder,
-        cache: Cache,
+        model: Model,
         config: EngineConfig,
         inbox: Inbox,
         send: Callable[[FromEngine], None],
         grammars: Grammars,
     ) -> None:
-        self._decoder = decoder
-        self._cache = cache
+        self._model = model
         self._config = config
         self._inbox = inbox
         self._send = send
-        self._context = min(decoder.config.context, cache.longest)
+        self._context = min(model.config.context, model.cache.longest)
         self._scheduler = Scheduler(
-            cache, config.max_batch, config.prefill_tokens, config.stall_ms / 1000
+            model.cache, config.max_batch, config.prefill_tokens, config.stall_ms / 1000
         )
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
@@ -99,7 +95,7 @@ class Loop:
         # One at a time, so that the same grammar asked for twice is compiled once.
         self._compiler = ThreadPoolExecutor(1)
         self._compiling: set[int] = set()
-        self._threads = self._threads_now = torch.get_num_threads()
+        self._threads = torch.get_num_threads()
 
     def run(self) -> None:
         """Work until the parent goes."""
@@ -118,19 +114,10 @@ class Loop:
 
     def _forward(self, batch: Batch) -> tuple[list[int], list[Scores | None]]:
         """Run the batch through the model and choose a token for each sequence that is due one."""
-        device = self._decoder.device
-        self._use_threads(batch.num_tokens)
-        ids, positions = batch.inputs(device)
-        attend = self._cache.plan(batch.chunks())
-        hidden = self._decoder.hidden(ids, positions, attend, batch.segments())
-        for sequence, part in batch.prompt_rows():
-            score_prompt(self._decoder.logits, hidden[part], sequence)
-        rows = batch.last_rows(device)
-        if rows is not None:
-            if not len(rows):
-                return [], []  # every chunk ends inside its prompt
-            hidden = hidden.index_select(0, rows)
-        logits, finished = self._decoder.logits(hidden), batch.finished
+        logits = self._model.forward(batch, self._threads)
+        if logits is None:
+            return [], []
+        logits, finished = score_prompts(logits, batch), batch.finished
         tokens = sample(logits, finished)
         return tokens, score(logits, finished, tokens)
 
@@ -143,7 +130,9 @@ class Loop:
         for sequence in broken:
             self._send(Rejected(sequence.id, ErrorReport.of(_breakdown(sequence))))
         scheduler = self._scheduler
-        self._send(Step(news, scheduler.num_running, scheduler.num_waiting, self._cache.num_used))
+        self._send(
+            Step(news, scheduler.num_running, scheduler.num_waiting, self._model.cache.num_used)
+        )
         self._finish_removals()
 
     def _embed(self) -> None:
@@ -151,18 +140,10 @@ class Loop:
         if not self._embeds:
             return
         job = self._embeds[0]
-        self._use_threads(self._config.prefill_tokens)
-        job.advance(self._decoder, self._config.prefill_tokens)
+        job.advance(self._model, self._config.prefill_tokens)
         if job.is_done:
             self._embeds.popleft()
-            self._send(Embedded(job.id, self._decoder.config.hidden_size, job.vectors()))
-
-    def _use_threads(self, tokens: int) -> None:
-        is_small = tokens * self._decoder.num_parameters < _SMALL_STEP
-        wanted = 1 if is_small else self._threads
-        if wanted != self._threads_now:
-            torch.set_num_threads(wanted)
-            self._threads_now = wanted
+            self._send(Embedded(job.id, self._model.config.hidden_size, job.vectors()))
 
     # ---- messages
 
@@ -240,7 +221,7 @@ class Loop:
         )
 
     def _check_bias(self, bias: dict[int, float]) -> None:
-        vocabulary = self._decoder.config.vocabulary
+        vocabulary = self._model.config.vocabulary
         wrong = next((id for id in bias if not 0 <= id < vocabulary), None)
         if wrong is not None:
             raise InvalidInput(
@@ -260,7 +241,7 @@ class Loop:
                 hint=f"Shorten the prompt by at least {len(ids) + room - self._context} tokens.",
                 param="messages",
             )
-        vocabulary = self._decoder.config.vocabulary
+        vocabulary = self._model.config.vocabulary
         if min(ids) < 0 or max(ids) >= vocabulary:
             wrong = next(id for id in ids if not 0 <= id < vocabulary)
             raise InvalidInput(
@@ -275,12 +256,9 @@ class Loop:
         return self._adapters[name]
 
     def _load(self, message: AddAdapter) -> None:
-        decoder = self._decoder
         result: LoraAdapter | BaigongError
         try:
-            result = load_adapter(
-                message.name, Path(message.folder), decoder.config, decoder.dtype, decoder.device
-            )
+            result = self._model.load_adapter(message.name, Path(message.folder))
         except BaigongError as error:
             result = error
         except Exception as error:  # noqa: BLE001 - told to whoever asked: a bad file must not end us
@@ -327,8 +305,8 @@ def _breakdown(sequence: Sequence) -> BaigongError:
     return error
 
 
-def choose_dtype(config: EngineConfig, parameters: int) -> torch.dtype:
+def choose_dtype(config: EngineConfig, parameters: int) -> Dtype:
     """Small models gain nothing from bfloat16 on a CPU, and large ones do not fit without it."""
     if config.dtype == "auto":
-        return torch.bfloat16 if parameters > SMALL_MODEL else torch.float32
-    return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+        return "bfloat16" if parameters > SMALL_MODEL else "float32"
+    return config.dtype

@@ -67,21 +67,34 @@ def load_adapter(
         Unsupported: a kind of adapter, or a target, that this engine cannot add.
         InvalidInput: the files are missing or broken, or do not fit this base.
     """
-    settings = _read_settings(folder)
-    weights = Weights(folder, "adapter_model")
-    pairs = _pairs(folder, weights, config)
     parts: list[dict[str, LowRank]] = [{} for _ in range(config.layers)]
     with torch.inference_mode():
-        for layer, modules in pairs.items():
+        for layer, modules in read_adapter(folder, config).items():
             for projection, members in PROJECTIONS.items():
                 found = {m: modules[m] for m in members if m in modules}
                 if found:
-                    scales = {m: _scale(settings, layer, m, len(a)) for m, (a, _) in found.items()}
-                    product = _fuse(members, found, scales, projection_shapes(config))
+                    product = _fuse(members, found, projection_shapes(config))
                     parts[layer][projection] = Product(
                         product.a.to(device, dtype), product.b.to(device, dtype)
                     )
     return LoraAdapter(name, parts)
+
+
+def read_adapter(folder: Path, config: ModelConfig) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
+    """A [rank, in] and B [rank, out] with its scale, float32, by layer and module.
+
+    Raises:
+        Unsupported, InvalidInput: as load_adapter.
+    """
+    settings = _read_settings(folder)
+    pairs = _pairs(folder, Weights(folder, "adapter_model"), config)
+    return {
+        layer: {
+            module: (a, b.T * _scale(settings, layer, module, len(a)))
+            for module, (a, b) in modules.items()
+        }
+        for layer, modules in pairs.items()
+    }
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -163,7 +176,6 @@ def _scale(settings: dict[str, Any], layer: int, module: str, rank: int) -> floa
 def _fuse(
     members: Sequence[str],
     found: Mapping[str, tuple[Tensor, Tensor]],
-    scales: Mapping[str, float],
     shapes: Mapping[str, tuple[int, int]],
 ) -> Product:
     """One product for a fused projection: the A's stacked, the B's in a block diagonal."""
@@ -174,8 +186,7 @@ def _fuse(
         width = shapes[member][0]
         if member in found:
             rank = len(found[member][0])
-            block = found[member][1].T * scales[member]
-            b[row : row + rank, column : column + width] = block
+            b[row : row + rank, column : column + width] = found[member][1]
             row += rank
         column += width
     return Product(a, b)

@@ -17,14 +17,16 @@ from baigong import errors
 from baigong.errors import BaigongError
 from baigong.types import FinishReason, Sampling
 
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an engine runs. What is None or "auto" is chosen from the model and the machine.
 
     Attributes:
-        dtype: of weights and cache; "auto" is bfloat16 above 100 million parameters, else float32.
+        dtype: of weights; "auto" is bfloat16 above 100 million parameters, else float32. int8 and int4
+            are made at load time. The cache is float32 beside float32 weights, else bfloat16.
+        native: use the compiled forward pass where there is one; else torch alone.
         device: "cpu", "cuda", or "auto" for whichever there is.
         threads: processor threads of one step; None is what torch thinks right.
         context: most tokens of one sequence, prompt and answer; None is what the model was made for.
@@ -38,6 +40,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     dtype: Dtype = "auto"
+    native: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     context: int | None = None

@@ -13,6 +13,7 @@ from baigong.inference.engine.sampler import BROKEN
 
 # Room reserved for an answer at once; longer ones double their room when they need it.
 _ANSWER_ROOM = 64
+_SCORED = 128  # prompt tokens of a step whose logits are all wanted: 80 MB at 150,000 words
 _LEAST_PREFILL = 32  # prompt tokens of a step, however slow the machine
 
 
@@ -66,11 +67,14 @@ class Scheduler:
         if not self._running:
             return None
         counts = {s: 1 for s in self._running if s.num_pending == 1}
-        left = self._prefill_limit(has_neighbours=bool(counts))
+        left, scored = self._prefill_limit(has_neighbours=bool(counts)), _SCORED
         for sequence in self._running:
-            if sequence.num_pending > 1 and left > 0:
-                counts[sequence] = min(sequence.num_pending, left)
+            room = min(left, scored) if sequence.needs_prompt_rows else left
+            if sequence.num_pending > 1 and room > 0:
+                counts[sequence] = min(sequence.num_pending, room)
                 left -= counts[sequence]
+                if sequence.needs_prompt_rows:
+                    scored -= counts[sequence]
         return Batch.of(counts)
 
     def accept(self, batch: Batch, tokens: Many[int], scores: Many[Scores | None]) -> list[Token]:

@@ -38,8 +38,7 @@ async def chat(serving: Serving, request: Request) -> Response:
 
     async def begin() -> tuple[tuple[Citation, ...], int, Many[Delta]]:
         first = await served.answer(messages, samplings[0])
-        others = [served.complete(first.ids, sampling) for sampling in samplings[1:]]
-        many = Many([answer.deltas for answer in (first, *others)])
+        many = Many([first.deltas, *map(first.again, samplings[1:])])
         await naming(asked.structured_outputs, many.peek())  # what fails at once has a status yet
         return first.citations, first.prompt_tokens, many
 

@@ -76,9 +76,10 @@ def _start(
     sources, prompt_tokens = [], 0
     for prompt in given:
         text = prompt if isinstance(prompt, str) else served.tokenizer.decode(prompt)
-        for one in seeded(sampling, asked.num_choices):
-            answer = served.complete(prompt, one)
-            sources.append(_echoed(text, answer.deltas) if asked.echo else answer.deltas)
+        first, *others = seeded(sampling, asked.num_choices)
+        answer = served.complete(prompt, first)
+        for deltas in (answer.deltas, *map(answer.again, others)):
+            sources.append(_echoed(text, deltas) if asked.echo else deltas)
         prompt_tokens += answer.prompt_tokens
     return Many(sources), prompt_tokens
 

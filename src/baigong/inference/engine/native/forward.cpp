@@ -1,0 +1,386 @@
+// The decoder's forward pass on a CPU: what plain/decoder.py does in torch, in one call without pauses.
+//
+// Residuals and sums are float32 whatever the weights are. See matrix.h for products, attention.h for the cache.
+#include <memory>
+
+#include "attention.h"
+#include "matrix.h"
+#include "pool.h"
+
+extern "C" {
+
+struct Lora {  // one projection's addition; b in blocks of 16 outputs, each with the ranks that reach it
+  int32_t rank;
+  const void* a;          // [rank, k]
+  const void* b;          // per block [count, 16]
+  const int32_t* first;   // [blocks]
+  const int32_t* count;   // [blocks]
+  const int64_t* offset;  // [blocks] in values
+};
+
+struct Layer {
+  const float *attention_norm, *mlp_norm, *qk_norm;  // the last [heads + kv_heads, d] or null
+  Matrix qkv, out, gate_up, down;                    // gate and up alternate in blocks of 16
+  int32_t window;                                    // 0: none
+};
+
+struct Model {
+  int32_t layers, hidden, inner, heads, kv_heads, d, vocabulary, is_float;
+  float epsilon, scale;
+  const Layer* layer;
+  Matrix embedding, head;
+  const float *norm, *cos, *sin;  // the tables [positions, d], the sines of the first half negative
+};
+
+struct Sequence {
+  int32_t start, count, past;  // rows of the step, and tokens cached before
+  const int32_t* pages;
+};
+
+struct Segment {  // rows start:stop go through an adapter; parts is [layers][4]
+  int32_t start, stop;
+  const Lora* parts;
+};
+
+struct Step {
+  int32_t rows, sequences, segments, wanted;
+  const int32_t *ids, *positions, *wanted_rows;
+  const Sequence* sequence;
+  const Segment* segment;
+  char *keys, *values;   // [layers][pages][kv_heads][PAGE * d]
+  int64_t layer_stride;  // bytes; 0 where nothing is kept
+  float* logits;         // [wanted, vocabulary], or null
+  float* hidden;         // [rows, hidden] normalised, or null
+  int32_t threads;
+};
+}
+
+namespace {
+
+enum { QKV, OUT, GATE_UP, DOWN };
+
+struct Room {  // one thread's own
+  std::vector<char> strip;
+  alignas(64) float tile[TILE_ROWS * BAND];
+  Scratch<float> floats;
+  Scratch<bf16> pairs;
+};
+
+class Engine {
+ public:
+  Engine(const Model& model, int threads) : m(model), pool(threads) {
+    for (int i = 0; i < threads; i++) rooms.push_back(std::make_unique<Room>());
+  }
+
+  void forward(const Step& step) {
+    s = &step;
+    x.resize((size_t)step.rows * m.hidden);
+    qkv.resize((size_t)step.rows * (m.heads + 2 * m.kv_heads) * m.d);
+    low.resize((size_t)step.rows * (ranks = most_ranks()));
+    // Whole tiles are read, so there is room for the last one's unused rows.
+    const int tall = (std::max(step.rows, step.wanted) + TILE_ROWS) / TILE_ROWS * TILE_ROWS;
+    for (auto& memory : activations)
+      memory.resize((size_t)tall * std::max({m.hidden, m.inner, m.heads * m.d}) * 4 + 64);
+    pool.run(step.threads, [&](int me) {
+      tiles_begin();
+      pass(me);
+      tiles_end();
+    });
+  }
+
+ private:
+  void pass(int me) {
+    pool.meet();
+    each_row(s->rows, [&](int r) {
+      float* row = &x[(size_t)r * m.hidden];
+      for (int i = 0; i < m.hidden; i++) row[i] = weight_at(m.embedding, s->ids[r], i);
+    });
+    for (int number = 0; number < m.layers; number++) layer(me, number);
+    head(me);
+  }
+
+  void layer(int me, int number) {
+    const Layer& l = m.layer[number];
+    const int width = (m.heads + 2 * m.kv_heads) * m.d;
+    const Rows y = rows_for(0, l.qkv, s->rows), mixed = rows_for(1, l.out, s->rows);
+    const Rows z = rows_for(0, l.gate_up, s->rows), inner = rows_for(1, l.down, s->rows);
+    auto add = [&](int r, int column, F16 v) {
+      if (column >= m.hidden) return;
+      float* at = &x[(size_t)r * m.hidden + column];
+      store(at, load<F16>(at) + v);
+    };
+    each_row(s->rows, [&](int r) { put_normalised(r, l.attention_norm, y, r); });
+    multiply(me, number, QKV, l.qkv, y, s->rows, [&](int r, int column, F16 v) {
+      if (column < width) store(&qkv[(size_t)r * width + column], v);
+    });
+    if (m.is_float) attention<float>(me, number, l, mixed);
+    else attention<bf16>(me, number, l, mixed);
+    multiply(me, number, OUT, l.out, mixed, s->rows, add);
+    each_row(s->rows, [&](int r) { put_normalised(r, l.mlp_norm, z, r); });
+    F16 gate = {};
+    multiply(me, number, GATE_UP, l.gate_up, z, s->rows, [&, gate](int r, int column, F16 v) mutable {
+      if (column % BAND == 0) gate = silu(v);
+      else if (column / 2 < m.inner) inner.put(r, (column - LANES) / 2, gate * v);
+    });
+    multiply(me, number, DOWN, l.down, inner, s->rows, add);
+  }
+
+  void head(int me) {
+    if (s->hidden)
+      each_row(s->rows, [&](int r) { put_normalised(r, m.norm, {(char*)s->hidden, m.hidden, true}, r); });
+    if (!s->wanted) return;
+    const Rows last = rows_for(0, m.head, s->wanted);
+    each_row(s->wanted, [&](int w) { put_normalised(s->wanted_rows[w], m.norm, last, w); });
+    multiply(me, -1, QKV, m.head, last, s->wanted, [&](int r, int column, F16 v) {
+      float* at = s->logits + (size_t)r * m.vocabulary + column;
+      const int left = m.vocabulary - column;
+      if (left >= LANES) store(at, v);
+      else if (left > 0) memcpy(at, &v, left * 4);
+    });
+  }
+
+  // ---- rows
+
+  template <class Work> void each_row(int rows, Work work) {
+    pool.share(rows, pool.grain(rows), [&](int from, int to) {
+      for (int r = from; r < to; r++) work(r);
+    });
+    pool.meet();
+  }
+
+  // Row `from` of x over its root mean square, times the weight.
+  void put_normalised(int from, const float* weight, const Rows& y, int to) {
+    const float* row = &x[(size_t)from * m.hidden];
+    F16 squares = {};
+    for (int i = 0; i < m.hidden; i += LANES) squares += load<F16>(row + i) * load<F16>(row + i);
+    const float factor = 1 / std::sqrt(sum(squares) / m.hidden + m.epsilon);
+    for (int i = 0; i < m.hidden; i += LANES) y.put(to, i, load<F16>(row + i) * factor * load<F16>(weight + i));
+  }
+
+  // Two buffers take turns: what a product reads, and what is written for the one after it.
+  Rows rows_for(int turn, const Matrix& matrix, int count) {
+    char* base = (char*)(((uintptr_t)activations[turn].data() + 63) & ~(uintptr_t)63);
+    return {base, matrix.k, wants_float(matrix.kind, count)};
+  }
+
+  // ---- products
+
+  template <class Use>
+  void multiply(int me, int number, int projection, const Matrix& w, const Rows& in, int count, Use use) {
+    if (number >= 0 && s->segments) lower(number, projection, in);
+    Room& room = *rooms[me];
+    room.strip.resize((size_t)w.k * 64 + 64);
+    char* strip_room = (char*)(((uintptr_t)room.strip.data() + 63) & ~(uintptr_t)63);
+    pool.share(w.bands, pool.grain(w.bands), [&](int from, int to) {
+      for (int band = from; band < to; band++) {
+        const char* strip = prepare_strip(w, band, count, strip_room);
+        for (int r = 0; r < count; r += TILE_ROWS) {
+          const int height = count - r < TILE_ROWS ? count - r : TILE_ROWS;
+          product(w, band, in, r, height, strip, room.tile);
+          if (w.bias) add_bias(w.bias + band * BAND, height, room.tile);
+          if (number >= 0 && s->segments) raise(number, projection, band, r, height, room.tile);
+          for (int i = 0; i < height; i++)
+            for (int side = 0; side < 2; side++)
+              use(r + i, band * BAND + side * LANES, load<F16>(room.tile + i * BAND + side * LANES));
+        }
+      }
+    });
+    pool.meet();
+  }
+
+  static void add_bias(const float* bias, int height, float* tile) {
+    for (int i = 0; i < height * BAND; i++) tile[i] += bias[i % BAND];
+  }
+
+  // ---- adapters: `lower` makes low = x @ a.T for every row that has one, `raise` adds low @ b to a tile
+
+  int most_ranks() const {
+    int most = 0;
+    for (int g = 0; g < s->segments; g++)
+      for (int i = 0; i < m.layers * 4; i++) most = std::max(most, s->segment[g].parts[i].rank);
+    return most;
+  }
+
+  void lower(int number, int projection, const Rows& in) {
+    pool.share(s->segments, 1, [&](int from, int to) {
+      for (int g = from; g < to; g++) {
+        const Segment& segment = s->segment[g];
+        const Lora& part = segment.parts[number * 4 + projection];
+        for (int r = segment.start; r < segment.stop; r++) {
+          float* out = &low[(size_t)r * ranks];
+          if (m.is_float) project(part.rank, (const float*)part.a, in, r, out);
+          else project(part.rank, (const bf16*)part.a, in, r, out);
+        }
+      }
+    });
+    pool.meet();
+  }
+
+  template <class T> void project(int rank, const T* a, const Rows& in, int r, float* out) {
+    int i = 0, k = in.k;
+    for (; i + 4 <= rank; i += 4) {
+      F16 sums[4] = {};
+      for (int c = 0; c < k; c += 16) {
+        const F16 v = in.get(r, c);
+        for (int j = 0; j < 4; j++) __builtin_prefetch(a + (size_t)(i + j + 4) * k + c);  // the next four
+        for (int j = 0; j < 4; j++) sums[j] += v * widen(a + (size_t)(i + j) * k + c);
+      }
+      for (int j = 0; j < 4; j++) out[i + j] = sum(sums[j]);
+    }
+    for (; i < rank; i++) {
+      F16 one = {};
+      for (int c = 0; c < k; c += 16) one += in.get(r, c) * widen(a + (size_t)i * k + c);
+      out[i] = sum(one);
+    }
+  }
+
+  void raise(int number, int projection, int band, int row, int height, float* tile) {
+    for (int g = 0; g < s->segments; g++) {
+      const Segment& segment = s->segment[g];
+      const int from = std::max(segment.start, row), to = std::min(segment.stop, row + height);
+      const Lora& part = segment.parts[number * 4 + projection];
+      for (int r = from; part.rank && r < to; r++)
+        for (int side = 0; side < 2; side++) {
+          float* at = tile + (r - row) * BAND + side * LANES;
+          if (m.is_float) raise_row<float>(part, 2 * band + side, r, at);
+          else raise_row<bf16>(part, 2 * band + side, r, at);
+        }
+    }
+  }
+
+  template <class T> void raise_row(const Lora& part, int block, int r, float* at) {
+    const T* b = (const T*)part.b + part.offset[block];
+    const float* in = &low[(size_t)r * ranks] + part.first[block];
+    // Each row may have an adapter of its own, so nothing but this tells the memory what is wanted next.
+    for (int i = 0; i < part.count[block]; i += 2) __builtin_prefetch(b + (2 * part.count[block] + i) * LANES);
+    F16 v = load<F16>(at);
+    for (int i = 0; i < part.count[block]; i++) v += widen(b + i * LANES) * in[i];
+    store(at, v);
+  }
+
+  // ---- attention
+
+  template <class T> struct Place {
+    T *keys, *values;
+  };
+  template <class T> Place<T> place(int number, int page, int head) const {
+    const size_t at = number * (size_t)s->layer_stride + ((size_t)page * m.kv_heads + head) * PAGE * m.d * sizeof(T);
+    return {(T*)(s->keys + at), (T*)(s->values + at)};
+  }
+
+  template <class T> void attention(int me, int number, const Layer& l, const Rows& mixed) {
+    const int width = (m.heads + 2 * m.kv_heads) * m.d, group = m.heads / m.kv_heads;
+    pool.share(s->sequences, 1, [&](int from, int to) {
+      for (int q = from; q < to; q++) keep<T>(number, s->sequence[q], l);
+    });
+    pool.meet();
+    const int tiles = all_tiles(s->sequences, group);
+    pool.share(tiles * m.kv_heads, 1, [&](int from, int to) {
+      for (int task = from; task < to; task++) {
+        const int head = task % m.kv_heads;
+        int tile = task / m.kv_heads, q = 0;
+        while (tile >= tiles_of(q, group)) tile -= tiles_of(q++, group);
+        attend_tile<T>(me, number, s->sequence[q], tile, head, group, width, l.window, mixed);
+      }
+    });
+    pool.meet();
+  }
+  int tiles_of(int q, int group) const { return (s->sequence[q].count * group + QUERIES - 1) / QUERIES; }
+  int all_tiles(int sequences, int group) const {
+    int tiles = 0;
+    for (int q = 0; q < sequences; q++) tiles += tiles_of(q, group);
+    return tiles;
+  }
+
+  // Turn a sequence's queries and keys to their positions, and write keys and values to its pages.
+  template <class T> void keep(int number, const Sequence& q, const Layer& l) {
+    const int width = (m.heads + 2 * m.kv_heads) * m.d;
+    for (int t = 0; t < q.count; t++) {
+      float* row = &qkv[(size_t)(q.start + t) * width];
+      const int position = q.past + t;
+      for (int h = 0; h < m.heads + m.kv_heads; h++)
+        turn_head(row + h * m.d, l.qk_norm ? l.qk_norm + h * m.d : nullptr, s->positions[q.start + t]);
+      for (int h = 0; h < m.kv_heads; h++) {
+        const Place<T> to = place<T>(number, q.pages[position / PAGE], h);
+        write_token(to.keys, to.values, position % PAGE, m.d, row + (m.heads + h) * m.d,
+                    row + (m.heads + m.kv_heads + h) * m.d);
+      }
+    }
+  }
+
+  void turn_head(float* head, const float* weight, int position) {
+    const int d = m.d, half = d / 2;
+    if (weight) {
+      F16 squares = {};
+      for (int i = 0; i < d; i += LANES) squares += load<F16>(head + i) * load<F16>(head + i);
+      const float factor = 1 / std::sqrt(sum(squares) / d + m.epsilon);
+      for (int i = 0; i < d; i += LANES) store(head + i, load<F16>(head + i) * factor * load<F16>(weight + i));
+    }
+    const float *cos = m.cos + (size_t)position * d, *sin = m.sin + (size_t)position * d;
+    for (int i = 0; i < half; i++) {
+      const float a = head[i], b = head[i + half];
+      head[i] = a * cos[i] + b * sin[i];
+      head[i + half] = b * cos[i + half] + a * sin[i + half];
+    }
+  }
+
+  Scratch<float>& scratch(int me, float) { return rooms[me]->floats; }
+  Scratch<bf16>& scratch(int me, bf16) { return rooms[me]->pairs; }
+
+  template <class T>
+  void attend_tile(int me, int number, const Sequence& q, int tile, int head, int group, int width, int window,
+                   const Rows& mixed) {
+    Scratch<T>& room = scratch(me, T{});
+    const int offset = tile * QUERIES, rows = std::min(QUERIES, q.count * group - offset);
+    for (int r = 0; r < rows; r++) {
+      const int row = q.start + (offset + r) / group, h = head * group + (offset + r) % group;
+      for (int i = 0; i < m.d; i += 16)
+        narrow(room.q + r * m.d + i, load<F16>(&qkv[(size_t)row * width + h * m.d + i]));
+    }
+    attend<T>(room, rows, q.past, offset, group, m.d, window, m.scale,
+              [&](int page) { return place<T>(number, q.pages[page], head); });
+    for (int r = 0; r < rows; r++) {
+      const int row = q.start + (offset + r) / group, h = head * group + (offset + r) % group;
+      for (int i = 0; i < m.d; i += 16) mixed.put(row, h * m.d + i, load<F16>(room.out + r * m.d + i));
+    }
+  }
+
+  const Model m;
+  const Step* s = nullptr;
+  Pool pool;
+  std::vector<std::unique_ptr<Room>> rooms;
+  std::vector<float> x, qkv, low;
+  std::vector<char> activations[2];
+  int ranks = 0;  // the largest of the step's adapters
+};
+
+}  // namespace
+
+#if defined(__linux__) && HAS_TILES
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+extern "C" {
+
+// Ask the system for what the compiler was allowed to use; 0 when it grants it.
+int bg_prepare() {
+#if defined(__linux__) && HAS_TILES
+  return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */);
+#else
+  return 0;
+#endif
+}
+
+void* bg_open(const Model* model, int threads) { return new Engine(*model, threads); }
+void bg_close(void* engine) { delete (Engine*)engine; }
+void bg_forward(void* engine, const Step* step) { ((Engine*)engine)->forward(*step); }
+
+// Pack blocks from:to of w [*, k] float32; rows[16 * block + lane] names the source row, or is negative.
+void bg_pack(int kind, const float* w, int k, const int32_t* rows, int from, int to, char* data, float* scales) {
+  const Matrix shape = {kind, 0, k, 0, nullptr, nullptr, nullptr};
+  for (int b = from; b < to; b++)
+    pack_block(kind, w, k, rows + b * LANES, data + b * shape.block_bytes(),
+               scales ? scales + (size_t)b * (shape.k / GROUP) * LANES : nullptr);
+}
+}

@@ -1,0 +1,328 @@
+// Weights packed for reading in one stream, and products with few or many rows of activations.
+//
+// Outputs stand in blocks of 16, one to a lane; a block holds its inputs one after the other:
+//   float32   [block][k][16]
+//   bfloat16  [block][k / 2][16] pairs of inputs
+//   int8      [block][k][16], and a scale for every GROUP inputs
+//   int4      [block][k / 8][16] words of eight codes, and a scale for every GROUP inputs
+// Two neighbouring blocks, a band, are worked on together. n is k to whole bands with zeros; k is a multiple of GROUP.
+#pragma once
+#include <cmath>
+
+#include "simd.h"
+
+enum Kind : int32_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
+constexpr int GROUP = 64, LANES = 16, BAND = 32, TILE_ROWS = 32;
+constexpr int FEW = 2;  // rows up to which weights are widened to float32 and used at once
+
+// Sixteen levels for weights that are spread as a bell: the quantiles of NF4 (Dettmers et al. 2023, appendix E).
+static const float LEVELS[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f,
+                                 -0.09105004f, 0.0f, 0.0795803f, 0.1609302f, 0.2461123f, 0.33791524f,
+                                 0.44070983f, 0.562617f, 0.72295684f, 1.0f};
+
+struct Matrix {
+  int32_t kind, n, k, bands;
+  const void* data;
+  const float* scales;  // [block][k / GROUP][16]
+  const float* bias;    // [BAND * bands] or null
+
+  size_t block_bytes() const {
+    static const int eighths[] = {32, 16, 8, 4};
+    return (size_t)k * LANES * eighths[kind] / 8;
+  }
+  const char* block(int b) const { return (const char*)data + b * block_bytes(); }
+  const float* block_scales(int b) const { return scales + (size_t)b * (k / GROUP) * LANES; }
+};
+
+// Rows of activations [rows, k]. Bfloat16 ones lie in tiles [rows / 16][k / 32][16][32], which are read as they are:
+// rows a power of two apart would fight for the same few lines of the first cache.
+struct Rows {
+  char* base;
+  int k;
+  bool is_float;
+  float* floats(int r, int c) const { return (float*)base + (size_t)r * k + c; }
+  bf16* pairs(int r, int c) const {
+    return (bf16*)base + ((size_t)(r / 16) * (k / 32) + c / 32) * 512 + r % 16 * 32 + c % 32;
+  }
+  void put(int r, int c, F16 v) const {
+    if (is_float) narrow(floats(r, c), v);
+    else narrow(pairs(r, c), v);
+  }
+  F16 get(int r, int c) const { return is_float ? widen(floats(r, c)) : widen(pairs(r, c)); }
+};
+
+// Does a product of so many rows want its activations in float32, or in bfloat16?
+static inline bool wants_float(int32_t kind, int rows) {
+  return kind == FLOAT32 || (kind != BFLOAT16 && rows <= FEW);
+}
+
+typedef int8_t B16 __attribute__((vector_size(16)));
+
+// Weights i to i + 7 of a block, as floats before scaling.
+template <int KIND> static inline void eight(const char* block, int i, F16 levels, F16 out[8]) {
+  if constexpr (KIND == INT8) {
+    for (int j = 0; j < 8; j++) {
+      const B16 bytes = load<B16>(block + (i + j) * LANES);
+#if defined(__AVX512F__)
+      out[j] = (F16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)bytes));
+#else
+      out[j] = __builtin_convertvector(__builtin_convertvector(bytes, I16), F16);
+#endif
+    }
+  } else {
+    const I16 word = load<I16>(block + i * LANES / 2);
+    for (int j = 0; j < 8; j++) {
+#if defined(__AVX512F__)
+      out[j] = (F16)_mm512_permutexvar_ps(_mm512_srli_epi32((__m512i)word, 4 * j), (__m512)levels);
+#else
+      out[j] = (F16)__builtin_shuffle((I16)levels, (word >> (4 * j)) & 15);
+#endif
+    }
+  }
+}
+
+// out [ROWS][32] = x [ROWS][k] @ band, for float32 activations.
+template <int ROWS, int KIND> static void few_quantised(const Matrix& m, int band, const float* x, float* out) {
+  const int k = m.k;
+  const F16 levels = load<F16>(LEVELS);
+  const char* at[2] = {m.block(2 * band), m.block(2 * band + 1)};
+  const float* scale[2] = {m.block_scales(2 * band), m.block_scales(2 * band + 1)};
+  F16 sums[ROWS][2] = {};
+  for (int g = 0; g < k / GROUP; g++) {
+    F16 part[ROWS][2] = {}, odd[ROWS][2] = {};
+    for (int i = g * GROUP; i < (g + 1) * GROUP; i += 8)
+      for (int side = 0; side < 2; side++) {
+        __builtin_prefetch(at[side] + i * LANES / (KIND == INT8 ? 1 : 2) + 2048);
+        F16 w[8];
+        eight<KIND>(at[side], i, levels, w);
+        for (int j = 0; j < 8; j += 2)
+          for (int r = 0; r < ROWS; r++) {
+            part[r][side] += w[j] * x[r * k + i + j];
+            odd[r][side] += w[j + 1] * x[r * k + i + j + 1];
+          }
+      }
+    for (int side = 0; side < 2; side++) {
+      const F16 s = load<F16>(scale[side] + g * LANES);
+      for (int r = 0; r < ROWS; r++) sums[r][side] += (part[r][side] + odd[r][side]) * s;
+    }
+  }
+  for (int r = 0; r < ROWS; r++)
+    for (int side = 0; side < 2; side++) store(out + r * BAND + side * LANES, sums[r][side]);
+}
+
+template <int ROWS> static void few_floats(const Matrix& m, int band, const float* x, float* out) {
+  const int k = m.k;
+  const float *a = (const float*)m.block(2 * band), *b = (const float*)m.block(2 * band + 1);
+  F16 even[ROWS][2] = {}, odd[ROWS][2] = {};
+  for (int i = 0; i < k; i += 2) {
+    F16 a0 = load<F16>(a + i * LANES), b0 = load<F16>(b + i * LANES);
+    F16 a1 = load<F16>(a + i * LANES + LANES), b1 = load<F16>(b + i * LANES + LANES);
+    for (int r = 0; r < ROWS; r++) {
+      float x0 = x[r * k + i], x1 = x[r * k + i + 1];
+      even[r][0] += a0 * x0, even[r][1] += b0 * x0;
+      odd[r][0] += a1 * x1, odd[r][1] += b1 * x1;
+    }
+  }
+  for (int r = 0; r < ROWS; r++)
+    for (int side = 0; side < 2; side++) store(out + r * BAND + side * LANES, even[r][side] + odd[r][side]);
+}
+
+static inline U16 pair_at(const bf16* x) {
+  uint32_t pair;
+  memcpy(&pair, x, 4);
+  return (U16)splat((int32_t)pair);
+}
+
+// The same for bfloat16 activations and a strip [k / 2][16] pairs for either side of the band.
+template <int ROWS> static void few_pairs(const char* a, const char* b, const Rows& x, int row, float* out) {
+  F16 even[ROWS][2] = {}, odd[ROWS][2] = {};
+  for (int start = 0; start < x.k; start += 32) {
+    const bf16* at[ROWS];
+    for (int r = 0; r < ROWS; r++) at[r] = x.pairs(row + r, start);
+    for (int j = 0; j < 32; j += 4) {
+      const int i = start + j;
+      U16 a0 = load<U16>(a + i * 32), a1 = load<U16>(a + i * 32 + 64);
+      U16 b0 = load<U16>(b + i * 32), b1 = load<U16>(b + i * 32 + 64);
+      for (int r = 0; r < ROWS; r++) {
+        U16 x0 = pair_at(at[r] + j), x1 = pair_at(at[r] + j + 2);
+        even[r][0] = dot_pairs(even[r][0], a0, x0), even[r][1] = dot_pairs(even[r][1], b0, x0);
+        odd[r][0] = dot_pairs(odd[r][0], a1, x1), odd[r][1] = dot_pairs(odd[r][1], b1, x1);
+      }
+    }
+  }
+  for (int r = 0; r < ROWS; r++)
+    for (int side = 0; side < 2; side++) store(out + r * BAND + side * LANES, even[r][side] + odd[r][side]);
+}
+
+#if HAS_TILES
+// out [32][32] = x [row:row + 32][k] @ strips; rows beyond those wanted are computed and not read. With one tile of
+// rows (rows <= 16) only the upper half of `out` is written.
+static void tile_pairs(const char* a, const char* b, const Rows& x, int row, int rows, float* out) {
+  const bf16 *upper = x.pairs(row, 0), *lower = x.pairs(row + 16, 0);
+  _tile_zero(0);
+  _tile_zero(1);
+  if (rows <= 16) {
+    for (int i = 0; i < x.k; i += 32) {
+      for (int line = 0; line < 16; line++) {
+        __builtin_prefetch(a + i * 32 + 4096 + line * 64);
+        __builtin_prefetch(b + i * 32 + 4096 + line * 64);
+      }
+      _tile_loadd(4, upper + i * 16, 64);
+      _tile_loadd(6, a + i * 32, 64);
+      _tile_loadd(7, b + i * 32, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+  } else {
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int i = 0; i < x.k; i += 32) {
+      for (int line = 0; row == 0 && line < 16; line++) {
+        __builtin_prefetch(a + i * 32 + 4096 + line * 64);
+        __builtin_prefetch(b + i * 32 + 4096 + line * 64);
+      }
+      _tile_loadd(4, upper + i * 16, 64);
+      _tile_loadd(6, a + i * 32, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, b + i * 32, 64);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, lower + i * 16, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(2, out + 16 * BAND, BAND * 4);
+    _tile_stored(3, out + 16 * BAND + LANES, BAND * 4);
+  }
+  _tile_stored(0, out, BAND * 4);
+  _tile_stored(1, out + LANES, BAND * 4);
+}
+#endif
+
+static void pairs_product(const char* a, const char* b, const Rows& x, int row, int rows, float* out) {
+#if HAS_TILES
+  if (rows > 1) return tile_pairs(a, b, x, row, rows, out);
+#endif
+  int r = 0;
+  for (; r + 8 <= rows; r += 8) few_pairs<8>(a, b, x, row + r, out + r * BAND);
+  for (; r + 4 <= rows; r += 4) few_pairs<4>(a, b, x, row + r, out + r * BAND);
+  for (; r < rows; r++) few_pairs<1>(a, b, x, row + r, out + r * BAND);
+}
+
+// A block's weights as bfloat16 pairs [k / 2][16], scales applied.
+template <int KIND> static void widen_block(const Matrix& m, int b, char* to) {
+  const F16 levels = load<F16>(LEVELS);
+  const char* from = m.block(b);
+  const float* scales = m.block_scales(b);
+  for (int i = 0; i < m.k; i += 8) {
+    const F16 scale = load<F16>(scales + i / GROUP * LANES);
+    __builtin_prefetch(from + i * LANES / (KIND == INT8 ? 1 : 2) + 2048);
+    F16 w[8];
+    eight<KIND>(from, i, levels, w);
+    for (int j = 0; j < 8; j += 2, to += 64) {
+      // Rounded to the nearest by adding half of what is cut off.
+      const U16 low = (U16)(w[j] * scale) + 0x8000u, high = (U16)(w[j + 1] * scale) + 0x8000u;
+      store(to, (low >> 16) | (high & 0xffff0000u));
+    }
+  }
+}
+
+template <int KIND> static void quantised_rows(const Matrix& m, int band, const float* x, int rows, float* out) {
+  int r = 0;
+  for (; r + 2 <= rows; r += 2) few_quantised<2, KIND>(m, band, x + (size_t)r * m.k, out + r * BAND);
+  for (; r < rows; r++) few_quantised<1, KIND>(m, band, x + (size_t)r * m.k, out + r * BAND);
+}
+
+// out [rows][32] = x [row:row + rows] @ band, for up to TILE_ROWS rows. `strip` holds the band's bfloat16 form where
+// the matrix is quantised and there are many rows (see prepare_strip).
+static void product(const Matrix& m, int band, const Rows& x, int row, int rows, const char* strip, float* out) {
+  if (!x.is_float) {
+    const char* a = strip ? strip : m.block(2 * band);
+    const char* b = strip ? strip + (size_t)m.k * 32 : m.block(2 * band + 1);
+    return pairs_product(a, b, x, row, rows, out);
+  }
+  const float* at = x.floats(row, 0);
+  if (m.kind == INT8) return quantised_rows<INT8>(m, band, at, rows, out);
+  if (m.kind == INT4) return quantised_rows<INT4>(m, band, at, rows, out);
+  int r = 0;
+  for (; r + 4 <= rows; r += 4) few_floats<4>(m, band, at + (size_t)r * m.k, out + r * BAND);
+  for (; r < rows; r++) few_floats<1>(m, band, at + (size_t)r * m.k, out + r * BAND);
+}
+
+static const char* prepare_strip(const Matrix& m, int band, int rows, char* room) {
+  if (m.kind < INT8 || rows <= FEW) return nullptr;
+  for (int side = 0; side < 2; side++) {
+    char* to = room + (size_t)side * m.k * 32;
+    if (m.kind == INT8) widen_block<INT8>(m, 2 * band + side, to);
+    else widen_block<INT4>(m, 2 * band + side, to);
+  }
+  return room;
+}
+
+// ---- packing
+
+static inline float level_error(float x, float scale, int* level) {
+  float t = scale > 0 ? x / scale : 0, best = 1e30f;
+  for (int i = 0; i < 16; i++) {
+    float e = std::fabs(t - LEVELS[i]);
+    if (e < best) best = e, *level = i;
+  }
+  return best * best * scale * scale;
+}
+
+// The signed scale of a group whose squared error is least among a few near its largest weight.
+static float int4_scale(const float* x, int count, uint8_t* codes) {
+  float top = 0;
+  for (int i = 0; i < count; i++)
+    if (std::fabs(x[i]) > std::fabs(top)) top = x[i];
+  float best = 1e30f, chosen = 0;
+  uint8_t trial[GROUP];
+  for (int step = 0; step < 8; step++) {
+    float scale = std::fabs(top) * (1.04f - 0.04f * step), error = 0;
+    for (int i = 0; i < count; i++) {
+      int level = 7;
+      error += level_error(x[i], scale, &level);
+      trial[i] = level;
+    }
+    if (error < best) best = error, chosen = scale, memcpy(codes, trial, count);
+  }
+  return chosen;
+}
+
+// Pack one block of rows: source row `rows[lane]` of w [*, k], or zeros where it is negative.
+static void pack_block(int kind, const float* w, int k, const int32_t* rows, char* to, float* scales) {
+  for (int lane = 0; lane < LANES; lane++) {
+    const float* row = rows[lane] < 0 ? nullptr : w + (size_t)rows[lane] * k;
+    auto value = [&](int i) { return row ? row[i] : 0.0f; };
+    for (int i = 0; kind == FLOAT32 && i < k; i++) ((float*)to)[i * LANES + lane] = value(i);
+    for (int i = 0; kind == BFLOAT16 && i < k; i++)
+      ((bf16*)to)[(i / 2 * LANES + lane) * 2 + i % 2] = to_bf16(value(i));
+    for (int g = 0; kind >= INT8 && g < k / GROUP; g++) {
+      float x[GROUP], top = 0;
+      uint8_t codes[GROUP];
+      for (int i = 0; i < GROUP; i++) x[i] = value(g * GROUP + i), top = std::fmax(top, std::fabs(x[i]));
+      float scale = top / 127;
+      if (kind == INT4) scale = int4_scale(x, GROUP, codes);
+      scales[g * LANES + lane] = scale;
+      for (int i = 0; i < GROUP; i++) {
+        const int at = g * GROUP + i;
+        if (kind == INT8) {
+          ((int8_t*)to)[at * LANES + lane] = scale > 0 ? (int8_t)std::lrintf(x[i] / scale) : 0;
+        } else {
+          uint8_t& byte = ((uint8_t*)to)[(at / 8 * LANES + lane) * 4 + at % 8 / 2];
+          byte = at % 2 ? (byte | codes[i] << 4) : codes[i];
+        }
+      }
+    }
+  }
+}
+
+// One weight, for looking rows of an embedding up.
+static inline float weight_at(const Matrix& m, int row, int i) {
+  const char* block = m.block(row / LANES);
+  const int lane = row % LANES;
+  if (m.kind == FLOAT32) return ((const float*)block)[i * LANES + lane];
+  if (m.kind == BFLOAT16) return to_float(((const bf16*)block)[(i / 2 * LANES + lane) * 2 + i % 2]);
+  const float scale = m.block_scales(row / LANES)[i / GROUP * LANES + lane];
+  if (m.kind == INT8) return scale * ((const int8_t*)block)[i * LANES + lane];
+  return scale * LEVELS[((const uint8_t*)block)[(i / 8 * LANES + lane) * 4 + i % 8 / 2] >> (i % 2 * 4) & 15];
+}

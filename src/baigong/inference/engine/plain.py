@@ -1,0 +1,87 @@
+"""A model in plain torch on any device; on a processor, the oracle of the native one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from baigong.inference.engine.batch import Batch
+from baigong.inference.engine.cache import ArenaCache, Cache
+from baigong.inference.engine.config import ModelConfig
+from baigong.inference.engine.decoder import Decoder
+from baigong.inference.engine.embedding import embed
+from baigong.inference.engine.lora import LoraAdapter, load_adapter
+from baigong.inference.engine.weights import Weights
+
+_SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
+
+
+class Model(Protocol):
+    """What the loop drives: weights, their cache, and one step at a time."""
+
+    config: ModelConfig
+    device: torch.device
+    num_parameters: int
+
+    @property
+    def cache(self) -> Cache:
+        """Room for the sequences that `forward` works on."""
+        ...
+
+    def forward(self, batch: Batch, threads: int) -> Tensor | None:
+        """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
+        ...
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Unit vectors [texts, hidden_size], float32."""
+        ...
+
+    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+        """Read a PEFT folder for this base; called from threads of its own."""
+        ...
+
+
+class PlainModel:
+    """See Model."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        dtype: torch.dtype,
+        tokens: int,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.num_parameters = weights.size
+        self.cache = ArenaCache(config, tokens, dtype, device)
+        self._decoder = Decoder(config, weights, dtype, device)
+        self._threads = torch.get_num_threads()
+
+    def forward(self, batch: Batch, threads: int) -> Tensor | None:
+        self._use_threads(threads if batch.num_tokens * self.num_parameters >= _SMALL_STEP else 1)
+        ids, positions = batch.inputs(self.device)
+        attend = self.cache.plan(batch.chunks())
+        hidden = self._decoder.hidden(ids, positions, attend, batch.segments())
+        rows = batch.wanted_rows(self.device)
+        if rows is not None:
+            if not len(rows):
+                return None
+            hidden = hidden.index_select(0, rows)
+        return self._decoder.logits(hidden)
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        return embed(texts, self._decoder)
+
+    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+        return load_adapter(name, folder, self.config, self._decoder.dtype, self.device)
+
+    def _use_threads(self, threads: int) -> None:
+        if threads != self._threads:
+            torch.set_num_threads(threads)
+            self._threads = threads

@@ -1,0 +1,110 @@
+"""The compiled forward pass gives what plain torch gives."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from baigong.inference.engine.__main__ import load
+from baigong.inference.engine.batch import Batch, Sequence
+from baigong.inference.engine.messages import EngineConfig
+from baigong.inference.engine.native.model import NativeModel
+from baigong.inference.engine.native.pack import Part, pack_lora
+from baigong.inference.engine.plain import Model, PlainModel
+from baigong.types import Sampling
+from tests.models import make_adapter, make_model
+
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+
+PROMPTS = [
+    [(n * 31 + 7 * i * i) % 256 for i in range(size)] for n, size in enumerate((70, 3, 33, 1))
+]
+
+
+def open_model(folder: Path, *, native: bool, **config: Any) -> Model:
+    model, _ = load(folder, EngineConfig(native=native, threads=2, **config))
+    assert isinstance(model, NativeModel if native else PlainModel)
+    return model
+
+
+@torch.inference_mode()
+def logits_of(model: Model, adapters: list[Path | None] | None = None) -> torch.Tensor:
+    """Logits after each prompt in one batch, then after one more token of each."""
+    sequences = []
+    for number, ids in enumerate(PROMPTS):
+        path = adapters[number] if adapters else None
+        adapter = model.load_adapter(path.name, path) if path else None
+        sequence = Sequence(number, list(ids), 500, Sampling(), frozenset(), adapter)
+        sequence.extent = model.cache.reserve(128)
+        sequences.append(sequence)
+    found = []
+    for _ in range(2):
+        batch = Batch.of({s: s.num_pending for s in sequences})
+        logits = model.forward(batch, 2)
+        assert logits is not None
+        found.append(torch.stack([logits[batch.finished.index(s)].float() for s in sequences]))
+        for sequence in sequences:
+            sequence.computed = len(sequence.ids)
+            sequence.ids.append(5)
+    return torch.cat(found)
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral"])
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-4), ("bfloat16", 0.03)])
+def test_logits_equal_torch(tmp_path: Path, kind: str, dtype: str, limit: float) -> None:
+    folder = make_model(tmp_path / "m", kind, num_hidden_layers=3)
+    oracle = logits_of(open_model(folder, native=False, dtype="float32"))
+    assert distance(logits_of(open_model(folder, native=True, dtype=dtype)), oracle) < limit
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adapters_of_one_batch_equal_torch(tmp_path: Path, dtype: str) -> None:
+    folder = make_model(tmp_path / "m", "qwen3")
+    every = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    paths: list[Path | None] = [
+        make_adapter(tmp_path / "a", folder, rank=1, targets=("v_proj", "up_proj")),
+        make_adapter(tmp_path / "b", folder, rank=64, seed=2, targets=every),
+        None,
+        make_adapter(tmp_path / "c", folder, rank=7, seed=3, targets=every),
+    ]
+    oracle = logits_of(open_model(folder, native=False, dtype="float32"), paths)
+    found = logits_of(open_model(folder, native=True, dtype=dtype), paths)
+    assert distance(found, oracle) < (1e-4 if dtype == "float32" else 0.04)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("int8", 0.03), ("int4", 0.4)])
+def test_quantised_weights_stay_near(tmp_path: Path, dtype: str, limit: float) -> None:
+    folder = make_model(tmp_path / "m", "qwen3", hidden_size=128, intermediate_size=256)
+    oracle = logits_of(open_model(folder, native=False, dtype="float32"))
+    found = logits_of(open_model(folder, native=True, dtype=dtype))
+    assert 1e-4 < distance(found, oracle) < limit
+
+
+def test_embeddings_equal_torch(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "qwen3")
+    with torch.inference_mode():
+        plain = open_model(folder, native=False, dtype="float32").embed(PROMPTS)
+        native = open_model(folder, native=True, dtype="float32").embed(PROMPTS)
+    assert torch.allclose(native, plain, atol=1e-5)
+
+
+def test_a_block_holds_only_the_ranks_that_reach_it() -> None:
+    parts = [
+        Part(0, 40, torch.ones(3, 64), torch.ones(3, 40)),
+        Part(40, 64, torch.ones(2, 64), torch.ones(2, 24)),
+    ]
+    struct, (_, b, first, count, offset) = pack_lora(parts, 64, torch.float32)
+    assert struct.rank == 5
+    assert np.asarray(first).tolist() == [0, 0, 0, 3]
+    assert np.asarray(count).tolist() == [3, 3, 5, 2]  # the third block has outputs of both
+    assert np.asarray(offset).tolist() == [0, 48, 96, 176]
+    assert isinstance(b, torch.Tensor) and b.shape == (13, 16)
