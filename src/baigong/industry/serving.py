@@ -7,9 +7,10 @@ is served.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -19,13 +20,17 @@ from baigong.hub.repository import Hub, Revision
 from baigong.industry.embedder import EngineEmbed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
+from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine
 from baigong.inference.engines import Engines
+from baigong.inference.forced import forced_grammar
+from baigong.inference.reasoning import Thoughts, marks_of
 from baigong.inference.text import stream_text
+from baigong.inference.tools import Calls, style_of
 from baigong.knowledge.index import KnowledgeStore
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Message, Passage, Sampling
+from baigong.types import Delta, Message, Passage, Sampling, ToolUse
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -83,19 +88,33 @@ class Served:
             return Sampling()
         return Sampling(max_tokens=self.content.max_tokens, temperature=self.content.temperature)
 
-    async def answer(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
-        """Answer a conversation, with the passages that bear on its last question."""
+    async def answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: ToolUse = ToolUse(),  # noqa: B008  frozen
+        options: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Answer a conversation, with the passages that bear on its last question.
+
+        Args:
+            messages: the turns so far.
+            sampling: how tokens are chosen; tools that are forced bring a grammar of their own.
+            tools: what the model may or must call.
+            options: variables of the chat template, such as `enable_thinking`.
+        """
         question = _question(messages)
         passages = await self._retrieve(question)
         if passages and self.content is not None and self.content.task == "grounded":
             messages = ground_prompt(messages, passages)
-        ids = self.tokenizer.encode(self._with_persona(messages))
+        ids, deltas = self._answer(messages, sampling, tools, options)
         citations = await asyncio.to_thread(_cite, question, passages)
-        return Answer(tuple(citations), len(ids), self._stream(ids, sampling))
+        return Answer(tuple(citations), len(ids), deltas)
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
-        return self._stream(self.tokenizer.encode(self._with_persona(messages)), sampling)
+        return self._answer(messages, sampling, ToolUse())[1]
 
     def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
         """Go on with a text, without a template."""
@@ -130,9 +149,36 @@ class Served:
         await engine.add_adapter(self.adapter.revision, self.adapter.folder)
         return engine, self.adapter.revision
 
-    async def _stream(self, ids: list[int], sampling: Sampling) -> AsyncIterator[Delta]:
+    def _answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        use: ToolUse,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[list[int], AsyncIterator[Delta]]:
+        """The prompt's ids, and the answer to it with thoughts and tool calls taken apart."""
+        tokenizer = self.tokenizer
+        style = style_of(tokenizer) if use.tools else None
+        turns = self._with_persona(messages)
+        prompt = tokenizer.render(turns, tools=use.tools, options=options)
+        marks = marks_of(tokenizer.template_text)
+        thoughts = None if marks is None else Thoughts(marks, prompt)
+        calls = None if style is None else Calls(style, [tool.name for tool in use.tools])
+        shown = tokenizer.shown([*(marks or ()), *(style.marks if style else ())])
+        if style is not None and use.forced:
+            grammar = forced_grammar(style, use, thoughts, tokenizer)
+            sampling = msgspec.structs.replace(sampling, grammar=grammar)
+        ids = tokenizer.encode_text(prompt)
+        deltas = self._stream(ids, sampling, shown)
+        if thoughts is None and calls is None:
+            return ids, deltas
+        return ids, read_answer(deltas, thoughts, calls, is_parallel=use.is_parallel)
+
+    async def _stream(
+        self, ids: list[int], sampling: Sampling, shown: Mapping[int, str] | None = None
+    ) -> AsyncGenerator[Delta]:
         engine, name = await self._engine()
-        deltas = stream_text(engine, self.tokenizer, ids, sampling, name)
+        deltas = stream_text(engine, self.tokenizer, ids, sampling, name, shown)
         async with aclosing(
             deltas
         ):  # a caller that goes away frees the slot now, not at a collection
