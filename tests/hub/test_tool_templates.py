@@ -22,7 +22,9 @@ TEXT = '{"city": "北京 \\"海淀\\" \\\\ <b>", "days": [1, 2.5, null, {"deep":
 TALK = [
     Message("system", "Be brief."),
     Message("user", "Weather?"),
-    Message("assistant", "", (ToolCall("abcdefgh1", "get_weather", TEXT),), reasoning="Look it up."),
+    Message(
+        "assistant", "", (ToolCall("abcdefgh1", "get_weather", TEXT),), reasoning="Look it up."
+    ),
     Message("tool", "晴, 21°", tool_call_id="abcdefgh1", name="get_weather"),
 ]
 THEIRS = [
@@ -105,7 +107,9 @@ def test_ids_of_any_form_pass_a_template_that_wants_nine_letters(folder):
 
 def test_a_template_of_its_own_for_tools_is_used_when_there_are_some(folder):
     (folder / "additional_chat_templates").mkdir()
-    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("with {{ tools | length }}")
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text(
+        "with {{ tools | length }}"
+    )
     theirs = AutoTokenizer.from_pretrained(folder)
     tokenizer = ChatTokenizer(folder)
     wanted = theirs.apply_chat_template(THEIRS[:2], tools=[tool_object(TOOLS[1])], tokenize=False)

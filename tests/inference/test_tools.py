@@ -84,7 +84,9 @@ ANSWERS = [
 def test_calls_are_taken_out_and_everything_else_is_text(style, answer, text, calls):
     said, found = read(style, [answer])
     assert said == (answer if text is None else text)
-    assert [call if isinstance(call, tuple) else (call, dict(found)[call]) for call in calls] == found
+    assert [
+        call if isinstance(call, tuple) else (call, dict(found)[call]) for call in calls
+    ] == found
 
 
 @given(data=st.data())
