@@ -7,7 +7,7 @@ is served.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -108,13 +108,13 @@ class Served:
         passages = await self._retrieve(question)
         if passages and self.content is not None and self.content.task == "grounded":
             messages = ground_prompt(messages, passages)
-        ids, deltas = self._answer(messages, sampling, tools, options)
+        ids, say = self._prompt(messages, tools, options)
         citations = await asyncio.to_thread(_cite, question, passages)
-        return Answer(tuple(citations), len(ids), deltas)
+        return Answer(tuple(citations), len(ids), say(sampling))
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
-        return self._answer(messages, sampling, ToolUse())[1]
+        return self._prompt(messages, ToolUse())[1](sampling)
 
     def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
         """Go on with a text, without a template."""
@@ -149,30 +149,30 @@ class Served:
         await engine.add_adapter(self.adapter.revision, self.adapter.folder)
         return engine, self.adapter.revision
 
-    def _answer(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        use: ToolUse,
-        options: Mapping[str, Any] | None = None,
-    ) -> tuple[list[int], AsyncIterator[Delta]]:
-        """The prompt's ids, and the answer to it with thoughts and tool calls taken apart."""
+    def _prompt(
+        self, messages: Sequence[Message], use: ToolUse, options: Mapping[str, Any] | None = None
+    ) -> tuple[list[int], Callable[[Sampling], AsyncIterator[Delta]]]:
+        """The prompt's ids, and what makes an answer to it, thoughts and calls taken apart."""
         tokenizer = self.tokenizer
         style = style_of(tokenizer) if use.tools else None
         turns = self._with_persona(messages)
         prompt = tokenizer.render(turns, tools=use.tools, options=options)
-        marks = marks_of(tokenizer.template_text)
-        thoughts = None if marks is None else Thoughts(marks, prompt)
-        calls = None if style is None else Calls(style, [tool.name for tool in use.tools])
-        shown = tokenizer.shown([*(marks or ()), *(style.marks if style else ())])
-        if style is not None and use.forced:
-            grammar = forced_grammar(style, use, thoughts, tokenizer)
-            sampling = msgspec.structs.replace(sampling, grammar=grammar)
         ids = tokenizer.encode_text(prompt)
-        deltas = self._stream(ids, sampling, shown)
-        if thoughts is None and calls is None:
-            return ids, deltas
-        return ids, read_answer(deltas, thoughts, calls, is_parallel=use.is_parallel)
+        marks = marks_of(tokenizer.template_text)
+        shown = tokenizer.shown([*(marks or ()), *(style.marks if style else ())])
+
+        def say(sampling: Sampling) -> AsyncIterator[Delta]:
+            thoughts = None if marks is None else Thoughts(marks, prompt)
+            calls = None if style is None else Calls(style, [tool.name for tool in use.tools])
+            if style is not None and use.forced:
+                grammar = forced_grammar(style, use, thoughts, tokenizer)
+                sampling = msgspec.structs.replace(sampling, grammar=grammar)
+            deltas = self._stream(ids, sampling, shown)
+            if thoughts is None and calls is None:
+                return deltas
+            return read_answer(deltas, thoughts, calls, is_parallel=use.is_parallel)
+
+        return ids, say
 
     async def _stream(
         self, ids: list[int], sampling: Sampling, shown: Mapping[int, str] | None = None
