@@ -72,6 +72,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         logit_bias: added to the logits of these token ids.
         logprobs: how many of the likeliest tokens are told beside each one; None tells nothing,
             0 the token's own alone.
+        scores_prompt: tells the same of the prompt's tokens.
         grammar: what the answer must look like.
     """
 
@@ -87,6 +88,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repetition_penalty: float = 1.0
     logit_bias: dict[int, float] = {}
     logprobs: int | None = None
+    scores_prompt: bool = False
     grammar: Grammar | None = None
 
 
@@ -127,15 +129,36 @@ class CallDelta(msgspec.Struct, frozen=True):
     arguments: str = ""
 
 
+class Candidate(msgspec.Struct, frozen=True):
+    """A token and how likely the model held it: `logprob` is the natural logarithm of its share.
+
+    Shares are the model's own, before temperature, penalties and grammar. `bytes` may be a part of
+    a character and is empty for a special token. The first token of a prompt has no logprob.
+    """
+
+    text: str
+    bytes: bytes
+    logprob: float | None
+
+
+class Scored(Candidate, frozen=True):
+    """A token that is in the text, and the `likeliest` ones in its place, best first."""
+
+    likeliest: tuple[Candidate, ...] = ()
+
+
 class Delta(msgspec.Struct, frozen=True):
     """A piece of generated text; the last one carries `finish_reason`.
 
-    `reasoning_tokens` of the `tokens` were thoughts, and `reasoning` is their text.
+    Where they were asked for, `scored` are the tokens of the text, and the first piece has those of
+    the prompt too. `reasoning_tokens` of the `tokens` were thoughts, and `reasoning` is their text.
     """
 
     text: str = ""
     tokens: int = 0
     finish_reason: FinishReason | None = None
+    scored: tuple[Scored, ...] = ()
+    prompt: tuple[Scored, ...] = ()
     reasoning: str = ""
     reasoning_tokens: int = 0
     calls: tuple[CallDelta, ...] = ()

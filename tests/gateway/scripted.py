@@ -42,8 +42,8 @@ class ScriptedEngine(Engine):
         answer = self._tokenizer.encode_text(self.script)
         for number, id in enumerate(answer, 1):
             self.said = number
-            yield Token(1, id, "length" if number == sampling.max_tokens else None)
-        yield Token(1, END, "stop")
+            yield Token(1, id, finish_reason="length" if number == sampling.max_tokens else None)
+        yield Token(1, END, finish_reason="stop")
 
 
 class ScriptedEngines(Engines):

@@ -9,7 +9,8 @@ import pytest
 from baigong.errors import EngineUnavailable
 from baigong.gateway.doors.openai.chat import _events, guarded
 from baigong.gateway.doors.openai.replies import Envelope
-from baigong.gateway.streams import Ahead
+from baigong.gateway.doors.openai.requests import ChatRequest, Turn
+from baigong.gateway.streams import Many
 from baigong.industry.serving import Citation
 from baigong.types import Delta
 from tests.servers import MODEL
@@ -40,9 +41,10 @@ async def _deltas(*deltas, error=None):
 
 async def _lines(citations, deltas, *, with_usage):
     envelope = Envelope("support@3", "fp_1", "chat", with_usage, id="0", created=1)
-    ahead = Ahead(deltas)
-    await ahead.peek()
-    events = _events(envelope, citations, 7, ahead)
+    asked = ChatRequest(model="support", messages=[Turn("user", "Hello")])
+    many = Many([deltas])
+    await many.peek()
+    events = _events(envelope, citations, 7, many, asked)
     return b"".join([piece async for piece in guarded(events, None)])
 
 

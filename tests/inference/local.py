@@ -10,6 +10,7 @@ import torch
 
 from baigong.errors import BaigongError
 from baigong.inference.engine.__main__ import load
+from baigong.inference.engine.grammar import Grammars
 from baigong.inference.engine.loop import Inbox, Loop
 from baigong.inference.engine.messages import (
     AddAdapter,
@@ -32,7 +33,8 @@ class LocalEngine:
     def __init__(self, folder: Path, **config: Any) -> None:
         decoder, cache, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
         self.inbox = Inbox()
-        self.loop = Loop(decoder, cache, EngineConfig(**config), self.inbox, self._take)
+        grammars = Grammars(folder, self.facts.vocabulary)
+        self.loop = Loop(decoder, cache, EngineConfig(**config), self.inbox, self._take, grammars)
         self.cache = cache
         self.tokens: dict[int, list[int]] = defaultdict(list)
         self.reasons: dict[int, str] = {}

@@ -139,6 +139,10 @@ class Many(Generic[T]):
 
     async def items(self) -> AsyncGenerator[tuple[int, T]]:
         """Every item of every source."""
+        if len(self._sources) == 1:  # nothing to choose between
+            async for item in self._sources[0]:
+                yield 0, item
+            return
         waiting = {asyncio.ensure_future(_next(s)): i for i, s in enumerate(self._sources)}
         try:
             while waiting:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -62,11 +63,19 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found before the first token, and the tokens as they come."""
+    """What was found before the first token, the prompt's ids, and the tokens as they come.
+
+    `again` makes another answer to the same prompt.
+    """
 
     citations: tuple[Citation, ...]
-    prompt_tokens: int
+    ids: Sequence[int]
     deltas: AsyncIterator[Delta]
+    again: Callable[[Sampling], AsyncIterator[Delta]]
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Served:
             messages = ground_prompt(messages, passages)
         ids, say = self._prompt(messages, tools, options)
         citations = await asyncio.to_thread(_cite, question, passages)
-        return Answer(tuple(citations), len(ids), say(sampling))
+        return Answer(tuple(citations), ids, say(sampling), say)
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
@@ -122,7 +131,7 @@ class Served:
             ids = self.tokenizer.encode_text(prompt, special=True)
         else:
             ids = list(prompt)
-        return Answer((), len(ids), self._stream(ids, sampling))
+        return Answer((), ids, self._stream(ids, sampling), partial(self._stream, ids))
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
         """One unit vector for each list of token ids."""

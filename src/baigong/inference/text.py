@@ -11,7 +11,10 @@ import msgspec
 from baigong.errors import ContextOverflow, InvalidInput
 from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Engine
-from baigong.types import Delta, FinishReason, Sampling
+from baigong.inference.tokens import Ledger
+from baigong.types import Delta, FinishReason, Sampling, Scored
+
+MOST_LOGPROBS = 20  # likeliest tokens told beside each one, as at OpenAI
 
 _UNFINISHED = "\ufffd"  # what a decoder shows for the first bytes of a character
 
@@ -28,6 +31,7 @@ async def stream_text(
 
     Stop strings and end tokens are not part of the text, and are counted in `tokens`; of other
     special tokens only those in `shown`, by id, have a text. Closing the iterator aborts the work.
+    With `max_tokens` 0 only the prompt is scored, where that was asked.
 
     Raises:
         ContextOverflow: the prompt leaves no room for an answer.
@@ -35,15 +39,25 @@ async def stream_text(
         NotFound, EngineUnavailable: as `Engine.generate`.
     """
     check_sampling(sampling)
+    if sampling.max_tokens == 0:
+        yield await _score_prompt(engine, tokenizer, ids, sampling, adapter)
+        return
     sampling = _fit(len(ids), sampling, engine.facts.context)
     decoder = TextStream(tokenizer, shown or {})
     stops = StopStrings(sampling.stop)
+    ledger = Ledger(tokenizer)
     unsaid = 0  # tokens whose text has not been yielded yet
+    prompt: tuple[Scored, ...] = ()
     tokens = engine.generate(ids, sampling, adapter=adapter, stop_ids=sorted(tokenizer.eos_ids))
     async with aclosing(tokens):
         async for token in tokens:
             unsaid += 1
-            text = "" if token.finish_reason == "stop" else decoder.push(token.id)
+            if token.prompt:
+                prompt = ledger.prompt(ids, token.prompt)
+            is_end = token.finish_reason == "stop" and token.id in tokenizer.eos_ids
+            text = "" if is_end else decoder.push(token.id)
+            if token.scores is not None and not is_end:
+                ledger.add(token.id, token.scores)
             if token.finish_reason is not None:
                 text += decoder.finish()
             text, is_stopped = stops.push(text)
@@ -51,10 +65,31 @@ async def stream_text(
             if reason is not None and not is_stopped:
                 text += stops.finish()
             if text or reason:
-                yield Delta(text, unsaid, reason)
-                unsaid = 0
+                is_all = not sampling.stop or (reason is not None and not is_stopped)
+                scored = ledger.take(None if is_all else text)
+                yield Delta(text, unsaid, reason, scored, prompt)
+                unsaid, prompt = 0, ()
             if reason is not None:
                 return
+
+
+async def _score_prompt(
+    engine: Engine,
+    tokenizer: ChatTokenizer,
+    ids: Sequence[int],
+    sampling: Sampling,
+    adapter: str | None,
+) -> Delta:
+    """A piece without text that has the prompt's scores, where they were asked for."""
+    prompt: tuple[Scored, ...] = ()
+    if sampling.scores_prompt and sampling.logprobs is not None:
+        # The engine tells them beside a first token, which nobody wants here.
+        one = msgspec.structs.replace(sampling, max_tokens=1, grammar=None)
+        sampling = _fit(len(ids), one, engine.facts.context)
+        async with aclosing(engine.generate(ids, sampling, adapter=adapter)) as tokens:
+            async for token in tokens:
+                prompt = Ledger(tokenizer).prompt(ids, token.prompt)
+    return Delta(finish_reason="length", prompt=prompt)
 
 
 def check_sampling(sampling: Sampling) -> None:
@@ -64,7 +99,7 @@ def check_sampling(sampling: Sampling) -> None:
         InvalidInput: `param` names the setting.
     """
     rules = (
-        ("max_tokens", sampling.max_tokens >= 1, "at least 1"),
+        ("max_tokens", sampling.max_tokens >= (not sampling.scores_prompt), "at least 1"),
         (
             "temperature",
             math.isfinite(sampling.temperature) and sampling.temperature >= 0,
@@ -74,6 +109,16 @@ def check_sampling(sampling: Sampling) -> None:
         ("top_k", sampling.top_k >= 0, "0 (off) or more"),
         ("seed", -(2**63) <= (sampling.seed or 0) < 2**63, "a 64-bit integer"),
         ("stop", all(sampling.stop), "strings that are not empty"),
+        ("min_p", 0 <= sampling.min_p <= 1, "from 0 to 1"),
+        ("presence_penalty", abs(sampling.presence_penalty) <= 2, "from -2 to 2"),
+        ("frequency_penalty", abs(sampling.frequency_penalty) <= 2, "from -2 to 2"),
+        ("repetition_penalty", 0 < sampling.repetition_penalty <= 10, "above 0 and at most 10"),
+        (
+            "logit_bias",
+            all(abs(bias) <= 100 for bias in sampling.logit_bias.values()),
+            "numbers from -100 to 100",
+        ),
+        ("logprobs", 0 <= (sampling.logprobs or 0) <= MOST_LOGPROBS, f"0 to {MOST_LOGPROBS}"),
     )
     for name, is_right, wanted in rules:
         if not is_right:

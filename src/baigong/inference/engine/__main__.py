@@ -20,6 +20,7 @@ from baigong.inference.engine import messages
 from baigong.inference.engine.cache import ArenaCache, token_bytes
 from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.decoder import Decoder
+from baigong.inference.engine.grammar import Grammars
 from baigong.inference.engine.loop import Inbox, Loop, choose_dtype
 from baigong.inference.engine.messages import (
     EngineConfig,
@@ -50,9 +51,11 @@ def main() -> None:
 
     try:
         with torch.inference_mode():
-            decoder, cache, facts = load(Path(sys.argv[2]), config)
+            folder = Path(sys.argv[2])
+            decoder, cache, facts = load(folder, config)
+            grammars = Grammars(folder, facts.vocabulary)
             send(Ready(facts))
-            Loop(decoder, cache, config, inbox, send).run()
+            Loop(decoder, cache, config, inbox, send, grammars).run()
     except BaigongError as error:
         send(Failed(ErrorReport.of(error)))
     except (BrokenPipeError, ConnectionResetError):

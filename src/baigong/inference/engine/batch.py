@@ -11,7 +11,10 @@ from torch import Tensor
 
 from baigong.inference.engine.cache import Chunk, Extent
 from baigong.inference.engine.decoder import Segment
+from baigong.inference.engine.grammar import Matcher
 from baigong.inference.engine.lora import LoraAdapter
+from baigong.inference.engine.messages import Scores
+from baigong.inference.engine.penalties import Penalties
 from baigong.types import FinishReason, Sampling
 
 
@@ -22,8 +25,15 @@ class Sequence:
     Attributes:
         ids: prompt and answer so far.
         limit: length at which it must end.
+        matcher: what holds its answer to a grammar.
         computed: how many of `ids` are in the cache.
         extent: where; None while it waits.
+        prompt: how many of `ids` are the prompt.
+        is_edited: its logits are changed before a token is chosen.
+        is_plain: its next token is simply the likeliest, and nothing more is told.
+        penalties: what changes its logits; made when they are first looked at.
+        prompt_scores: of the prompt's tokens from the second on, as far as they are known; None
+            where nobody asked, or they have been told.
     """
 
     id: int
@@ -32,13 +42,29 @@ class Sequence:
     sampling: Sampling
     stop_ids: frozenset[int]
     adapter: LoraAdapter | None
+    matcher: Matcher | None = None
     computed: int = 0
     extent: Extent | None = None
     seed: int = field(init=False)
+    prompt: int = field(init=False)
+    is_edited: bool = field(init=False)
+    is_plain: bool = field(init=False)
+    penalties: Penalties | None = None
+    prompt_scores: list[Scores] | None = None
 
     def __post_init__(self) -> None:
-        seed = self.sampling.seed
-        self.seed = random.getrandbits(64) if seed is None else seed
+        sampling = self.sampling
+        self.seed = random.getrandbits(64) if sampling.seed is None else sampling.seed
+        self.prompt = len(self.ids)
+        self.is_edited = self.matcher is not None or Penalties.are_in(sampling)
+        self.is_plain = not (sampling.temperature > 0 or self.is_edited)
+        if sampling.scores_prompt and sampling.logprobs is not None:
+            self.prompt_scores = []
+
+    @property
+    def needs_prompt_rows(self) -> bool:
+        """Whether every token of the prompt has to pass through the model, cached or not."""
+        return self.prompt_scores is not None
 
     @property
     def num_pending(self) -> int:
@@ -48,9 +74,14 @@ class Sequence:
     def take(self, token: int) -> FinishReason | None:
         """Append a generated token; says why the sequence ends with it, if it does."""
         self.ids.append(token)
-        if token in self.stop_ids:
+        if token in self.stop_ids or (self.matcher is not None and self.matcher.take(token)):
             return "stop"
         return "length" if len(self.ids) >= self.limit else None
+
+    def tell_prompt(self) -> list[Scores]:
+        """The prompt's scores, once; nothing where nobody asked."""
+        scores, self.prompt_scores = self.prompt_scores, None
+        return scores or []
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +148,15 @@ class Batch:
                 segments.append(Segment(sequence.adapter, at, end))
             at = end
         return segments
+
+    def prompt_rows(self) -> list[tuple[Sequence, slice]]:
+        """Sequences whose prompt is to be scored, and which rows are theirs."""
+        found, at = [], 0
+        for sequence, count in zip(self.sequences, self.counts, strict=True):
+            if sequence.needs_prompt_rows:
+                found.append((sequence, slice(at, at + count)))
+            at += count
+        return found
 
     def last_rows(self, device: torch.device) -> Tensor | None:
         """Rows whose logits are wanted, in the order of `finished`; None for every row."""

@@ -67,6 +67,10 @@ class Cache(Protocol):
         """Give the room back."""
         ...
 
+    def wipe(self, extent: Extent) -> None:
+        """Forget what it holds: numbers that are not finite would spoil the next one's answer."""
+        ...
+
     def plan(self, chunks: Sequence[Chunk]) -> Attend:
         """Attention for a step whose flat row of tokens is these chunks one after the other."""
         ...
@@ -121,6 +125,10 @@ class ArenaCache:
 
     def release(self, extent: Extent) -> None:
         self._buddies.release(extent.start, extent.capacity)
+
+    def wipe(self, extent: Extent) -> None:
+        for layer in self._layers:
+            layer[extent.start : extent.start + extent.capacity] = 0
 
     def plan(self, chunks: Sequence[Chunk]) -> Attend:
         slots: list[int] = []

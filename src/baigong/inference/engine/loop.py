@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -18,6 +19,8 @@ from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.cache import Cache
 from baigong.inference.engine.decoder import SMALL_MODEL, Decoder
 from baigong.inference.engine.embedding import EmbedJob
+from baigong.inference.engine.grammar import Grammars, Matcher
+from baigong.inference.engine.logprobs import score, score_prompt
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from baigong.inference.engine.messages import (
     Abort,
@@ -30,12 +33,14 @@ from baigong.inference.engine.messages import (
     FromEngine,
     Rejected,
     RemoveAdapter,
+    Scores,
     Step,
     Submit,
     ToEngine,
 )
-from baigong.inference.engine.sampler import sample
+from baigong.inference.engine.sampler import BROKEN, sample
 from baigong.inference.engine.scheduler import Scheduler
+from baigong.types import Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,23 @@ class Loaded:
     result: LoraAdapter | BaigongError
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A request's grammar has been compiled by its thread; or could not be."""
+
+    submit: Submit
+    result: Matcher | BaigongError
+
+    @property
+    def id(self) -> int:
+        return self.submit.id
+
+
 # A step of fewer multiplications than this is done by one thread: waking others takes longer.
 _SMALL_STEP = 64_000_000
 
 # What comes in; None says that the parent has gone.
-Inbox = queue.SimpleQueue[ToEngine | Loaded | None]
+Inbox = queue.SimpleQueue[ToEngine | Loaded | Compiled | None]
 
 
 class Loop:
@@ -64,6 +81,7 @@ class Loop:
         config: EngineConfig,
         inbox: Inbox,
         send: Callable[[FromEngine], None],
+        grammars: Grammars,
     ) -> None:
         self._decoder = decoder
         self._cache = cache
@@ -77,6 +95,10 @@ class Loop:
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
         self._embeds: deque[EmbedJob] = deque()
+        self._grammars = grammars
+        # One at a time, so that the same grammar asked for twice is compiled once.
+        self._compiler = ThreadPoolExecutor(1)
+        self._compiling: set[int] = set()
         self._threads = self._threads_now = torch.get_num_threads()
 
     def run(self) -> None:
@@ -90,26 +112,36 @@ class Loop:
         batch = self._scheduler.next_batch()
         if batch is not None:
             started = time.perf_counter()
-            tokens = self._forward(batch)
+            tokens, scores = self._forward(batch)
             self._scheduler.observe(batch.num_prompt_tokens, time.perf_counter() - started)
-            self._deliver(batch, tokens)
+            self._deliver(batch, tokens, scores)
 
-    def _forward(self, batch: Batch) -> list[int]:
+    def _forward(self, batch: Batch) -> tuple[list[int], list[Scores | None]]:
         """Run the batch through the model and choose a token for each sequence that is due one."""
         device = self._decoder.device
         self._use_threads(batch.num_tokens)
         ids, positions = batch.inputs(device)
         attend = self._cache.plan(batch.chunks())
         hidden = self._decoder.hidden(ids, positions, attend, batch.segments())
+        for sequence, part in batch.prompt_rows():
+            score_prompt(self._decoder.logits, hidden[part], sequence)
         rows = batch.last_rows(device)
         if rows is not None:
             if not len(rows):
-                return []  # every chunk ends inside its prompt
+                return [], []  # every chunk ends inside its prompt
             hidden = hidden.index_select(0, rows)
-        return sample(self._decoder.logits(hidden), batch.finished)
+        logits, finished = self._decoder.logits(hidden), batch.finished
+        tokens = sample(logits, finished)
+        return tokens, score(logits, finished, tokens)
 
-    def _deliver(self, batch: Batch, tokens: list[int]) -> None:
-        news = self._scheduler.accept(batch, tokens)
+    def _deliver(self, batch: Batch, tokens: list[int], scores: list[Scores | None]) -> None:
+        broken = []
+        if BROKEN in tokens:
+            pairs = zip(batch.finished, tokens, strict=True)
+            broken = [sequence for sequence, token in pairs if token == BROKEN]
+        news = self._scheduler.accept(batch, tokens, scores)
+        for sequence in broken:
+            self._send(Rejected(sequence.id, ErrorReport.of(_breakdown(sequence))))
         scheduler = self._scheduler
         self._send(Step(news, scheduler.num_running, scheduler.num_waiting, self._cache.num_used))
         self._finish_removals()
@@ -148,12 +180,13 @@ class Loop:
                 self._send(Rejected(message.id, ErrorReport.of(error)))
         return True
 
-    def _handle(self, message: ToEngine | Loaded) -> None:
+    def _handle(self, message: ToEngine | Loaded | Compiled) -> None:
         match message:
             case Submit():
                 self._submit(message)
             case Abort(id=id):
                 self._scheduler.abort(id)
+                self._compiling.discard(id)
                 self._finish_removals()
             case Embed(id=id, ids=ids):
                 for one in ids:
@@ -166,20 +199,55 @@ class Loop:
                 self._removing.append((id, self._adapter(name)))
                 del self._adapters[name]
                 self._finish_removals()
-            case Loaded(result=BaigongError() as error):
-                raise error
-            case Loaded(id=id, name=name, result=LoraAdapter() as adapter):
-                self._adapters[name] = adapter
-                self._send(Done(id))
+            case Loaded():
+                self._keep(message)
+            case Compiled():
+                self._begin(message)
+
+    def _keep(self, loaded: Loaded) -> None:
+        if isinstance(loaded.result, BaigongError):
+            raise loaded.result
+        self._adapters[loaded.name] = loaded.result
+        self._send(Done(loaded.id))
+
+    def _begin(self, compiled: Compiled) -> None:
+        if compiled.id not in self._compiling:
+            return  # it was aborted meanwhile
+        self._compiling.remove(compiled.id)
+        if isinstance(compiled.result, BaigongError):
+            raise compiled.result
+        self._add(compiled.submit, compiled.result)
 
     def _submit(self, message: Submit) -> None:
         self._check(message.ids, room=1)
-        limit = min(self._context, len(message.ids) + message.sampling.max_tokens)
-        if limit <= len(message.ids):
+        if message.sampling.max_tokens < 1:
             raise InvalidInput("max_tokens must be at least 1.", param="max_tokens")
+        self._check_bias(message.sampling.logit_bias)
+        grammar, stop_ids = message.sampling.grammar, frozenset(message.stop_ids)
+        matcher = None if grammar is None else self._grammars.known(grammar, stop_ids)
+        if grammar is None or matcher is not None:
+            self._add(message, matcher)
+        else:  # in a thread, so that the others decode on
+            self._compiling.add(message.id)
+            self._compiler.submit(self._compile, message, grammar, stop_ids)
+
+    def _add(self, message: Submit, matcher: Matcher | None) -> None:
         adapter = None if message.adapter is None else self._adapter(message.adapter)
         ids, stop_ids = list(message.ids), frozenset(message.stop_ids)  # its own: it grows
-        self._scheduler.add(Sequence(message.id, ids, limit, message.sampling, stop_ids, adapter))
+        limit = min(self._context, len(ids) + message.sampling.max_tokens)
+        self._scheduler.add(
+            Sequence(message.id, ids, limit, message.sampling, stop_ids, adapter, matcher)
+        )
+
+    def _check_bias(self, bias: dict[int, float]) -> None:
+        vocabulary = self._decoder.config.vocabulary
+        wrong = next((id for id in bias if not 0 <= id < vocabulary), None)
+        if wrong is not None:
+            raise InvalidInput(
+                f"logit_bias: {wrong} is not a token id of this model, which has {vocabulary}.",
+                hint="Use ids of the model's own tokenizer.",
+                param="logit_bias",
+            )
 
     def _check(self, ids: list[int], *, room: int) -> None:
         """Refuse ids that the model cannot take, or that leave no `room` in its context."""
@@ -223,11 +291,40 @@ class Loop:
             )
         self._inbox.put(Loaded(message.id, message.name, result))
 
+    def _compile(self, message: Submit, grammar: Grammar, stop_ids: frozenset[int]) -> None:
+        result: Matcher | BaigongError
+        try:
+            result = self._grammars.compile(grammar, stop_ids)
+        except BaigongError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001 - told to whoever asked, as with adapters
+            traceback.print_exc()
+            result = InvalidInput(
+                f"The grammar cannot be used: {type(error).__name__}: {error}", param="grammar"
+            )
+        self._inbox.put(Compiled(message, result))
+
     def _finish_removals(self) -> None:
         for removal in list(self._removing):
             if not self._scheduler.uses(removal[1]):
                 self._removing.remove(removal)
                 self._send(Done(removal[0]))
+
+
+def _breakdown(sequence: Sequence) -> BaigongError:
+    """Why a sequence was given no token."""
+    if sequence.matcher is not None and sequence.matcher.error:
+        return InvalidInput(
+            f"The answer cannot go on within its grammar: {sequence.matcher.error}.",
+            hint="Simplify the grammar.",
+            param="grammar",
+        )
+    error = BaigongError(
+        f"The model gave a number that is not finite after {len(sequence.ids)} tokens.",
+        hint="Its weights or its adapter are broken, or too large for their number format.",
+    )
+    error.code = "not_finite"
+    return error
 
 
 def choose_dtype(config: EngineConfig, parameters: int) -> torch.dtype:

@@ -64,15 +64,26 @@ class ModelFacts(msgspec.Struct, frozen=True):
     device: str
 
 
+class Scores(msgspec.Struct, frozen=True, array_like=True):
+    """The logprob of a token, and the likeliest ids in its place with theirs, best first."""
+
+    logprob: float
+    ids: list[int]
+    logprobs: list[float]
+
+
 class Token(msgspec.Struct, frozen=True, array_like=True):
     """One generated token of the request `request`; the last one carries `finish_reason`.
 
-    A stop id is delivered too, with the reason "stop".
+    A stop id is delivered too, with the reason "stop". Where they were asked for, `scores` are the
+    token's, and the first token brings those of the prompt from its second token on.
     """
 
     request: int
     id: int
     finish_reason: FinishReason | None = None
+    scores: Scores | None = None
+    prompt: list[Scores] = []
 
 
 class ErrorReport(msgspec.Struct, frozen=True):

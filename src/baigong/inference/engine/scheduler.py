@@ -8,7 +8,8 @@ from collections.abc import Sequence as Many
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.cache import Cache
 from baigong.inference.engine.lora import LoraAdapter
-from baigong.inference.engine.messages import Token
+from baigong.inference.engine.messages import Scores, Token
+from baigong.inference.engine.sampler import BROKEN
 
 # Room reserved for an answer at once; longer ones double their room when they need it.
 _ANSWER_ROOM = 64
@@ -72,15 +73,20 @@ class Scheduler:
                 left -= counts[sequence]
         return Batch.of(counts)
 
-    def accept(self, batch: Batch, tokens: Many[int]) -> list[Token]:
-        """Note what a step has computed, and let those leave that have ended."""
+    def accept(self, batch: Batch, tokens: Many[int], scores: Many[Scores | None]) -> list[Token]:
+        """Note what a step has computed, and let those leave that have ended or are BROKEN."""
         finished = batch.finished
         for sequence, count in zip(batch.sequences, batch.counts, strict=True):
             sequence.computed += count
         news = []
-        for sequence, token in zip(finished, tokens, strict=True):
+        for sequence, token, score in zip(finished, tokens, scores, strict=True):
+            if token == BROKEN:
+                assert sequence.extent is not None
+                self._cache.wipe(sequence.extent)
+                self._drop(sequence)
+                continue
             reason = sequence.take(token)
-            news.append(Token(sequence.id, token, reason))
+            news.append(Token(sequence.id, token, reason, score, sequence.tell_prompt()))
             if reason is not None:
                 self._drop(sequence)
         return news

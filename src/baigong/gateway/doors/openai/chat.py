@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from baigong.errors import BaigongError, EngineUnavailable
 from baigong.gateway.bodies import read_object
+from baigong.gateway.doors.openai.formats import naming
+from baigong.gateway.doors.openai.logprobs import chat_logprobs
 from baigong.gateway.doors.openai.models import open_model
 from baigong.gateway.doors.openai.replies import (
     DONE,
@@ -18,13 +21,13 @@ from baigong.gateway.doors.openai.replies import (
     chat_piece,
     error_event,
 )
-from baigong.gateway.doors.openai.requests import ChatRequest, parse
+from baigong.gateway.doors.openai.requests import ChatRequest, parse, seeded
 from baigong.gateway.doors.openai.tools import Gathered, call_deltas, tool_use
 from baigong.gateway.replies import crash_error, json_reply, log_crash
-from baigong.gateway.streams import Ahead, EventStream, unless_gone
+from baigong.gateway.streams import EventStream, Many, unless_gone
 from baigong.industry.serving import Citation, Served, Serving
 from baigong.inference.reasoning import effort_options
-from baigong.types import Delta, Usage
+from baigong.types import Delta, Scored, Usage
 
 
 async def chat(serving: Serving, request: Request) -> Response:
@@ -33,30 +36,35 @@ async def chat(serving: Serving, request: Request) -> Response:
     messages = asked.conversation()
     use = tool_use(asked.tools or [], asked.tool_choice, asked.parallel_tool_calls)
     served = await open_model(serving, asked.model)
-    sampling = asked.sampling(served.defaults)
+    samplings = seeded(asked.sampling(served.defaults), asked.num_choices)
     options = dict(asked.chat_template_kwargs or {})
     if asked.reasoning_effort is not None:
         options = effort_options(asked.reasoning_effort, served.tokenizer) | options
     envelope = Envelope(served.name, fingerprint(served), "chat", asked.includes_usage)
 
-    async def begin() -> tuple[tuple[Citation, ...], int, Ahead[Delta]]:
-        answer = await served.answer(messages, sampling, tools=use, options=options)
-        ahead = Ahead(answer.deltas)
-        await ahead.peek()  # so that what fails at once still has a status
-        return answer.citations, answer.prompt_tokens, ahead
+    async def begin() -> tuple[tuple[Citation, ...], int, Many[Delta]]:
+        first = await served.answer(messages, samplings[0], tools=use, options=options)
+        many = Many([first.deltas, *map(first.again, samplings[1:])])
+        source = "tools" if use.forced else asked.grammar_field
+        await naming(source, many.peek())  # what fails at once has a status yet
+        return first.citations, first.prompt_tokens, many
 
     async def whole() -> Response:
-        citations, prompt_tokens, deltas = await begin()
-        said, finish, usage = await collect(deltas, prompt_tokens)
-        choice = chat_choice(said.text, finish, citations)
-        choice["message"] |= said.fields()
-        return json_reply(envelope.whole([choice], usage))
+        citations, prompt_tokens, many = await begin()
+        collected, usage = await collect(many, asked.num_choices, prompt_tokens)
+        choices = []
+        for i, one in enumerate(collected):
+            logprobs = chat_logprobs(one.scored) if asked.logprobs else None
+            choice = chat_choice(one.said.text, one.finish, citations, i, logprobs)
+            choice["message"] |= one.said.fields()
+            choices.append(choice)
+        return json_reply(envelope.whole(choices, usage))
 
     if not asked.stream:
         return await unless_gone(request, whole())
-    citations, prompt_tokens, deltas = await unless_gone(request, begin())
-    events = _events(envelope, citations, prompt_tokens, deltas)
-    return EventStream(guarded(events, request), deltas)
+    citations, prompt_tokens, many = await unless_gone(request, begin())
+    events = _events(envelope, citations, prompt_tokens, many, asked)
+    return EventStream(guarded(events, request), many)
 
 
 def fingerprint(served: Served) -> str:
@@ -65,21 +73,38 @@ def fingerprint(served: Served) -> str:
     return f"fp_{served.base.revision[:12]}{adapter}"
 
 
-async def collect(deltas: AsyncIterator[Delta], prompt_tokens: int) -> tuple[Gathered, str, Usage]:
-    """(what was said, finish reason, usage) of a whole generation.
+@dataclass(slots=True)
+class Collected:
+    """A whole generation."""
+
+    said: Gathered = field(default_factory=Gathered)
+    finish: str = "stop"
+    scored: list[Scored] = field(default_factory=list)
+
+
+async def collect(
+    many: Many[Delta], count: int, prompt_tokens: int
+) -> tuple[list[Collected], Usage]:
+    """Each of `count` generations as a whole, and what they cost together.
 
     Raises:
-        EngineUnavailable: it was cut short by the engine.
+        EngineUnavailable: one was cut short by the engine.
     """
-    said, usage, finish = Gathered(), Usage(prompt_tokens), "stop"
-    async for delta in deltas:
-        said.add(delta)
-        usage = _counted(usage, delta)
-        finish = finish_of(delta) or finish
-    return said, finish, usage
+    collected, usage = [Collected() for _ in range(count)], Usage(prompt_tokens)
+    try:
+        async for i, delta in many.items():
+            one = collected[i]
+            one.said.add(delta)
+            usage = counted(usage, delta)
+            one.scored += (*delta.prompt, *delta.scored)
+            one.finish = finish_of(delta) or one.finish
+    finally:
+        await many.aclose()
+    return collected, usage
 
 
-def _counted(usage: Usage, delta: Delta) -> Usage:
+def counted(usage: Usage, delta: Delta) -> Usage:
+    """The usage after one more delta."""
     return Usage(
         usage.prompt_tokens,
         usage.completion_tokens + delta.tokens,
@@ -114,20 +139,26 @@ async def guarded(events: AsyncGenerator[bytes], request: Request) -> AsyncGener
 
 
 async def _events(
-    envelope: Envelope, citations: tuple[Citation, ...], prompt_tokens: int, deltas: Ahead[Delta]
+    envelope: Envelope,
+    citations: tuple[Citation, ...],
+    prompt_tokens: int,
+    many: Many[Delta],
+    asked: ChatRequest,
 ) -> AsyncGenerator[bytes]:
     usage = Usage(prompt_tokens)
-    yield envelope.chunk(chat_piece(chat_opening(citations)))
-    async for delta in deltas:
-        usage = _counted(usage, delta)
+    for i in range(asked.num_choices):
+        yield envelope.chunk(chat_piece(chat_opening(citations), index=i))
+    async for i, delta in many.items():
+        usage = counted(usage, delta)
         if delta.reasoning:
-            yield envelope.chunk(chat_piece({"reasoning_content": delta.reasoning}))
-        if delta.text:
-            yield envelope.chunk(chat_piece({"content": delta.text}))
+            yield envelope.chunk(chat_piece({"reasoning_content": delta.reasoning}, index=i))
+        if delta.text or delta.scored:
+            logprobs = chat_logprobs(delta.scored) if asked.logprobs else None
+            yield envelope.chunk(chat_piece({"content": delta.text}, index=i, logprobs=logprobs))
         for call in call_deltas(delta.calls):  # one a chunk: some clients read only the first
-            yield envelope.chunk(chat_piece({"tool_calls": [call]}))
+            yield envelope.chunk(chat_piece({"tool_calls": [call]}, index=i))
         if finish := finish_of(delta):
-            yield envelope.chunk(chat_piece({}, finish))
+            yield envelope.chunk(chat_piece({}, finish, i))
     if envelope.with_usage:
         yield envelope.last(usage)
     yield DONE

@@ -101,8 +101,14 @@ class Envelope:
         }
 
 
-def chat_choice(text: str, finish: str, citations: Sequence[Citation]) -> dict[str, Any]:
-    """The one choice of a chat completion; `citations` stands beside OpenAI's `annotations`."""
+def chat_choice(
+    text: str,
+    finish: str,
+    citations: Sequence[Citation],
+    index: int = 0,
+    logprobs: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A choice of a chat completion; `citations` stands beside OpenAI's `annotations`."""
     message = {
         "role": "assistant",
         "content": text,
@@ -110,12 +116,17 @@ def chat_choice(text: str, finish: str, citations: Sequence[Citation]) -> dict[s
         "annotations": url_citations(citations, len(text)),
         "citations": citations,
     }
-    return {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
 
-def chat_piece(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    """The one choice of a chat chunk."""
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+def chat_piece(
+    delta: dict[str, Any],
+    finish: str | None = None,
+    index: int = 0,
+    logprobs: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A choice of a chat chunk."""
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
 
 
 def chat_opening(citations: Sequence[Citation]) -> dict[str, Any]:
@@ -127,6 +138,8 @@ def chat_opening(citations: Sequence[Citation]) -> dict[str, Any]:
     return delta
 
 
-def text_choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
+def text_choice(
+    index: int, text: str, finish: str | None, logprobs: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """A choice of a text completion, whole or a piece."""
-    return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}

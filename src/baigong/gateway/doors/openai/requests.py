@@ -12,14 +12,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
+from typing_extensions import override
 
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert, refused, shown
+from baigong.gateway.doors.openai.formats import ResponseFormat, StructuredOutputs, grammar_of
 from baigong.gateway.doors.openai.tools import CallItem, ToolItem, calls_of, check_answered
+from baigong.inference.text import MOST_LOGPROBS
 from baigong.types import Message, Role, Sampling
 
 Positive = Annotated[int, Meta(ge=1, le=1 << 24)]
 Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Prompt = str | list[int]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
@@ -42,17 +46,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "best_of": (1,),
     "echo": (False,),
-    "frequency_penalty": (0, 0.0),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "moderation": (),
-    "n": (1,),
     "prediction": (),
-    "presence_penalty": (0, 0.0),
-    "response_format": ({"type": "text"},),
     "store": (False,),
     "suffix": ("",),
     "top_logprobs": (0,),
@@ -94,10 +92,33 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None  # not OpenAI's; vLLM's name for it
     seed: Int64 | None = None
     stop: str | list[str] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    response_format: ResponseFormat | None = None
+    # These too are vLLM's.
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    structured_outputs: StructuredOutputs | None = None
 
     @property
     def includes_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many tokens are told beside each one; None where nothing is."""
+        raise NotImplementedError
+
+    @property
+    def grammar_field(self) -> str:
+        """The field that says what the answer must look like."""
+        return "response_format" if self.structured_outputs is None else "structured_outputs"
+
+    @property
+    def num_choices(self) -> int:
+        return self.n or 1
 
     def sampling(self, defaults: Sampling) -> Sampling:
         """What was asked, `defaults` filling what was left out."""
@@ -108,6 +129,13 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
             "top_k": self.top_k,
             "seed": self.seed,
             "stop": _stops(self.stop),
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "logit_bias": _biases(self.logit_bias or {}),
+            "min_p": self.min_p,
+            "repetition_penalty": self.repetition_penalty,
+            "logprobs": self.num_logprobs,
+            "grammar": grammar_of(self.response_format, self.structured_outputs),
         }
         return msgspec.structs.replace(
             defaults, **{name: value for name, value in given.items() if value is not None}
@@ -122,6 +150,21 @@ class ChatRequest(Generation, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None  # vLLM's: variables of the template
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
+
+    @property
+    @override
+    def num_logprobs(self) -> int | None:
+        if not self.logprobs:
+            if self.top_logprobs:
+                raise InvalidInput(
+                    f"top_logprobs is {self.top_logprobs}, and logprobs is not true.",
+                    hint="Send both.",
+                    param="top_logprobs",
+                )
+            return None
+        return self.top_logprobs or 0
 
     def conversation(self) -> list[Message]:
         """The turns as messages.
@@ -135,6 +178,30 @@ class ChatRequest(Generation, frozen=True, kw_only=True):
 
 class CompletionRequest(Generation, frozen=True, kw_only=True):
     prompt: str | list[str | int | list[int]]
+    max_tokens: Annotated[int, Meta(ge=0, le=1 << 24)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
+    echo: bool | None = None
+    best_of: int | None = None
+
+    @property
+    @override
+    def num_logprobs(self) -> int | None:
+        return self.logprobs
+
+    @override
+    def sampling(self, defaults: Sampling) -> Sampling:
+        if self.max_tokens == 0 and not self.echo:
+            raise InvalidInput(
+                "max_tokens is 0, and echo is not true.", hint="Send 1 or more.", param="max_tokens"
+            )
+        if self.best_of not in (None, self.num_choices):
+            raise refused(
+                "best_of",
+                f"best_of is {self.best_of}, and n is {self.num_choices}.",
+                "Leave best_of out, and choose among n answers.",
+            )
+        sampling = Generation.sampling(self, defaults)
+        return msgspec.structs.replace(sampling, scores_prompt=bool(self.echo))
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,6 +323,15 @@ def _text(content: str | list[Part], where: str) -> str:
     return "".join(texts)
 
 
+def _biases(given: dict[str, float]) -> dict[int, float]:
+    wrong = next((key for key in given if not (key.isascii() and key.isdigit())), None)
+    if wrong is not None:
+        raise InvalidInput(
+            f"logit_bias: expected token ids as keys, got {shown(wrong)}.", param="logit_bias"
+        )
+    return {int(key): bias for key, bias in given.items()}
+
+
 def _stops(given: str | list[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
@@ -265,3 +341,16 @@ def _stops(given: str | list[str] | None) -> tuple[str, ...] | None:
             f"stop: expected up to 16 texts that are not empty, got {shown(given)}.", param="stop"
         )
     return stops
+
+
+def seeded(sampling: Sampling, count: int) -> list[Sampling]:
+    """The same settings for each of several answers, with a seed of its own where there is one."""
+    if sampling.seed is None or count == 1:
+        return [sampling] * count
+    return [
+        msgspec.structs.replace(sampling, seed=_wrapped(sampling.seed + i)) for i in range(count)
+    ]
+
+
+def _wrapped(number: int) -> int:
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
