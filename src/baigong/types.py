@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that an assistant made. `arguments` is JSON text as the model wrote it, right or wrong."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation.
+
+    Attributes:
+        tool_calls: what an assistant's turn called.
+        tool_call_id: the call that a tool's turn answers; `name` is the tool's.
+        reasoning: what an assistant thought before its answer.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str = ""
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call; `parameters` is the JSON schema of its arguments."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] = msgspec.field(
+        default_factory=lambda: {"type": "object", "properties": {}}
+    )
+
+
+class ToolUse(msgspec.Struct, frozen=True):
+    """Which tools a model may call. One of `forced`, where there are any, it must call."""
+
+    tools: tuple[Tool, ...] = ()
+    forced: tuple[str, ...] = ()
+    is_parallel: bool = True  # more than one call in a turn
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +97,7 @@ class Usage(msgspec.Struct, frozen=True):
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0  # of the completion's
 
     @property
     def total_tokens(self) -> int:
@@ -81,6 +118,15 @@ class Passage(msgspec.Struct, frozen=True):
     end: int
     page: int | None = None
     score: float = 0.0
+
+
+class CallDelta(msgspec.Struct, frozen=True):
+    """A piece of the turn's tool call number `index`: first its id and name, then its arguments."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -105,7 +151,7 @@ class Delta(msgspec.Struct, frozen=True):
     """A piece of generated text; the last one carries `finish_reason`.
 
     Where they were asked for, `scored` are the tokens of the text, and the first piece has those of
-    the prompt too.
+    the prompt too. `reasoning_tokens` of the `tokens` were thoughts, and `reasoning` is their text.
     """
 
     text: str = ""
@@ -113,6 +159,9 @@ class Delta(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
     scored: tuple[Scored, ...] = ()
     prompt: tuple[Scored, ...] = ()
+    reasoning: str = ""
+    reasoning_tokens: int = 0
+    calls: tuple[CallDelta, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True):

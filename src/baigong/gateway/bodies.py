@@ -75,6 +75,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def refused(field: str, message: str, hint: str = "") -> InvalidInput:
+    """The error for a well-formed parameter that cannot be honoured."""
+    error = InvalidInput(message, hint=hint, param=field)
+    error.code = "unsupported_parameter"
+    return error
+
+
 def _named(found: dict[str, Any], failure: str) -> InvalidInput:
     match = _FAILURE.match(failure)
     assert match is not None  # the pattern takes any text

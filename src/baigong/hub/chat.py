@@ -6,8 +6,10 @@ transformers, so that a tuned model cannot meet another template when it serves.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -23,7 +25,7 @@ from tokenizers import Tokenizer
 from typing_extensions import override
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.types import Message
+from baigong.types import Message, Tool
 
 # Private-use characters that no template emits; they mark where a {% generation %} block begins and ends.
 _BEGIN, _END = "\ue0f0", "\ue0f1"
@@ -59,24 +61,63 @@ class ChatTokenizer:
         return frozenset() if token is None else frozenset([token])
 
     @cached_property
-    def template(self) -> jinja2.Template:
-        """The compiled chat template.
+    def templates(self) -> dict[str, str]:
+        """The chat templates by name: `default`, and `tool_use` where tools have one of their own.
 
         Raises:
             Unsupported: the folder has none, so the model can only complete text.
         """
-        path = self.folder / "chat_template.jinja"
-        source = path.read_text("utf-8") if path.exists() else self._config.get("chat_template")
-        if not isinstance(source, str):
+        path, found = self.folder / "chat_template.jinja", self._config.get("chat_template")
+        if path.exists():
+            others = (self.folder / "additional_chat_templates").glob("*.jinja")
+            return {file.stem: file.read_text("utf-8") for file in others} | {
+                "default": path.read_text("utf-8")
+            }
+        if isinstance(found, list):
+            found = {entry["name"]: entry["template"] for entry in found}
+        elif isinstance(found, str):
+            found = {"default": found}
+        if not found:
             raise Unsupported(
                 f"The model in {self.folder.name} has no chat template.",
                 hint="Use /v1/completions, or add chat_template.jinja to the model folder.",
             )
-        return _environment().from_string(source)
+        return dict(found)
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
-        """The exact text the model sees."""
-        return _unmark(self._marked(messages, add_generation_prompt))
+    @cached_property
+    def template_text(self) -> str:
+        """The source of all its templates, in which the marks that the model writes can be seen."""
+        return "\n".join(self.templates.values())
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The variables that a template looks up, such as `tools` or `enable_thinking`."""
+        environment = _environment()
+        found: set[str] = set()
+        for source in self.templates.values():
+            found |= meta.find_undeclared_variables(environment.parse(source))
+        return frozenset(found - set(environment.globals))
+
+    def shown(self, marks: Iterable[str]) -> dict[int, str]:
+        """Those of `marks` that are special tokens, by id: `decode` leaves them out."""
+        ids = {mark: self.tokenizer.token_to_id(mark) for mark in marks}
+        special = self.tokenizer.get_added_tokens_decoder()
+        return {id: mark for mark, id in ids.items() if id in special and special[id].special}
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Tool] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The exact text the model sees. `options` are variables that its template reads.
+
+        Raises:
+            InvalidInput: the template refuses the messages, or does not read an option.
+        """
+        return _unmark(self._marked(messages, add_generation_prompt, tools, options or {}))
 
     def encode(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True
@@ -120,27 +161,116 @@ class ChatTokenizer:
         """Text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def _marked(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        for message in messages:
-            if _BEGIN in message.content or _END in message.content:
+    def _marked(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        tools: Sequence[Tool] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> str:
+        _check_characters(messages)
+        given: dict[str, Any] = {
+            "add_generation_prompt": add_generation_prompt,
+            "bos_token": _token_text(self._config.get("bos_token")),
+            "eos_token": _token_text(self._config.get("eos_token")),
+            "tools": [tool_object(tool) for tool in tools] or None,
+            "documents": None,
+        }
+        given |= self._checked(options or {}, {"messages", *given})
+        template = self._compiled("tool_use" if tools else "default")
+        try:
+            try:
+                return template.render(messages=self._turns(messages, _parsed), **given)
+            except TypeError:  # it joins arguments to its own text, and not every template can
+                return template.render(messages=self._turns(messages, str), **given)
+        except (jinja2.TemplateError, TypeError) as error:
+            raise InvalidInput(
+                f"The model's chat template refuses these messages: {error}", param="messages"
+            ) from error
+
+    def _compiled(self, name: str) -> jinja2.Template:
+        templates = self.templates
+        if name not in templates:
+            name = "default" if "default" in templates else next(iter(templates))
+        return _compile(templates[name])
+
+    def _checked(self, options: Mapping[str, Any], ours: set[str]) -> Mapping[str, Any]:
+        """The options, if the template reads them all and none of them is ours to give."""
+        for name in options:
+            if name in ours or name not in self.reads:
+                known = ", ".join(sorted(self.reads - ours)) or "none"
+                raise InvalidInput(
+                    f"This model's chat template does not take '{name}'.",
+                    hint=f"It takes: {known}.",
+                    param=f"chat_template_kwargs.{name}",
+                )
+        return options
+
+    def _turns(self, messages: Sequence[Message], write: Callable[[str], Any]) -> list[Any]:
+        # Mistral's templates refuse call ids that are not nine letters and digits.
+        has_nine = re.search(r"length\s*!=\s*9\b", self.template_text) is not None
+        return [turn_object(message, write, _nine if has_nine else str) for message in messages]
+
+
+def turn_object(
+    message: Message, write: Callable[[str], Any], name_id: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """A turn as templates read it; `write` makes what they see of a call's arguments."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning:  # by both names that templates know, as transformers gives it
+        turn |= dict.fromkeys(("reasoning_content", "thinking"), message.reasoning)
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {
+                "id": name_id(call.id),
+                "type": "function",
+                "function": {"name": call.name, "arguments": write(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        turn["tool_call_id"] = name_id(message.tool_call_id)
+    if message.name is not None:
+        turn["name"] = message.name
+    return turn
+
+
+def tool_object(tool: Tool) -> dict[str, Any]:
+    """A tool as templates read it, its fields in the order in which models are trained on them."""
+    described = {} if tool.description is None else {"description": tool.description}
+    function = {"name": tool.name, **described, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _parsed(arguments: str) -> Any:
+    """A call's arguments as an object, which most templates write themselves; else as they are."""
+    try:
+        found = json.loads(arguments)
+    except ValueError:
+        return arguments
+    return found if isinstance(found, dict) else arguments
+
+
+def _nine(id: str) -> str:
+    is_right = len(id) == 9 and id.isascii() and id.isalnum()
+    return id if is_right else hashlib.sha256(id.encode()).hexdigest()[:9]
+
+
+def _check_characters(messages: Sequence[Message]) -> None:
+    for message in messages:
+        calls = [part for call in message.tool_calls for part in (call.name, call.arguments)]
+        for text in (message.content, message.reasoning, *calls):
+            if _BEGIN in text or _END in text:
                 raise InvalidInput(
                     "A message holds a reserved private-use character (U+E0F0 or U+E0F1).",
                     hint="Remove it.",
                     param="messages",
                 )
-        try:
-            return self.template.render(
-                messages=[{"role": m.role, "content": m.content} for m in messages],
-                add_generation_prompt=add_generation_prompt,
-                bos_token=_token_text(self._config.get("bos_token")),
-                eos_token=_token_text(self._config.get("eos_token")),
-                tools=None,
-                documents=None,
-            )
-        except jinja2.TemplateError as error:
-            raise InvalidInput(
-                f"The model's chat template refuses these messages: {error}", param="messages"
-            ) from error
+
+
+@lru_cache(maxsize=64)
+def _compile(source: str) -> jinja2.Template:
+    return _environment().from_string(source)
 
 
 @lru_cache(maxsize=64)

@@ -7,10 +7,11 @@ is served.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -20,13 +21,17 @@ from baigong.hub.repository import Hub, Revision
 from baigong.industry.embedder import EngineEmbed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
+from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine
 from baigong.inference.engines import Engines
+from baigong.inference.forced import forced_grammar
+from baigong.inference.reasoning import Thoughts, marks_of
 from baigong.inference.text import stream_text
+from baigong.inference.tools import Calls, style_of
 from baigong.knowledge.index import KnowledgeStore
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Message, Passage, Sampling
+from baigong.types import Delta, Message, Passage, Sampling, ToolUse
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -58,15 +63,19 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found before the first token, and the tokens as they come.
+    """What was found before the first token, the prompt's ids, and the tokens as they come.
 
-    `again` answers the same prompt once more.
+    `again` makes another answer to the same prompt.
     """
 
     citations: tuple[Citation, ...]
-    prompt_tokens: int
+    ids: Sequence[int]
     deltas: AsyncIterator[Delta]
     again: Callable[[Sampling], AsyncIterator[Delta]]
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +97,33 @@ class Served:
             return Sampling()
         return Sampling(max_tokens=self.content.max_tokens, temperature=self.content.temperature)
 
-    async def answer(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
-        """Answer a conversation, with the passages that bear on its last question."""
+    async def answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: ToolUse = ToolUse(),  # noqa: B008  frozen
+        options: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Answer a conversation, with the passages that bear on its last question.
+
+        Args:
+            messages: the turns so far.
+            sampling: how tokens are chosen; tools that are forced bring a grammar of their own.
+            tools: what the model may or must call.
+            options: variables of the chat template, such as `enable_thinking`.
+        """
         question = _question(messages)
         passages = await self._retrieve(question)
         if passages and self.content is not None and self.content.task == "grounded":
             messages = ground_prompt(messages, passages)
-        ids = self.tokenizer.encode(self._with_persona(messages))
+        ids, say = self._prompt(messages, tools, options)
         citations = await asyncio.to_thread(_cite, question, passages)
-        again = partial(self._stream, ids)
-        return Answer(tuple(citations), len(ids), again(sampling), again)
+        return Answer(tuple(citations), ids, say(sampling), say)
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
-        return self._stream(self.tokenizer.encode(self._with_persona(messages)), sampling)
+        return self._prompt(messages, ToolUse())[1](sampling)
 
     def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
         """Go on with a text, without a template."""
@@ -109,8 +131,7 @@ class Served:
             ids = self.tokenizer.encode_text(prompt, special=True)
         else:
             ids = list(prompt)
-        again = partial(self._stream, ids)
-        return Answer((), len(ids), again(sampling), again)
+        return Answer((), ids, self._stream(ids, sampling), partial(self._stream, ids))
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
         """One unit vector for each list of token ids."""
@@ -137,9 +158,36 @@ class Served:
         await engine.add_adapter(self.adapter.revision, self.adapter.folder)
         return engine, self.adapter.revision
 
-    async def _stream(self, ids: list[int], sampling: Sampling) -> AsyncIterator[Delta]:
+    def _prompt(
+        self, messages: Sequence[Message], use: ToolUse, options: Mapping[str, Any] | None = None
+    ) -> tuple[list[int], Callable[[Sampling], AsyncIterator[Delta]]]:
+        """The prompt's ids, and what makes an answer to it, thoughts and calls taken apart."""
+        tokenizer = self.tokenizer
+        style = style_of(tokenizer) if use.tools else None
+        turns = self._with_persona(messages)
+        prompt = tokenizer.render(turns, tools=use.tools, options=options)
+        ids = tokenizer.encode_text(prompt)
+        marks = marks_of(tokenizer.template_text)
+        shown = tokenizer.shown([*(marks or ()), *(style.marks if style else ())])
+
+        def say(sampling: Sampling) -> AsyncIterator[Delta]:
+            thoughts = None if marks is None else Thoughts(marks, prompt)
+            calls = None if style is None else Calls(style, [tool.name for tool in use.tools])
+            if style is not None and use.forced:
+                grammar = forced_grammar(style, use, thoughts, tokenizer)
+                sampling = msgspec.structs.replace(sampling, grammar=grammar)
+            deltas = self._stream(ids, sampling, shown)
+            if thoughts is None and calls is None:
+                return deltas
+            return read_answer(deltas, thoughts, calls, is_parallel=use.is_parallel)
+
+        return ids, say
+
+    async def _stream(
+        self, ids: list[int], sampling: Sampling, shown: Mapping[int, str] | None = None
+    ) -> AsyncGenerator[Delta]:
         engine, name = await self._engine()
-        deltas = stream_text(engine, self.tokenizer, ids, sampling, name)
+        deltas = stream_text(engine, self.tokenizer, ids, sampling, name, shown)
         async with aclosing(
             deltas
         ):  # a caller that goes away frees the slot now, not at a collection

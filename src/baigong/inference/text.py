@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -25,11 +25,13 @@ async def stream_text(
     ids: Sequence[int],
     sampling: Sampling,
     adapter: str | None = None,
+    shown: Mapping[int, str] | None = None,
 ) -> AsyncGenerator[Delta, None]:
     """Generate after `ids` and yield text as soon as it is certain; the last piece says why it ends.
 
-    Stop strings and end tokens are not part of the text, and are counted in `tokens`. Closing the
-    iterator aborts the work. With `max_tokens` 0 only the prompt is scored, where that was asked.
+    Stop strings and end tokens are not part of the text, and are counted in `tokens`; of other
+    special tokens only those in `shown`, by id, have a text. Closing the iterator aborts the work.
+    With `max_tokens` 0 only the prompt is scored, where that was asked.
 
     Raises:
         ContextOverflow: the prompt leaves no room for an answer.
@@ -41,7 +43,7 @@ async def stream_text(
         yield await _score_prompt(engine, tokenizer, ids, sampling, adapter)
         return
     sampling = _fit(len(ids), sampling, engine.facts.context)
-    decoder = TextStream(tokenizer)
+    decoder = TextStream(tokenizer, shown or {})
     stops = StopStrings(sampling.stop)
     ledger = Ledger(tokenizer)
     unsaid = 0  # tokens whose text has not been yielded yet
@@ -139,8 +141,9 @@ def _fit(prompt: int, sampling: Sampling, context: int) -> Sampling:
 class TextStream:
     """Turns token ids into text one by one; the pieces join to what decoding all at once gives."""
 
-    def __init__(self, tokenizer: ChatTokenizer) -> None:
+    def __init__(self, tokenizer: ChatTokenizer, shown: Mapping[int, str] | None = None) -> None:
         self._tokenizer = tokenizer
+        self._shown = shown or {}  # special tokens that are text here
         # A short tail of the ids: some decoders treat the first token of a text differently, so
         # the last piece already said is decoded again before each new one.
         self._ids: list[int] = []
@@ -149,6 +152,8 @@ class TextStream:
 
     def push(self, id: int) -> str:
         """The text that this token makes certain; empty while a character is incomplete."""
+        if id in self._shown:
+            return self.finish() + self._shown[id]
         self._ids.append(id)
         text = self._tokenizer.decode(self._ids)
         if len(text) <= len(self._text) or text.endswith(_UNFINISHED):
@@ -181,7 +186,7 @@ class StopStrings:
         found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
         if found:
             return text[: min(found)], True
-        keep = max(_overlap(text, stop) for stop in self._stops)
+        keep = max(overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False
 
@@ -191,7 +196,7 @@ class StopStrings:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that begins `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

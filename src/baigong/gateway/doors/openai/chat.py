@@ -22,9 +22,11 @@ from baigong.gateway.doors.openai.replies import (
     error_event,
 )
 from baigong.gateway.doors.openai.requests import ChatRequest, parse, seeded
+from baigong.gateway.doors.openai.tools import Gathered, call_deltas, tool_use
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import EventStream, Many, unless_gone
 from baigong.industry.serving import Citation, Served, Serving
+from baigong.inference.reasoning import effort_options
 from baigong.types import Delta, Scored, Usage
 
 
@@ -32,30 +34,30 @@ async def chat(serving: Serving, request: Request) -> Response:
     """Answer a conversation, whole or as a stream."""
     asked = parse(await read_object(request), ChatRequest)
     messages = asked.conversation()
+    use = tool_use(asked.tools or [], asked.tool_choice, asked.parallel_tool_calls)
     served = await open_model(serving, asked.model)
     samplings = seeded(asked.sampling(served.defaults), asked.num_choices)
+    options = dict(asked.chat_template_kwargs or {})
+    if asked.reasoning_effort is not None:
+        options = effort_options(asked.reasoning_effort, served.tokenizer) | options
     envelope = Envelope(served.name, fingerprint(served), "chat", asked.includes_usage)
 
     async def begin() -> tuple[tuple[Citation, ...], int, Many[Delta]]:
-        first = await served.answer(messages, samplings[0])
+        first = await served.answer(messages, samplings[0], tools=use, options=options)
         many = Many([first.deltas, *map(first.again, samplings[1:])])
-        await naming(asked.structured_outputs, many.peek())  # what fails at once has a status yet
+        source = "tools" if use.forced else asked.grammar_field
+        await naming(source, many.peek())  # what fails at once has a status yet
         return first.citations, first.prompt_tokens, many
 
     async def whole() -> Response:
         citations, prompt_tokens, many = await begin()
-        collected = await collect(many, asked.num_choices)
-        choices = [
-            chat_choice(
-                one.text,
-                one.finish,
-                citations,
-                i,
-                chat_logprobs(one.scored) if asked.logprobs else None,
-            )
-            for i, one in enumerate(collected)
-        ]
-        usage = Usage(prompt_tokens, sum(one.tokens for one in collected))
+        collected, usage = await collect(many, asked.num_choices, prompt_tokens)
+        choices = []
+        for i, one in enumerate(collected):
+            logprobs = chat_logprobs(one.scored) if asked.logprobs else None
+            choice = chat_choice(one.said.text, one.finish, citations, i, logprobs)
+            choice["message"] |= one.said.fields()
+            choices.append(choice)
         return json_reply(envelope.whole(choices, usage))
 
     if not asked.stream:
@@ -75,32 +77,39 @@ def fingerprint(served: Served) -> str:
 class Collected:
     """A whole generation."""
 
-    text: str = ""
+    said: Gathered = field(default_factory=Gathered)
     finish: str = "stop"
-    tokens: int = 0
     scored: list[Scored] = field(default_factory=list)
 
 
-async def collect(many: Many[Delta], count: int) -> list[Collected]:
-    """Each of `count` generations as a whole.
+async def collect(
+    many: Many[Delta], count: int, prompt_tokens: int
+) -> tuple[list[Collected], Usage]:
+    """Each of `count` generations as a whole, and what they cost together.
 
     Raises:
         EngineUnavailable: one was cut short by the engine.
     """
-    texts: list[list[str]] = [[] for _ in range(count)]
-    collected = [Collected() for _ in range(count)]
+    collected, usage = [Collected() for _ in range(count)], Usage(prompt_tokens)
     try:
         async for i, delta in many.items():
             one = collected[i]
-            texts[i].append(delta.text)
-            one.tokens += delta.tokens
+            one.said.add(delta)
+            usage = counted(usage, delta)
             one.scored += (*delta.prompt, *delta.scored)
             one.finish = finish_of(delta) or one.finish
     finally:
         await many.aclose()
-    for one, pieces in zip(collected, texts, strict=True):
-        one.text = "".join(pieces)
-    return collected
+    return collected, usage
+
+
+def counted(usage: Usage, delta: Delta) -> Usage:
+    """The usage after one more delta."""
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens + delta.tokens,
+        usage.reasoning_tokens + delta.reasoning_tokens,
+    )
 
 
 def finish_of(delta: Delta) -> str | None:
@@ -136,16 +145,20 @@ async def _events(
     many: Many[Delta],
     asked: ChatRequest,
 ) -> AsyncGenerator[bytes]:
-    tokens = 0
+    usage = Usage(prompt_tokens)
     for i in range(asked.num_choices):
         yield envelope.chunk(chat_piece(chat_opening(citations), index=i))
     async for i, delta in many.items():
-        tokens += delta.tokens
+        usage = counted(usage, delta)
+        if delta.reasoning:
+            yield envelope.chunk(chat_piece({"reasoning_content": delta.reasoning}, index=i))
         if delta.text or delta.scored:
             logprobs = chat_logprobs(delta.scored) if asked.logprobs else None
             yield envelope.chunk(chat_piece({"content": delta.text}, index=i, logprobs=logprobs))
+        for call in call_deltas(delta.calls):  # one a chunk: some clients read only the first
+            yield envelope.chunk(chat_piece({"tool_calls": [call]}, index=i))
         if finish := finish_of(delta):
             yield envelope.chunk(chat_piece({}, finish, i))
     if envelope.with_usage:
-        yield envelope.last(Usage(prompt_tokens, tokens))
+        yield envelope.last(usage)
     yield DONE

@@ -45,16 +45,15 @@ async def complete(serving: Serving, request: Request) -> Response:
     envelope = Envelope(served.name, fingerprint(served), "text", asked.includes_usage)
     many, prompt_tokens = await asyncio.to_thread(_start, served, given, sampling, asked)
     if asked.stream:
-        await unless_gone(request, naming(asked.structured_outputs, many.peek()))
+        await unless_gone(request, naming(asked.grammar_field, many.peek()))
         events = _events(envelope, prompt_tokens, many, asked, len(given))
         return EventStream(guarded(events, request), many)
-    work = collect(many, len(given) * asked.num_choices)
-    collected = await unless_gone(request, naming(asked.structured_outputs, work))
+    work = collect(many, len(given) * asked.num_choices, prompt_tokens)
+    collected, usage = await unless_gone(request, naming(asked.grammar_field, work))
     choices = [
-        text_choice(i, one.text, one.finish, _logprobs(asked, one.scored, _ledger(asked)))
+        text_choice(i, one.said.text, one.finish, _logprobs(asked, one.scored, _ledger(asked)))
         for i, one in enumerate(collected)
     ]
-    usage = Usage(prompt_tokens, sum(one.tokens for one in collected))
     return json_reply(envelope.whole(choices, usage))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baigong.gateway.bodies import read_object
+from baigong.gateway.bodies import read_object, refused
 from baigong.gateway.doors.openai.models import open_model
 from baigong.gateway.doors.openai.requests import (
     EmbeddingRequest,
@@ -18,7 +18,6 @@ from baigong.gateway.doors.openai.requests import (
     check_ids,
     parse,
     prompts,
-    refused,
 )
 from baigong.gateway.replies import json_reply
 from baigong.gateway.streams import unless_gone

@@ -59,14 +59,14 @@ def grammar_of(
     return _of_structured(structured)
 
 
-async def naming(structured: StructuredOutputs | None, work: Awaitable[T]) -> T:
+async def naming(field: str, work: Awaitable[T]) -> T:
     """The result of `work`; a grammar that cannot be used is laid to the field it came in."""
     try:
         return await work
     except InvalidInput as error:
         if error.param == "grammar":
-            error.param = "response_format" if structured is None else "structured_outputs"
-            error.message = f"{error.param}: {error.message}"
+            error.param = field
+            error.message = f"{field}: {error.message}"
         raise
 
 

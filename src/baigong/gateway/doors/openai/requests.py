@@ -15,8 +15,9 @@ from msgspec import Meta
 from typing_extensions import override
 
 from baigong.errors import InvalidInput
-from baigong.gateway.bodies import convert, shown
+from baigong.gateway.bodies import convert, refused, shown
 from baigong.gateway.doors.openai.formats import ResponseFormat, StructuredOutputs, grammar_of
+from baigong.gateway.doors.openai.tools import CallItem, ToolItem, calls_of, check_answered
 from baigong.inference.text import MOST_LOGPROBS
 from baigong.types import Message, Role, Sampling
 
@@ -24,6 +25,7 @@ Positive = Annotated[int, Meta(ge=1, le=1 << 24)]
 Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Prompt = str | list[int]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 MOST_PROMPTS = 2048  # in one request, as at OpenAI
 COMPLETION_TOKENS = 16  # OpenAI's default for /completions
@@ -31,7 +33,6 @@ COMPLETION_TOKENS = 16  # OpenAI's default for /completions
 # Accepted without effect: they label, route or bill, and the answer is the same without them.
 HARMLESS = frozenset({
     "metadata",
-    "parallel_tool_calls",
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
@@ -50,11 +51,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "moderation": (),
     "prediction": (),
-    "reasoning_effort": ("none",),
     "store": (False,),
     "suffix": ("",),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
     "top_logprobs": (0,),
     "verbosity": (),
     "web_search_options": (),
@@ -76,8 +74,10 @@ class Turn(msgspec.Struct, frozen=True):
     content: str | list[Part] | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[CallItem] | None = None
     function_call: dict[str, Any] | None = None
+    reasoning_content: str | None = None  # DeepSeek's and vLLM's name, and vLLM's newer one
+    reasoning: str | None = None
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +112,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
     @property
+    def grammar_field(self) -> str:
+        """The field that says what the answer must look like."""
+        return "response_format" if self.structured_outputs is None else "structured_outputs"
+
+    @property
     def num_choices(self) -> int:
         return self.n or 1
 
@@ -140,6 +145,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 class ChatRequest(Generation, frozen=True, kw_only=True):
     messages: Annotated[list[Turn], Meta(min_length=1)]
     max_completion_tokens: Positive | None = None
+    tools: list[ToolItem] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    chat_template_kwargs: dict[str, Any] | None = None  # vLLM's: variables of the template
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
 
@@ -160,9 +170,10 @@ class ChatRequest(Generation, frozen=True, kw_only=True):
         """The turns as messages.
 
         Raises:
-            InvalidInput: a turn holds what is not text.
+            InvalidInput: a turn holds what is not text, or answers a call that was not made.
         """
-        return [_message(turn, f"messages[{i}]") for i, turn in enumerate(self.messages)]
+        turns = [_message(turn, f"messages[{i}]") for i, turn in enumerate(self.messages)]
+        return check_answered(turns)
 
 
 class CompletionRequest(Generation, frozen=True, kw_only=True):
@@ -258,13 +269,6 @@ def check_ids(field: str, ids: Sequence[int], vocabulary: int) -> None:
         )
 
 
-def refused(field: str, message: str, hint: str = "") -> InvalidInput:
-    """The error for a well-formed parameter that cannot be honoured."""
-    error = InvalidInput(message, hint=hint, param=field)
-    error.code = "unsupported_parameter"
-    return error
-
-
 def _check_other(name: str, value: Any, fields: Sequence[str]) -> None:
     if value is None or name in HARMLESS:
         return
@@ -285,25 +289,38 @@ def _check_other(name: str, value: Any, fields: Sequence[str]) -> None:
 
 
 def _message(turn: Turn, where: str) -> Message:
-    if turn.tool_calls or turn.function_call:
-        field = f"{where}.tool_calls" if turn.tool_calls else f"{where}.function_call"
-        raise refused(field, f"{field}: tools are not supported.", "Send text turns only.")
+    if turn.function_call:
+        field = f"{where}.function_call"
+        raise refused(field, f"{field}: 'functions' are not supported.", "Use tool_calls.")
     role: Role = "system" if turn.role == "developer" else turn.role
-    if isinstance(turn.content, str):
-        return Message(role, turn.content)
-    if turn.content is None:
+    calls = calls_of(turn.tool_calls or [], role, f"{where}.tool_calls")
+    if turn.content is None and not calls:
         raise InvalidInput(f"{where}.content: expected text, got null.", param=f"{where}.content")
+    is_tool = role == "tool"
+    return Message(
+        role,
+        _text(turn.content or "", f"{where}.content"),
+        calls,
+        turn.tool_call_id if is_tool else None,
+        turn.name if is_tool else None,
+        (turn.reasoning_content or turn.reasoning or "") if role == "assistant" else "",
+    )
+
+
+def _text(content: str | list[Part], where: str) -> str:
+    if isinstance(content, str):
+        return content
     texts = []
-    for i, part in enumerate(turn.content):
+    for i, part in enumerate(content):
         if part.type != "text" or part.text is None:
-            field = f"{where}.content[{i}]"
+            field = f"{where}[{i}]"
             raise refused(
                 f"{field}.type",
                 f"{field}: expected a part of type 'text', got '{part.type[:40]}'.",
                 "This model reads text only.",
             )
         texts.append(part.text)
-    return Message(role, "".join(texts))
+    return "".join(texts)
 
 
 def _biases(given: dict[str, float]) -> dict[int, float]:
