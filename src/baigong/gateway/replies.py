@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baigong.errors import BaigongError, Conflict, InvalidInput, NotFound
+from baigong.errors import BaigongError, Conflict, InvalidInput, NotFound, Overloaded
 
 RETRY_AFTER_S = 2
 
@@ -63,7 +64,8 @@ def error_reply(error: BaigongError) -> Response:
     """The error as a response, saying whether to try again: SDKs retry 409 and 5xx unless told."""
     headers = {"x-should-retry": "true" if error.retryable else "false"}
     if error.retryable:
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        wait = error.retry_after if isinstance(error, Overloaded) else RETRY_AFTER_S
+        headers["retry-after"] = str(math.ceil(wait))
     if isinstance(error, Conflict):
         del headers["x-should-retry"]
     if error.status == 401:
