@@ -47,7 +47,7 @@ def main() -> None:
             )
             if rows:
                 console.print(table(rows))
-                keep(rows, machine, stage.versions)
+                keep(ROOT / "bench" / "results" / "engine.json", rows, machine, stage.versions)
 
 
 def _own(stage: Stage, options: argparse.Namespace) -> Iterator[Row]:

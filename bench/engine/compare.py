@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.engine.peers import OURS, Peer
 from bench.engine.play import CannotPlay, Heard
@@ -62,20 +62,33 @@ def compare(stage: Stage, peer: Peer, words: str, ours: Sequence[str] | None) ->
                     turn.take(work, stage, run)
             mine = [turns["ours", pair[0]] for pair in pairs]
             other = [turns["theirs", pair[1]] for pair in pairs]
-            if peer.is_best:
-                mine, other = [max(mine, key=_best)], [max(other, key=_best)]
-            for one, another in zip(mine, other, strict=True):
-                yield _row(stage, peer, work, one, another)
+            groups = [(mine, other)]
+            if not peer.is_best:
+                groups = [([one], [another]) for one, another in zip(mine, other, strict=True)]
+            for group in groups:
+                yield _row(stage, peer, work, *group)
 
 
-def _row(stage: Stage, peer: Peer, work: Work, ours: Turn, theirs: Turn) -> Row:
+def _row(
+    stage: Stage, peer: Peer, work: Work, all_ours: Sequence[Turn], all_theirs: Sequence[Turn]
+) -> Row:
+    """Our best beside their best. Where one of theirs failed, nobody knows whether we are ahead."""
+    ours, theirs = max(all_ours, key=_best), max(all_theirs, key=_best)
     name = f"{stage.shape.name}: {work.name} [{ours.weights} / {theirs.weights}]"
-    notes = [
-        f"{who}: {turn.note}" for who, turn in (("ours", ours), ("theirs", theirs)) if turn.note
-    ]
-    agree = _agreement(ours.answers, theirs.answers)
-    goal = peer.goals[work.name]
-    return Row.of(name, peer.name, ours.seen, theirs.seen, goal, agree=agree, note="; ".join(notes))
+    turns = [("ours", one) for one in all_ours] + [("theirs", one) for one in all_theirs]
+    row = Row.of(
+        name,
+        peer.name,
+        ours.seen,
+        theirs.seen,
+        peer.goals[work.name],
+        agree=_agreement(ours.answers, theirs.answers),
+        note="; ".join(f"{who} {turn.weights}: {turn.note}" for who, turn in turns if turn.note),
+        each={f"{who} {turn.weights}": turn.seen.best for who, turn in turns},
+    )
+    if row.met and any(turn.note for turn in all_theirs):
+        return replace(row, met=None)
+    return row
 
 
 def _agreement(ours: list[list[int]], theirs: list[list[int]]) -> float | None:

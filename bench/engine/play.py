@@ -84,6 +84,8 @@ class Side(Protocol):
 
     def play(self, play: Play) -> Sequence[Heard]: ...
 
+    def close(self) -> None: ...
+
 
 class CannotPlay(Exception):
     """The side has no such weights, or no such play; the message says why."""
@@ -109,6 +111,7 @@ def serve(start: Callable[[Job], Side], *packages: str) -> None:
             say({"heard": [asdict(heard) for heard in side.play(Play.of(json.loads(line)))]})
         except CannotPlay as error:
             say({"cannot": str(error)})
+    side.close()
 
 
 def one_wave(play: Play) -> list[Request]:

@@ -16,6 +16,7 @@ from bench.engine.peers import Peer
 from bench.engine.play import CannotPlay, Heard, Job, Play
 
 ROOT = Path(__file__).resolve().parents[2]
+EXIT_S = 20
 
 
 class SideProcess:
@@ -43,7 +44,11 @@ class SideProcess:
                 env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": threads},
                 text=True,
             )
-        self.versions: dict[str, str] = self._answer()["versions"]
+        try:
+            self.versions: dict[str, str] = self._answer()["versions"]
+        except CannotPlay:
+            self.close()
+            raise
 
     def play(self, play: Play) -> list[Heard]:
         """Play, and see that every request got all its tokens."""
@@ -56,6 +61,14 @@ class SideProcess:
             if one.count != request.new:
                 raise CannotPlay(f"made {one.count} tokens where {request.new} were asked for")
         return heard
+
+    def close(self) -> None:
+        """End its input, at which it ends itself."""
+        with self._popen:
+            try:
+                self._popen.communicate(timeout=EXIT_S)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
 
     def _answer(self) -> dict[str, Any]:
         assert self._popen.stdout
@@ -77,13 +90,7 @@ class SideProcess:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        assert self._popen.stdin
-        self._popen.stdin.close()
-        try:
-            self._popen.wait(20)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
+        self.close()
 
 
 def python(peer: Peer, home: Path) -> Path:

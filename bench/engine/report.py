@@ -11,8 +11,6 @@ from typing import Any
 
 from rich.table import Table
 
-PATH = Path(__file__).resolve().parents[1] / "results" / "engine.json"
-
 
 @dataclass
 class Seen:
@@ -46,7 +44,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `note` says why something was not measured, `agree` how alike answers began."""
+    """One comparison.
+
+    Attributes:
+        met: None where there is no goal, or something is missing that would decide.
+        agree: the share of the answers' first tokens that both sides have in common.
+        each: the best of every side and kind of weights that took part.
+        note: why something was not measured.
+    """
 
     work: str
     peer: str
@@ -59,6 +64,7 @@ class Row:
     goal: float | None
     met: bool | None
     agree: float | None = None
+    each: dict[str, float | None] = field(default_factory=dict)
     note: str = ""
     date: str = ""
 
@@ -72,6 +78,7 @@ class Row:
         goal: float | None,
         *,
         agree: float | None = None,
+        each: dict[str, float | None] | None = None,
         note: str = "",
     ) -> Row:
         """Judge two sides. A goal above 2 in milliseconds is for ours alone."""
@@ -92,6 +99,7 @@ class Row:
             goal,
             met,
             agree,
+            each or {},
             note,
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -128,11 +136,11 @@ def table(rows: list[Row]) -> Table:
     return shown
 
 
-def keep(rows: list[Row], machine: dict[str, Any], versions: dict[str, str]) -> None:
+def keep(path: Path, rows: list[Row], machine: dict[str, Any], versions: dict[str, str]) -> None:
     """Put these rows in place of earlier ones for the same, and leave the others."""
     kept: dict[str, Any] = {"versions": {}, "rows": []}
-    if PATH.exists():
-        kept = json.loads(PATH.read_text("utf-8"))
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
     names = set(Row.__dataclass_fields__)
     earlier = [Row(**one) for one in kept["rows"] if one.keys() <= names]
     new = {row.key for row in rows}
@@ -143,8 +151,8 @@ def keep(rows: list[Row], machine: dict[str, Any], versions: dict[str, str]) -> 
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "rows": [asdict(row) for row in every],
     }
-    PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 def _figure(value: float | None) -> str:

@@ -93,6 +93,6 @@ PEERS = (
         "xinference",
         "xinference",
         {"decode, 8 streams": None, "decode, 32 streams": 2.0},
-        packages=("xinference==1.0",),
+        packages=("xinference==4.1.0", "torch==2.13.0", "transformers==5.17.0", "accelerate"),
     ),
 )

@@ -2,6 +2,9 @@
 
 A native build is used where LLAMACPP_BUILD names its folder or HOME/llama.cpp/build is there; else
 the server of the xllamacpp wheel does all, which is slower, and the versions say so.
+
+GCC 12 drops the stores that fill AMX's tile configuration (ggml-cpu/amx/mmq.cpp), and quantized models
+then crash at ldtilecfg: a compiler barrier before _tile_loadconfig there mends it.
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ class LlamaCpp:
         if self._server is None:
             self._server = Server(self._job, self._build, self._model, self._adapters)
         return self._server.play(play)
+
+    def close(self) -> None:
+        if self._server:
+            self._server.close()
 
     def _batched_bench(self, build: Path, requests: list[Request]) -> list[Heard]:
         """The bare loop, which neither samples nor talks. The prompt's step makes the first token."""
@@ -162,12 +169,12 @@ def native_build(job: Job) -> Path | None:
 
 def converted(job: Job, build: Path | None) -> Path:
     """The model as GGUF: in bfloat16, and quantized from there by llama.cpp's own program."""
-    base = job.converted("BF16").with_suffix(".gguf")
+    base = job.converted("BF16.gguf")
     if not base.exists():
         _through(base, lambda part: write_model(Path(job.model), part))
     if job.weights == "BF16":
         return base
-    path = job.converted(job.weights).with_suffix(".gguf")
+    path = job.converted(f"{job.weights}.gguf")
     if not path.exists():
         if build is None:
             raise CannotPlay(f"{job.weights} is made by llama-quantize, which needs a native build")
@@ -186,7 +193,7 @@ def _adapter(job: Job, name: str, folder: str) -> Path:
 def _through(path: Path, write: Callable[[Path], object]) -> None:
     """Write it beside its place first, so that half a file is never taken for a whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_name(path.name + ".part")
     write(part)
     part.rename(path)
 
@@ -195,14 +202,18 @@ def _run(command: Sequence[object]) -> str:
     parts = [str(part) for part in command]
     done = subprocess.run(parts, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotPlay(f"{Path(parts[0]).name} failed: {done.stderr[-300:]}")
+        last = " ".join(done.stderr.splitlines()[-1:])
+        raise CannotPlay(f"{Path(parts[0]).name} ended with {done.returncode}: {last}")
     return done.stdout
 
 
 def _version(build: Path | None) -> str:
     if build is None:
         return f"xllamacpp {version('xllamacpp')} (wheel)"
-    return "native build"
+    done = subprocess.run(
+        [build / "llama-server", "--version"], capture_output=True, text=True, check=False
+    )
+    return f"native, {(done.stderr + done.stdout).strip().splitlines()[0]}"
 
 
 def _free_port() -> int:

@@ -44,6 +44,8 @@ class OpenVino:
                     break
         return [Heard(len(one.ids), one.times, one.ids) for one in heard]
 
+    def close(self) -> None: ...
+
     def _submit(self, request: Request) -> Any:
         config = GenerationConfig()
         config.max_new_tokens = config.min_new_tokens = request.new
@@ -68,7 +70,7 @@ def converted(job: Job) -> Path:
     """
     folder = job.converted(f"openvino-{job.weights.replace(' ', '-')}")
     if not folder.exists():
-        part = folder.with_suffix(".part")
+        part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         _export(job.model, part)
         if job.weights == "int8":

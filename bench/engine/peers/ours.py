@@ -20,6 +20,9 @@ class Ours:
     def play(self, play: Play) -> list[Heard]:
         return self._runner.run(self._play(play))
 
+    def close(self) -> None:
+        self._runner.run(self._engine.close())
+
     async def _play(self, play: Play) -> list[Heard]:
         began = time.perf_counter()
         if play.adding == "first":

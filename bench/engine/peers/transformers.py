@@ -36,6 +36,8 @@ class Generate:
         times = [time.perf_counter() - began]
         return [Heard(len(row), times, row) for row in out[:, ids.shape[1] :].tolist()]
 
+    def close(self) -> None: ...
+
 
 if __name__ == "__main__":
     serve(Generate, "transformers", "torch")

@@ -38,6 +38,9 @@ class GenerateBatch:
                 heard[result.request_id] = Heard(len(ids), [now], ids)
         return [heard[name] for name in names]
 
+    def close(self) -> None:
+        self._manager.stop(block=True, timeout=5)
+
 
 if __name__ == "__main__":
     serve(GenerateBatch, "transformers", "torch")
