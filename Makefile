@@ -29,7 +29,7 @@ docs: $(VENV)/.dev ## write what is generated from the code
 	$(BIN)/python scripts/docs.py
 
 bench-engine bench-knowledge: bench-%: $(VENV)/.dev ## one benchmark beside its peers
-	$(BIN)/python bench/$*.py $(ARGS)
+	$(BIN)/python -m bench.$* $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
