@@ -57,7 +57,7 @@ def fit(
         Line("cache", found.cache),
         Line("adapters", found.adapters),
         Line("one step's work", found.working),
-        Line("the process", found.process),
+        Line("the process", found.process + found.left_over),
         Line("serving, all together", found.serving),
         Line("at its peak, while loading", found.peak),
         Line("free on this machine", free),

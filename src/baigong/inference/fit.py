@@ -20,8 +20,10 @@ from baigong.inference.engine.messages import Dtype, EngineConfig
 # Bytes of one weight: int8 and int4 have a float32 scale for every 64.
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1 + 4 / 64, "int4": 0.5 + 4 / 64}
 SMALL_MODEL = 100_000_000  # parameters up to which "auto" is float32
-PROCESS_BYTES = 210e6  # Python and torch, before there is a model
+PROCESS_BYTES = 160e6  # Python and torch, before there is a model
 _SMALLEST_EXTENT = 64
+# Packing takes a layer's largest matrix apart; so many of it stay with the allocator (measured).
+_LEFT_OVER = 3.5
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -34,17 +36,22 @@ class Fit(msgspec.Struct, frozen=True):
     adapters: float
     working: float
     loading: float
+    left_over: float
     process: float = PROCESS_BYTES
+
+    @property
+    def _always(self) -> float:
+        return self.process + self.left_over
 
     @property
     def serving(self) -> float:
         """Bytes while requests run."""
-        return self.weights + self.cache + self.adapters + self.working + self.process
+        return self.weights + self.cache + self.adapters + self.working + self._always
 
     @property
     def peak(self) -> float:
         """The most at any time."""
-        return max(self.serving, self.weights + self.loading + self.process)
+        return max(self.serving, self.weights + self.loading + self._always)
 
 
 def fit(
@@ -63,7 +70,7 @@ def fit(
         InvalidInput: config.json or a header is missing or broken.
     """
     config = _config(folder)
-    shapes = _shapes(folder)
+    shapes, is_narrow = _shapes(folder)
     parameters = sum(math.prod(shape) for shape in shapes.values())
     kind = dtype if dtype != "auto" else "bfloat16" if parameters > SMALL_MODEL else "float32"
     hidden, inner, layers = (
@@ -88,8 +95,9 @@ def fit(
         working=rows * 4 * (hidden + wide + 2 * narrow + 2 * max(hidden, inner, wide))
         + concurrency * vocabulary * 4
         + 2 * length * head * 4,
-        # The largest matrix, as the file has it and as float32, beside its packed form.
-        loading=6 * max(math.prod(shape) for shape in shapes.values()),
+        # The largest matrix as float32 beside its packed form, where the file has it otherwise.
+        loading=max(4.0 * math.prod(shapes[name]) for name in shapes) if is_narrow else 0.0,
+        left_over=_LEFT_OVER * 4 * 2 * inner * hidden,
     )
 
 
@@ -118,8 +126,9 @@ def _config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Every tensor's shape, from the first bytes of each safetensors file."""
+def _shapes(folder: Path) -> tuple[dict[str, tuple[int, ...]], bool]:
+    """Every tensor's shape, from the first bytes of each safetensors file; and is any not float32?"""
+    is_narrow = False
     shapes: dict[str, tuple[int, ...]] = {}
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
@@ -134,7 +143,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
                     hint="Download it again.",
                 )
             header = json.loads(opened.read(size))
-        shapes |= {
-            name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"
-        }
-    return shapes
+        header.pop("__metadata__", None)
+        shapes |= {name: tuple(about["shape"]) for name, about in header.items()}
+        is_narrow |= any(about["dtype"] != "F32" for about in header.values())
+    return shapes, is_narrow
