@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check fix docs clean bench-engine bench-knowledge
+.PHONY: demo test check fix docs clean bench-engine bench-fit bench-knowledge
 
 demo: $(VENV)/.demo ## build the sample recipe, ask it three questions, keep serving it
 	$(BIN)/baigong demo $(ARGS)
@@ -28,8 +28,8 @@ fix: $(VENV)/.dev ## mend format, lint and generated docs
 docs: $(VENV)/.dev ## write what is generated from the code
 	$(BIN)/python scripts/docs.py
 
-bench-engine bench-knowledge: bench-%: $(VENV)/.dev ## one benchmark beside its peers
-	$(BIN)/python bench/$*.py $(ARGS)
+bench-engine bench-fit bench-knowledge: bench-%: $(VENV)/.dev ## one benchmark beside its peers
+	$(BIN)/python -m bench.$* $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

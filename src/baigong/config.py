@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=1024, description="compute threads; 0 means one for each physical core"
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
         "auto", description="what weights are computed in"
     )
     engine: Literal["own", "vllm"] = Field(

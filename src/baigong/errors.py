@@ -8,7 +8,7 @@ BaigongError
 ├── NotFound                404  use one of the suggested names
 ├── Conflict                409  wait for, or stop, what holds the resource
 ├── Refused                 422  the gate or the parity check said no; live is untouched
-├── Overloaded              429  wait as long as it says and try again
+├── Overloaded              429  send again after the seconds it names
 ├── EngineUnavailable       503  try again: the engine is being restarted
 ├── StorageFull             507  free disk space and run the same command again
 └── Unsupported             501  what was asked is not something this model or build can do
@@ -124,12 +124,12 @@ class Refused(BaigongError):
 
 
 class Overloaded(BaigongError):
-    """Too much is asked at once; `retry_after` says how many seconds to wait."""
+    """The queue is full; `retry_after` is in seconds."""
 
     status = 429
     code = "overloaded"
     retryable = True
-    retry_after: float = 1.0
+    retry_after: float = 2.0
 
 
 class EngineUnavailable(BaigongError):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
+
+# Who asks, for taking turns; set where a request comes in, and read where it meets the others.
+caller: ContextVar[str] = ContextVar("caller", default="")
 
 
 class ToolCall(msgspec.Struct, frozen=True):

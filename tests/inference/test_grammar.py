@@ -214,7 +214,7 @@ def test_others_decode_on_while_a_grammar_is_compiled(folder: Path) -> None:
     assert len(engine.tokens[1]) == 5
     engine.run(5, PROMPT, grammar=Grammar("regex", "[ab]{6}"))  # behind the aborted one
     assert not engine.tokens[2]
-    assert engine.cache.num_used == 0
+    assert engine.steps[-1].cached_tokens == 0
 
 
 def test_a_grammar_is_compiled_once_and_every_sequence_has_its_own_place(folder: Path) -> None:

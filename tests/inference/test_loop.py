@@ -36,7 +36,7 @@ def test_greedy_answers_equal_transformers(tmp_path: Path, kind: str) -> None:
         expected = transformers_tokens(folder, ids)
         assert engine.tokens[number] == expected
         assert engine.run(100 + number, ids) == expected
-    assert engine.cache.num_used == 0
+    assert engine.steps[-1].cached_tokens == 0
 
 
 def test_prompts_cut_into_single_tokens_give_the_same(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_abort_frees_the_place_and_the_others_go_on(tmp_path: Path) -> None:
     engine.finish(3, 4)
     assert engine.tokens[3] == expected
     assert len(engine.tokens[2]) == 3
-    assert engine.cache.num_used == 0
+    assert engine.steps[-1].cached_tokens == 0
 
 
 def test_a_queue_longer_than_the_batch_is_served_in_order(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def logits_of(model: Model, adapters: list[Path | None] | None = None) -> torch.
     found = []
     for _ in range(2):
         batch = Batch.of({s: s.num_pending for s in sequences})
-        logits = model.forward(batch, 2)
+        logits = model.forward(batch)
         assert logits is not None
         found.append(torch.stack([logits[batch.finished.index(s)].float() for s in sequences]))
         for sequence in sequences:

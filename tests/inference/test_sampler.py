@@ -254,7 +254,7 @@ def test_a_model_that_gives_nan_ends_its_own_requests_alone(tmp_path: Path) -> N
         assert engine.errors[id].code == "not_finite"
         assert "not finite after 24 tokens" in str(engine.errors[id])
     assert engine.tokens[3] == engine.tokens[6] == expected
-    assert engine.cache.num_used == 0
+    assert engine.steps[-1].cached_tokens == 0
     for id in range(10, 18):  # in whatever place of the cache: nothing of it is left behind
         engine.submit(id, PROMPT[: 3 * (id - 8)], max_tokens=40)
         engine.submit(10 + id, PROMPT, max_tokens=40)

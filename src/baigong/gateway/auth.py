@@ -15,6 +15,7 @@ from baigong.errors import Unauthorized
 from baigong.gateway.bodies import read_bytes
 from baigong.gateway.keys import Keys, Principal
 from baigong.gateway.replies import error_reply
+from baigong.types import caller
 
 COOKIE = "baigong_key"
 COOKIE_AGE_S = 30 * 86400
@@ -67,6 +68,7 @@ class Auth:
             await _ask(scope, headers, credential)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
+        caller.set(principal.id)
         await self._app(scope, receive, send)
 
 

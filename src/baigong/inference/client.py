@@ -27,7 +27,7 @@ from baigong.inference.engine.messages import (
 )
 from baigong.inference.process import EngineProcess, Reply
 from baigong.inference.restarts import MOST, WINDOW_S, Restarts
-from baigong.types import Sampling
+from baigong.types import Sampling, caller
 
 __all__ = ["Engine", "EngineConfig", "EngineStats", "ModelFacts", "Token"]
 
@@ -110,12 +110,15 @@ class Engine:
                 that cannot be used.
             BaigongError: code "not_finite", the model's numbers broke; nobody else is touched.
             NotFound: no adapter of this name was added.
+            Overloaded: too many wait already.
             EngineUnavailable: the process died; the same call may be made again.
         """
         process = await self._running()
         await self._need(process, adapter)
         id = next(self._ids)
-        box = process.ask(id, Submit(id, list(ids), sampling, list(stop_ids), adapter))
+        box = process.ask(
+            id, Submit(id, list(ids), sampling, list(stop_ids), adapter, caller.get())
+        )
         is_over = False
         try:
             while not is_over:

@@ -27,6 +27,8 @@ class Sequence:
         limit: length at which it must end.
         matcher: what holds its answer to a grammar.
         computed: how many of `ids` are in the cache.
+        caller: whose turn it uses up.
+        arrival: its number in the order of arrival.
         extent: where; None while it waits.
         prompt: how many of `ids` are the prompt.
         is_edited: its logits are changed before a token is chosen.
@@ -43,6 +45,8 @@ class Sequence:
     stop_ids: frozenset[int]
     adapter: LoraAdapter | None
     matcher: Matcher | None = None
+    caller: str = ""
+    arrival: int = 0
     computed: int = 0
     extent: Extent | None = None
     seed: int = field(init=False)

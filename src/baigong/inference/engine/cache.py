@@ -71,6 +71,10 @@ class Cache(Protocol):
         """Forget what it holds: numbers that are not finite would spoil the next one's answer."""
         ...
 
+    def copy(self, old: Extent, new: Extent, used: int) -> None:
+        """Let `new` hold the first `used` tokens of `old` too."""
+        ...
+
 
 def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
     """Memory of one cached token in all layers."""
@@ -78,7 +82,7 @@ def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
 
 
 class Extents:
-    """The room of a cache as extents; `move` is the part that knows what lies in them."""
+    """The room of a cache as extents; `copy` is the part that knows what lies in them."""
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens - tokens % _SMALLEST
@@ -102,14 +106,14 @@ class Extents:
             return Extent(extent.start, 2 * extent.capacity)
         larger = self.reserve(2 * extent.capacity)
         if larger is not None:
-            self.move(extent, larger, used)
+            self.copy(extent, larger, used)
             self.release(extent)
         return larger
 
     def release(self, extent: Extent) -> None:
         self._buddies.release(extent.start, extent.capacity)
 
-    def move(self, old: Extent, new: Extent, used: int) -> None:
+    def copy(self, old: Extent, new: Extent, used: int) -> None:
         """Copy the first `used` tokens."""
         raise NotImplementedError
 
@@ -135,7 +139,7 @@ class ArenaCache(Extents):
         self._layers = [zeros(shape, dtype, device) for _ in range(config.layers)]
 
     @override
-    def move(self, old: Extent, new: Extent, used: int) -> None:
+    def copy(self, old: Extent, new: Extent, used: int) -> None:
         for layer in self._layers:
             layer[new.start : new.start + used] = layer[old.start : old.start + used]
 

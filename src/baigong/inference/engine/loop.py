@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
-import torch
-
 from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.decoder import SMALL_MODEL
@@ -86,7 +84,11 @@ class Loop:
         self._send = send
         self._context = min(model.config.context, model.cache.longest)
         self._scheduler = Scheduler(
-            model.cache, config.max_batch, config.prefill_tokens, config.stall_ms / 1000
+            model.cache,
+            config.max_batch,
+            config.max_waiting,
+            config.prefill_tokens,
+            config.stall_ms / 1000,
         )
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
@@ -95,7 +97,6 @@ class Loop:
         # One at a time, so that the same grammar asked for twice is compiled once.
         self._compiler = ThreadPoolExecutor(1)
         self._compiling: set[int] = set()
-        self._threads = torch.get_num_threads()
 
     def run(self) -> None:
         """Work until the parent goes."""
@@ -114,7 +115,7 @@ class Loop:
 
     def _forward(self, batch: Batch) -> tuple[list[int], list[Scores | None]]:
         """Run the batch through the model and choose a token for each sequence that is due one."""
-        logits = self._model.forward(batch, self._threads)
+        logits = self._model.forward(batch)
         if logits is None:
             return [], []
         logits, finished = score_prompts(logits, batch), batch.finished
@@ -130,9 +131,7 @@ class Loop:
         for sequence in broken:
             self._send(Rejected(sequence.id, ErrorReport.of(_breakdown(sequence))))
         scheduler = self._scheduler
-        self._send(
-            Step(news, scheduler.num_running, scheduler.num_waiting, self._model.cache.num_used)
-        )
+        self._send(Step(news, scheduler.num_running, scheduler.num_waiting, scheduler.num_cached))
         self._finish_removals()
 
     def _embed(self) -> None:
@@ -217,7 +216,16 @@ class Loop:
         ids, stop_ids = list(message.ids), frozenset(message.stop_ids)  # its own: it grows
         limit = min(self._context, len(ids) + message.sampling.max_tokens)
         self._scheduler.add(
-            Sequence(message.id, ids, limit, message.sampling, stop_ids, adapter, matcher)
+            Sequence(
+                message.id,
+                ids,
+                limit,
+                message.sampling,
+                stop_ids,
+                adapter,
+                matcher,
+                message.caller,
+            )
         )
 
     def _check_bias(self, bias: dict[int, float]) -> None:
@@ -285,6 +293,7 @@ class Loop:
     def _finish_removals(self) -> None:
         for removal in list(self._removing):
             if not self._scheduler.uses(removal[1]):
+                self._scheduler.forget(removal[1])
                 self._removing.remove(removal)
                 self._send(Done(removal[0]))
 

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from baigong import errors
-from baigong.errors import BaigongError
+from baigong.errors import BaigongError, Overloaded
 from baigong.types import FinishReason, Sampling
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
@@ -31,6 +31,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threads: processor threads of one step; None is what torch thinks right.
         context: most tokens of one sequence, prompt and answer; None is what the model was made for.
         max_batch: most sequences in one step; more wait in a queue.
+        max_waiting: most in that queue; more are told to come again.
         cache_tokens: room of the key-value cache in tokens, all sequences together.
         cache_mb: that room in megabytes where `cache_tokens` is None.
         prefill_tokens: most prompt tokens in one step.
@@ -45,6 +46,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int | None = None
     context: int | None = None
     max_batch: int = 64
+    max_waiting: int = 1024
     cache_tokens: int | None = None
     cache_mb: int = 1024
     prefill_tokens: int = 1024
@@ -97,16 +99,20 @@ class ErrorReport(msgspec.Struct, frozen=True):
     message: str
     hint: str = ""
     param: str | None = None
+    retry_after: float | None = None
 
     @classmethod
     def of(cls, error: BaigongError) -> ErrorReport:
-        return cls(type(error).__name__, error.code, error.message, error.hint, error.param)
+        wait = error.retry_after if isinstance(error, Overloaded) else None
+        return cls(type(error).__name__, error.code, error.message, error.hint, error.param, wait)
 
     def to_error(self) -> BaigongError:
         error: BaigongError = getattr(errors, self.kind)(
             self.message, hint=self.hint, param=self.param
         )
         error.code = self.code
+        if isinstance(error, Overloaded) and self.retry_after is not None:
+            error.retry_after = self.retry_after
         return error
 
 
@@ -121,6 +127,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     sampling: Sampling
     stop_ids: list[int] = []
     adapter: str | None = None
+    caller: str = ""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

@@ -32,7 +32,7 @@ class Model(Protocol):
         """Room for the sequences that `forward` works on."""
         ...
 
-    def forward(self, batch: Batch, threads: int) -> Tensor | None:
+    def forward(self, batch: Batch) -> Tensor | None:
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ...
 
@@ -61,10 +61,11 @@ class PlainModel:
         self.num_parameters = weights.size
         self.cache = ArenaCache(config, tokens, dtype, device)
         self._decoder = Decoder(config, weights, dtype, device)
-        self._threads = torch.get_num_threads()
+        self._threads = self._threads_now = torch.get_num_threads()
 
-    def forward(self, batch: Batch, threads: int) -> Tensor | None:
-        self._use_threads(threads if batch.num_tokens * self.num_parameters >= _SMALL_STEP else 1)
+    def forward(self, batch: Batch) -> Tensor | None:
+        is_small = batch.num_tokens * self.num_parameters < _SMALL_STEP
+        self._use_threads(1 if is_small else self._threads)
         ids, positions = batch.inputs(self.device)
         attend = self.cache.plan(batch.chunks())
         hidden = self._decoder.hidden(ids, positions, attend, batch.segments())
@@ -76,12 +77,13 @@ class PlainModel:
         return self._decoder.logits(hidden)
 
     def embed(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        self._use_threads(self._threads)
         return embed(texts, self._decoder)
 
     def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
         return load_adapter(name, folder, self.config, self._decoder.dtype, self.device)
 
     def _use_threads(self, threads: int) -> None:
-        if threads != self._threads:
+        if threads != self._threads_now:
             torch.set_num_threads(threads)
-            self._threads = threads
+            self._threads_now = threads

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence as Many
 
+from baigong.errors import Overloaded
 from baigong.inference.engine.batch import Batch, Sequence
-from baigong.inference.engine.cache import Cache
+from baigong.inference.engine.cache import Cache, Extent
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import Scores, Token
+from baigong.inference.engine.prefixes import Kept, Prefixes, marks_of
 from baigong.inference.engine.sampler import BROKEN
+from baigong.inference.engine.waiting import Waiting
 
 # Room reserved for an answer at once; longer ones double their room when they need it.
 _ANSWER_ROOM = 64
@@ -18,20 +21,24 @@ _LEAST_PREFILL = 32  # prompt tokens of a step, however slow the machine
 
 
 class Scheduler:
-    """First come, first served; sequences join and leave the running batch at any step.
+    """Callers take turns; sequences join and leave the running batch at any step.
 
-    When the cache is full, the sequence that came last gives its room up and waits at the head of
-    the queue, to be computed again from its ids.
+    When the cache is full, what is kept of ended sequences goes first; then the sequence that came
+    last gives its room up and waits for its turn, to be computed again from its ids.
     """
 
-    def __init__(self, cache: Cache, max_batch: int, prefill_tokens: int, stall_s: float) -> None:
+    def __init__(
+        self, cache: Cache, max_batch: int, max_waiting: int, prefill_tokens: int, stall_s: float
+    ) -> None:
         self._cache = cache
         self._max_batch = max_batch
+        self._max_waiting = max_waiting
         self._prefill_tokens = prefill_tokens
         self._stall_s = stall_s
         self._prefill_rate = prefill_tokens / stall_s  # tokens per second, a guess at first
-        self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []  # in the order of arrival
+        self._waiting = Waiting()
+        self._running: list[Sequence] = []  # in the order of admission
+        self._prefixes = Prefixes()
 
     @property
     def num_running(self) -> int:
@@ -42,23 +49,48 @@ class Scheduler:
         return len(self._waiting)
 
     @property
+    def num_cached(self) -> int:
+        """Tokens of room that running sequences take."""
+        return self._cache.num_used - self._prefixes.num_tokens
+
+    @property
     def is_idle(self) -> bool:
         return not self._running and not self._waiting
 
     def add(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
+        """Let it wait for its turn.
+
+        Raises:
+            Overloaded: too many wait already.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            error = Overloaded(
+                f"{len(self._waiting)} requests are waiting already.",
+                hint="Send the request again after the seconds that retry-after names.",
+            )
+            error.retry_after = 1.0 + len(self._waiting) // self._max_batch
+            raise error
+        self._waiting.add(sequence)
 
     def abort(self, id: int) -> None:
         """Forget a sequence wherever it is; one that is gone already is no mistake."""
         for sequence in self._running:
             if sequence.id == id:
-                self._drop(sequence)
+                self._leave(sequence)
                 return
-        self._waiting = deque(s for s in self._waiting if s.id != id)
+        for sequence in self._waiting:
+            if sequence.id == id:
+                self._waiting.remove(sequence)
+                return
 
     def uses(self, adapter: LoraAdapter) -> bool:
         """Whether any sequence still needs the adapter."""
         return any(s.adapter is adapter for s in (*self._running, *self._waiting))
+
+    def forget(self, adapter: LoraAdapter) -> None:
+        """Keep nothing more of what was computed with an adapter."""
+        for extent in self._prefixes.drop_adapter(adapter):
+            self._cache.release(extent)
 
     def next_batch(self) -> Batch | None:
         """The next step's work, or None when there is nothing to do."""
@@ -82,17 +114,20 @@ class Scheduler:
         finished = batch.finished
         for sequence, count in zip(batch.sequences, batch.counts, strict=True):
             sequence.computed += count
+            self._waiting.charge(sequence, count)
         news = []
         for sequence, token, score in zip(finished, tokens, scores, strict=True):
             if token == BROKEN:
                 assert sequence.extent is not None
                 self._cache.wipe(sequence.extent)
-                self._drop(sequence)
+                self._cache.release(sequence.extent)
+                sequence.extent = None
+                self._running.remove(sequence)
                 continue
             reason = sequence.take(token)
             news.append(Token(sequence.id, token, reason, score, sequence.tell_prompt()))
             if reason is not None:
-                self._drop(sequence)
+                self._leave(sequence)
         return news
 
     def observe(self, prompt_tokens: int, seconds: float) -> None:
@@ -107,31 +142,65 @@ class Scheduler:
         return max(_LEAST_PREFILL, min(fitting, self._prefill_tokens))
 
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self._max_batch:
-            sequence = self._waiting[0]
-            wanted = min(sequence.limit, len(sequence.ids) + _ANSWER_ROOM)
-            sequence.extent = self._cache.reserve(wanted)
+        while (sequence := self._waiting.head()) is not None:
+            if len(self._running) >= self._max_batch and not self._make_way(sequence.caller):
+                return
+            # The last token passes through the model in any case: its logits are wanted.
+            reusable = [] if sequence.needs_prompt_rows else sequence.ids[:-1]
+            marks = marks_of(sequence.adapter, reusable)
+            self._prefixes.find(marks)  # now the last to be dropped
+            sequence.extent = self._reserve(min(sequence.limit, len(sequence.ids) + _ANSWER_ROOM))
             if sequence.extent is None:
                 return  # nobody overtakes: a long prompt would wait for ever
-            self._running.append(self._waiting.popleft())
+            found = self._prefixes.find(marks)
+            if found is not None:
+                kept, sequence.computed = found
+                self._cache.copy(kept.extent, sequence.extent, sequence.computed)
+            self._waiting.remove(sequence)
+            self._running.append(sequence)
+
+    def _make_way(self, caller: str) -> bool:
+        """Where others fill the batch and this caller has nothing in it, let the last of the largest wait."""
+        counts = Counter(sequence.caller for sequence in self._running)
+        largest, most = counts.most_common(1)[0]
+        if counts[caller] or most <= self._max_batch // (len(counts) + 1):
+            return False
+        self._preempt(next(s for s in reversed(self._running) if s.caller == largest))
+        return True
+
+    def _reserve(self, tokens: int) -> Extent | None:
+        """Room for `tokens`, at the cost of what is kept of others where it must be."""
+        while (extent := self._cache.reserve(tokens)) is None:
+            oldest = self._prefixes.drop_oldest()
+            if oldest is None:
+                return None
+            self._cache.release(oldest)
+        return extent
 
     def _make_room(self) -> None:
         """See that every running sequence has a slot for its next token, the oldest first."""
         for sequence in list(self._running):
             while sequence.extent is not None and sequence.computed >= sequence.extent.capacity:
                 grown = self._cache.grow(sequence.extent, sequence.computed)
-                if grown is None:
-                    self._preempt(self._running[-1])
-                else:
+                if grown is not None:
                     sequence.extent = grown
+                elif (oldest := self._prefixes.drop_oldest()) is not None:
+                    self._cache.release(oldest)
+                else:
+                    self._preempt(self._running[-1])
 
     def _preempt(self, sequence: Sequence) -> None:
-        self._drop(sequence)
+        self._leave(sequence)
         sequence.computed = 0
-        self._waiting.appendleft(sequence)
+        self._waiting.add(sequence, sequence.arrival)
 
-    def _drop(self, sequence: Sequence) -> None:
+    def _leave(self, sequence: Sequence) -> None:
+        """Take it out of the batch; what it has in the cache is kept until the room is needed."""
         self._running.remove(sequence)
-        if sequence.extent is not None:
-            self._cache.release(sequence.extent)
-            sequence.extent = None
+        if sequence.extent is None:
+            return
+        marks = marks_of(sequence.adapter, sequence.ids[: sequence.computed])
+        needless = self._prefixes.keep(Kept(sequence.extent, sequence.adapter, marks))
+        if needless is not None:
+            self._cache.release(needless)
+        sequence.extent = None

@@ -35,6 +35,7 @@ from baigong.inference.engine.weights import Weights
 
 _PAGE = 32  # tokens, as in attention.h
 _LARGEST_HEAD = 256
+_SMALL_STEP = 16_000_000  # multiplications
 
 
 def library_for(config: ModelConfig) -> ctypes.CDLL | None:
@@ -57,7 +58,7 @@ class NativeCache(Extents):
         self.values = zeros(shape, dtype, torch.device("cpu"))
 
     @override
-    def move(self, old: Extent, new: Extent, used: int) -> None:
+    def copy(self, old: Extent, new: Extent, used: int) -> None:
         """Copy the first `used` tokens, in whole pages."""
         source, target, pages = old.start // _PAGE, new.start // _PAGE, -(-used // _PAGE)
         for side in (self.keys, self.values):
@@ -108,9 +109,10 @@ class NativeModel:
         self._threads = threads
         self._load = _Packer(config, weights, kind, library, threads)
         self._held, struct = self._load.model()
+        torch.set_num_threads(1)  # all that is left to torch is choosing tokens
         self._engine = ctypes.c_void_p(library.bg_open(ctypes.byref(struct), threads))
 
-    def forward(self, batch: Batch, threads: int) -> Tensor | None:
+    def forward(self, batch: Batch) -> Tensor | None:
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ids, positions = batch.inputs(self.device)
         rows = batch.wanted_rows(self.device)
@@ -119,7 +121,7 @@ class NativeModel:
         spans = [
             (c.extent.start // _PAGE, c.extent.capacity, c.count, c.past) for c in batch.chunks()
         ]
-        step, held = self._step(ids, positions, spans, threads)
+        step, held = self._step(ids, positions, spans)
         segments = batch.segments()
         table = (structs.Segment * len(segments))()
         for place, segment in zip(table, segments, strict=True):
@@ -145,7 +147,7 @@ class NativeModel:
         for length in lengths:
             spans.append((page, length, length, 0))
             page += -(-length // _PAGE)
-        step, held = self._step(ids, positions, spans, self._threads)
+        step, held = self._step(ids, positions, spans)
         # All layers share one layer's room: none looks back at another's.
         room = torch.zeros(2, page, config.kv_heads, _PAGE * config.head_dim, dtype=self.dtype)
         hidden = torch.empty(len(ids), config.hidden_size)
@@ -177,7 +179,7 @@ class NativeModel:
         return NativeAdapter(name, (), table, tuple(held))
 
     def _step(
-        self, ids: Tensor, positions: Tensor, spans: list[tuple[int, int, int, int]], threads: int
+        self, ids: Tensor, positions: Tensor, spans: list[tuple[int, int, int, int]]
     ) -> tuple[structs.Step, tuple[object, ...]]:
         """A step over sequences given as (first page, capacity, tokens, past), and what it points to."""
         ids, positions = ids.to(torch.int32), positions.to(torch.int32)
@@ -189,6 +191,8 @@ class NativeModel:
             place.start, place.count, place.past = start, count, past
             place.pages = address(pages[page:])
             start += count
+        # Two threads that share so little suffer more from a busy neighbour than they gain.
+        threads = 1 if len(ids) * self.num_parameters < _SMALL_STEP else self._threads
         step = structs.Step(rows=len(ids), sequences=len(spans), threads=threads)
         step.ids, step.positions, step.sequence = address(ids), address(positions), sequences
         return step, (ids, positions, sequences, pages)

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def pack(
 
     cuts = np.linspace(0, 2 * bands, min(2 * bands, 4 * threads) + 1, dtype=int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, zip(cuts, cuts[1:], strict=False)))
+        list(pool.map(work, pairwise(cuts)))
     offsets = None
     if bias is not None:
         offsets = np.zeros(bands * BAND, np.float32)

@@ -1,0 +1,1 @@
+"""Our engine beside its named peers: the same weights and prompts, in the same run, taking turns."""
