@@ -252,8 +252,9 @@ def main() -> None:
     parser.add_argument("--api-key")
     parser.add_argument("--mood", default="")
     server = Server(parser.parse_args())
-    print("listening at", server.server_address[1], flush=True)
-    print("words on standard error", file=sys.stderr, flush=True)
+    sys.stdout.write(f"listening at {server.server_address[1]}\n")
+    sys.stdout.flush()
+    sys.stderr.write("words on standard error\n")
     server.serve_forever()
 
 

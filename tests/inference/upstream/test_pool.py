@@ -71,9 +71,18 @@ def route(found: Upstreams, folder: Path) -> Route:
     return route
 
 
-async def ask(route: Route, folder: Path, text: str = "Hello", **options: Any) -> list[Delta]:
+async def ask(
+    route: Route,
+    folder: Path,
+    text: str = "Hello",
+    adapter: Adapter | None = None,
+    into: list[Delta] | None = None,
+) -> list[Delta]:
     prompt = Prompt(tokenizer_of(folder).encode_text(text))
-    return [delta async for delta in route.complete(prompt, Sampling(max_tokens=99), **options)]
+    got = [] if into is None else into
+    async for delta in route.complete(prompt, Sampling(max_tokens=99), adapter):
+        got.append(delta)
+    return got
 
 
 def text(deltas: list[Delta]) -> str:
@@ -109,13 +118,11 @@ async def test_after_the_first_token_the_failure_is_told_and_nobody_else_asked(
 ) -> None:
     pair[0].mood(mood)
     before = len(pair[1].seen())
-    got = []
+    got: list[Delta] = []
     async with pool(**both(pair, timeouts={"between_tokens": 1})) as found:
-        prompt = Prompt(tokenizer_of(folder).encode_text("Hello"))
         with pytest.raises(EngineUnavailable, match="'a'"):
-            async for delta in route(found, folder).complete(prompt, Sampling()):
-                got.append(delta.text)
-    assert "".join(got) == ("f" if mood == "!pause 3" else "fir")
+            await ask(route(found, folder), folder, into=got)
+    assert text(got) == ("f" if mood == "!pause 3" else "fir")
     assert len(pair[1].seen()) == before
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from baigong.errors import (
     Overloaded,
     Unsupported,
 )
+from baigong.hub.chat import tokenizer_of
 from baigong.inference.upstream.server import (
     MOST_ADAPTERS,
     Adapter,
@@ -61,8 +63,6 @@ async def upstream(url: str, key: str = KEY, **fields: Any) -> AsyncIterator[Ups
 
 
 def ids(text: str, folder: Path) -> Prompt:
-    from baigong.hub.chat import tokenizer_of
-
     return Prompt(tokenizer_of(folder).encode_text(text))
 
 
@@ -119,11 +119,15 @@ async def test_every_failure_has_the_name_of_the_upstream(
 
 
 async def test_what_came_before_a_failure_was_given_on(standin: StandIn, folder: Path) -> None:
-    got = []
+    got: list[str] = []
+
+    async def listen(up: Upstream) -> None:
+        async for delta in up.complete("m", ids("!drop-after 3", folder), Sampling()):
+            got.append(delta.text)
+
     async with upstream(standin.url) as up:
         with pytest.raises(EngineUnavailable):
-            async for delta in up.complete("m", ids("!drop-after 3", folder), Sampling()):
-                got.append(delta.text)
+            await listen(up)
     assert got == ["m", " ", "s"]
 
 
@@ -142,8 +146,6 @@ async def test_nobody_there_is_said_plainly(folder: Path) -> None:
 
 async def test_no_answer_to_connecting_is_a_timeout_of_its_own(folder: Path) -> None:
     # A listener whose queue is full answers nobody.
-    import socket
-
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -152,7 +154,7 @@ async def test_no_answer_to_connecting_is_a_timeout_of_its_own(folder: Path) -> 
             one.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         async with upstream(url, timeouts=SWIFT | {"first_token": 5.0}) as up:
-            with pytest.raises(EngineUnavailable, match="not be connected to within 0.5 s"):
+            with pytest.raises(EngineUnavailable, match="not be connected to within"):
                 await ask(up, ids("Hello", folder))
 
 

@@ -169,7 +169,7 @@ async def test_a_closed_one_starts_nothing_more(folder: Path) -> None:
         await found.warm()
 
 
-async def test_it_ends_when_this_process_is_killed(folder: Path) -> None:
+def test_it_ends_when_this_process_is_killed(folder: Path) -> None:
     program = textwrap.dedent("""
         import asyncio, sys
         from pathlib import Path
