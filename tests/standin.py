@@ -177,13 +177,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def piece(self, body: dict[str, Any], character: str) -> dict[str, Any]:
         if "messages" not in body:
-            return {"text": character}
+            return {"text": character, "logprobs": self.scores(body, character)}
         if "tools" not in body:
             return {"delta": {"role": "assistant", "content": character}}
         name = body["tools"][0]["function"]["name"]
         call = {"index": 0, "id": "call_1", "function": {"name": name, "arguments": "{}"}}
         return {
             "delta": {"reasoning_content": "hm", "tool_calls": [call] if character == " " else []}
+        }
+
+    def scores(self, body: dict[str, Any], character: str) -> dict[str, Any] | None:
+        """Of each of the character's tokens, and of token 1 as the one that was likelier."""
+        if body.get("logprobs") is None:
+            return None
+        assert body["return_tokens_as_token_ids"]
+        tokens = [f"token_id:{id}" for id in self.server.tokenizer.encode(character).ids]
+        top = {"token_id:1": -0.5} if body["logprobs"] else {}
+        return {
+            "tokens": tokens,
+            "token_logprobs": [-1.5] * len(tokens),
+            "top_logprobs": [{token: -1.5} | top for token in tokens],
         }
 
     def spoil_stream(self, what: str) -> None:

@@ -17,7 +17,7 @@ import typer
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, print_json, size, verb
 from baigong.config import Settings
-from baigong.errors import BaigongError
+from baigong.errors import BaigongError, DataProblems
 from baigong.inference.upstream.pool import Upstreams
 from baigong.inference.upstream.settings import read_upstreams
 
@@ -100,7 +100,8 @@ def _home(settings: Settings) -> Finding:
     try:
         platform = Platform.open(settings)
     except (BaigongError, OSError) as error:
-        return Finding("home", False, str(error), "Set BAIGONG_HOME to a folder you can write to.")
+        mend = _mend(error, "Set BAIGONG_HOME to a folder you can write to.")
+        return Finding("home", False, str(error), mend)
     live = platform.releases.live()
     names = ", ".join(f"{name}@{number}" for name, number in live.items()) or "nothing live yet"
     return Finding("home", True, f"{settings.home}: {names}")
@@ -110,10 +111,14 @@ def _base(settings: Settings) -> Finding:
     try:
         sapling = Platform.open(settings).hub.get("model", "sapling")
     except (BaigongError, OSError) as error:
-        return Finding(
-            "base", False, str(error), "Reinstall: `pip install --force-reinstall baigong`."
-        )
+        mend = _mend(error, "Reinstall: `pip install --force-reinstall baigong`.")
+        return Finding("base", False, str(error), mend)
     return Finding("base", True, f"{sapling.ref}, {size(sapling.size_bytes)}")
+
+
+def _mend(error: Exception, otherwise: str) -> str:
+    """What to do where nothing opens: a mistake in upstreams.yaml has its own remedy."""
+    return error.hint if isinstance(error, DataProblems) else otherwise
 
 
 def _upstreams(settings: Settings) -> list[Finding]:

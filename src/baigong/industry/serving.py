@@ -215,7 +215,7 @@ class Served:
         self, ids: list[int], sampling: Sampling, shown: Mapping[int, str] | None = None
     ) -> AsyncGenerator[Delta]:
         if self.remote is not None:
-            prompt = Prompt(ids, sorted(self.tokenizer.eos_ids), bool(shown))
+            prompt = Prompt(ids, self.tokenizer, bool(shown))
             deltas = self.remote.complete(prompt, sampling, self._adapter)
         else:
             engine, name = await self._engine()

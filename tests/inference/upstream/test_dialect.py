@@ -64,12 +64,19 @@ def test_what_a_plain_server_has_no_word_for_is_refused_by_name() -> None:
         assert caught.value.param == name
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("asked", [{"logprobs": 0}, {"scores_prompt": True}])
-def test_scores_are_refused_everywhere(kind: Kind, asked: dict[str, Any]) -> None:
-    with pytest.raises(Unsupported) as caught:
-        DIALECTS[kind].body(Sampling(**asked), "rack", is_whole=True)
-    assert caught.value.param in asked
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vllm"])
+def test_scores_are_refused_where_they_do_not_come_by_token_id(kind: Kind) -> None:
+    with pytest.raises(Unsupported, match="no word for logprobs") as caught:
+        DIALECTS[kind].body(Sampling(logprobs=0), "rack", is_whole=True)
+    assert caught.value.param == "logprobs"
+
+
+def test_scores_of_a_prompt_are_refused_and_an_echo_without_them_is_not() -> None:
+    vllm = DIALECTS["vllm"]
+    with pytest.raises(Unsupported, match="logprobs of a prompt"):
+        vllm.body(Sampling(logprobs=0, scores_prompt=True), "rack", is_whole=True)
+    plain = vllm.body(Sampling(), "rack", is_whole=True)
+    assert vllm.body(Sampling(scores_prompt=True), "rack", is_whole=True) == plain
 
 
 def test_what_is_off_is_said_so_that_no_default_of_the_model_steps_in() -> None:

@@ -71,6 +71,11 @@ def route(found: Upstreams, folder: Path) -> Route:
     return route
 
 
+def prompt_of(folder: Path) -> Prompt:
+    tokenizer = tokenizer_of(folder)
+    return Prompt(tokenizer.encode_text("Hello"), tokenizer)
+
+
 async def ask(
     route: Route,
     folder: Path,
@@ -78,7 +83,8 @@ async def ask(
     adapter: Adapter | None = None,
     into: list[Delta] | None = None,
 ) -> list[Delta]:
-    prompt = Prompt(tokenizer_of(folder).encode_text(text))
+    tokenizer = tokenizer_of(folder)
+    prompt = Prompt(tokenizer.encode_text(text), tokenizer)
     got = [] if into is None else into
     async for delta in route.complete(prompt, Sampling(max_tokens=99), adapter):
         got.append(delta)
@@ -172,7 +178,7 @@ async def test_one_that_cannot_do_what_is_asked_leaves_it_to_one_that_can(
     named = both(pair)
     named["a"]["kind"] = "openai"
     async with pool(**named) as found:
-        prompt = Prompt(tokenizer_of(folder).encode_text("Hello"))
+        prompt = prompt_of(folder)
         stream = route(found, folder).complete(prompt, Sampling(top_k=5))
         assert text([delta async for delta in stream]) == "second says: Hello"
     async with pool(a=named["a"]) as found:

@@ -63,7 +63,8 @@ async def upstream(url: str, key: str = KEY, **fields: Any) -> AsyncIterator[Ups
 
 
 def ids(text: str, folder: Path) -> Prompt:
-    return Prompt(tokenizer_of(folder).encode_text(text))
+    tokenizer = tokenizer_of(folder)
+    return Prompt(tokenizer.encode_text(text), tokenizer)
 
 
 async def ask(up: Upstream, prompt: Prompt, **sampling: Any) -> list[Delta]:
@@ -158,6 +159,30 @@ async def test_no_answer_to_connecting_is_a_timeout_of_its_own(folder: Path) -> 
                 await ask(up, ids("Hello", folder))
 
 
+@pytest.mark.parametrize("likeliest", [0, 1, 2])
+async def test_scores_come_with_the_text_they_belong_to(
+    standin: StandIn, folder: Path, likeliest: int
+) -> None:
+    async with upstream(standin.url) as up:
+        deltas = await ask(up, ids("你", folder), logprobs=likeliest)
+    for delta in deltas:
+        assert b"".join(one.bytes for one in delta.scored).decode() == delta.text
+    scored = [one for delta in deltas for one in delta.scored]
+    assert [one.logprob for one in scored] == [-1.5] * (len("m says: ") + 3)
+    told = {tuple(other.logprob for other in one.likeliest) for one in scored}
+    assert told == {((), (-0.5,), (-0.5, -1.5))[likeliest]}
+
+
+async def test_no_tokens_are_asked_for_where_none_are_wanted(
+    standin: StandIn, folder: Path
+) -> None:
+    before = len(standin.seen())
+    async with upstream(standin.url) as up:
+        deltas = await ask(up, ids("Hello", folder), max_tokens=0, scores_prompt=True)
+    assert deltas == [Delta(finish_reason="length")]
+    assert len(standin.seen()) == before
+
+
 async def test_a_reader_that_goes_away_hangs_up(standin: StandIn, folder: Path) -> None:
     async with upstream(standin.url) as up:
         stream = up.complete("m", ids("!pause 0.05 " + "x" * 200, folder), Sampling(max_tokens=200))
@@ -201,9 +226,9 @@ async def test_a_prompt_longer_than_the_context_is_refused_here(
         assert up.models == {"m": 512}
         before = len(standin.seen())
         with pytest.raises(ContextOverflow, match="at least 89 tokens"):
-            await ask(up, Prompt([1] * 600))
+            await ask(up, Prompt([1] * 600, tokenizer_of(folder)))
         assert len(standin.seen()) == before
-        await ask(up, Prompt([65] * 500), max_tokens=100)
+        await ask(up, Prompt([65] * 500, tokenizer_of(folder)), max_tokens=100)
         assert standin.seen()[-1]["body"]["max_tokens"] == 12
 
 

@@ -51,7 +51,8 @@ async def engine(folder: Path, **config: Any) -> AsyncIterator[VllmEngine]:
 
 
 async def ask(found: VllmEngine, folder: Path, text: str, adapter: Adapter | None = None) -> str:
-    prompt = Prompt(tokenizer_of(folder).encode_text(text))
+    tokenizer = tokenizer_of(folder)
+    prompt = Prompt(tokenizer.encode_text(text), tokenizer)
     stream = found.complete(prompt, Sampling(max_tokens=99), adapter)
     return "".join([delta.text async for delta in stream])
 

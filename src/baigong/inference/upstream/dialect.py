@@ -52,6 +52,7 @@ class Dialect:
         adapter_field: what names an adapter in a request.
         takes_ids: whether it takes the token ids that end an answer, and can be told to write
             special tokens out.
+        scores: whether it tells logprobs by token id.
         stream_options: what to ask of a stream beside its text.
     """
 
@@ -63,6 +64,7 @@ class Dialect:
     unload: str = ""
     adapter_field: str = "model"
     takes_ids: bool = False
+    scores: bool = False
     stream_options: Mapping[str, bool] = field(default_factory=lambda: {"include_usage": True})
 
     def body(self, sampling: Sampling, upstream: str, *, is_whole: bool) -> dict[str, Any]:
@@ -85,6 +87,11 @@ class Dialect:
                     found[self.fields[name]] = value
             elif name == "grammar" and value is not None:
                 found |= self._grammar(value, upstream)
+            elif name == "logprobs" and value is not None and self.scores and is_whole:
+                found |= {"logprobs": value, "return_tokens_as_token_ids": True}
+            elif name == "scores_prompt":
+                if value and sampling.logprobs is not None:
+                    raise _unsupported("logprobs of a prompt", upstream, "logprobs")
             elif value != getattr(_PLAIN, name):
                 raise _unsupported(name, upstream)
         return self._written(found, sampling)
@@ -140,6 +147,7 @@ DIALECTS: dict[Kind, Dialect] = {
         load="/v1/load_lora_adapter",
         unload="/v1/unload_lora_adapter",
         takes_ids=True,
+        scores=True,
         stream_options={"include_usage": True, "continuous_usage_stats": True},
     ),
     "sglang": Dialect(

@@ -173,7 +173,7 @@ class Upstreams:
                 checked_at=up.health.checked_at,
                 adapters=up.adapters,
             )
-            for up in self._upstreams
+            for up in [*self._upstreams, *(self._vllm.upstreams() if self._vllm else ())]
         ]
 
     async def probe(self) -> None:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,19 +19,19 @@ from baigong.errors import (
     InvalidInput,
     Unsupported,
 )
+from baigong.hub.chat import ChatTokenizer
 from baigong.inference.text import check_sampling
+from baigong.inference.upstream.answers import Scoring, read
 from baigong.inference.upstream.dialect import DIALECTS
 from baigong.inference.upstream.health import Health
 from baigong.inference.upstream.settings import UpstreamSettings
-from baigong.inference.upstream.wire import Choice, Chunk, Unknown, Wire
-from baigong.types import CallDelta, Delta, FinishReason, Message, Sampling, ToolUse
+from baigong.inference.upstream.wire import Unknown, Wire
+from baigong.types import Delta, Message, Sampling, ToolUse
 
 _log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 5.0
 MOST_ADAPTERS = 64  # loaded in one upstream by us; those asked for longest ago go first
-
-_FINISHES = {"length": "length", "tool_calls": "tool_calls", "abort": "abort"}
 
 
 class Adapter(NamedTuple):
@@ -42,10 +42,10 @@ class Adapter(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """A prompt in token ids, the ids that end its answer, and whether special tokens are text."""
+    """A prompt in token ids, whose they are, and whether special tokens are text in the answer."""
 
     ids: Sequence[int]
-    stop_ids: Sequence[int] = ()
+    tokenizer: ChatTokenizer
     shows_special: bool = False
 
 
@@ -104,17 +104,22 @@ class Upstream:
             **self._streamed(),
         }
         if self.dialect.takes_ids:
-            body["stop_token_ids"] = list(prompt.stop_ids)
+            body["stop_token_ids"] = sorted(prompt.tokenizer.eos_ids)
             body["skip_special_tokens"] = not prompt.shows_special
         elif prompt.shows_special:
             raise Unsupported(
                 f"The upstream '{self.name}' cannot show the marks of thoughts and tool calls.",
                 hint="Serve this model with vLLM or SGLang, or with this machine's own engine.",
             )
+        if sampling.max_tokens == 0:
+            return _nothing()
+        scores = None
+        if sampling.logprobs is not None:
+            scores = Scoring(prompt.tokenizer, sampling.logprobs, bool(sampling.stop))
         if adapter is None:
-            return self._deltas("/v1/completions", body)
+            return self._deltas("/v1/completions", body, scores)
         body[self.dialect.adapter_field] = adapter.name
-        return self._adapted(body, adapter)
+        return self._adapted(body, adapter, scores)
 
     def chat(
         self, model: str, conversation: Conversation, sampling: Sampling
@@ -226,12 +231,14 @@ class Upstream:
             )
         return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
 
-    async def _adapted(self, body: dict[str, Any], adapter: Adapter) -> AsyncGenerator[Delta]:
+    async def _adapted(
+        self, body: dict[str, Any], adapter: Adapter, scores: Scoring | None
+    ) -> AsyncGenerator[Delta]:
         """The answer of an adapter; a server that was started afresh is given it again, once."""
         for is_last in (False, True):
             await self._noting(self.add_adapter(adapter))
             try:
-                async with aclosing(self._deltas("/v1/completions", body)) as deltas:
+                async with aclosing(self._deltas("/v1/completions", body, scores)) as deltas:
                     async for delta in deltas:
                         yield delta
                 return
@@ -240,10 +247,12 @@ class Upstream:
                     raise
                 self._adapters.pop(adapter.name, None)
 
-    async def _deltas(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Delta]:
+    async def _deltas(
+        self, path: str, body: dict[str, Any], scores: Scoring | None = None
+    ) -> AsyncGenerator[Delta]:
         """The stream as deltas, its end or its failure noted in `health`."""
         try:
-            async with aclosing(_read(self.name, self._wire.stream(path, body))) as deltas:
+            async with aclosing(read(self.name, self._wire.stream(path, body), scores)) as deltas:
                 async for delta in deltas:
                     if delta.finish_reason is not None:
                         self.health.answered()
@@ -296,45 +305,9 @@ def _context(card: dict[str, Any]) -> int | None:
     return context if isinstance(context, int) and context > 0 else None
 
 
-async def _read(name: str, chunks: AsyncGenerator[Chunk]) -> AsyncGenerator[Delta]:
-    """Chunks as deltas. The last one, with the usage, comes when the stream is over."""
-    said, finish, usage = 0, None, None
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            usage = chunk.usage or usage
-            choice = chunk.choices[0] if chunk.choices else Choice()
-            finish = choice.finish_reason or finish
-            if not choice.is_empty:
-                count = _count(chunk, said)
-                yield _delta(choice, count)
-                said += count
-    if finish is None or finish == "error":
-        raise EngineUnavailable(
-            f"The upstream '{name}' stopped in the middle of the answer.", hint="Ask again."
-        )
-    rest = 0 if usage is None else max(0, usage.completion_tokens - said)
-    reason = cast(FinishReason, _FINISHES.get(finish, "stop"))
-    yield Delta("", rest, reason, prompt_tokens=0 if usage is None else usage.prompt_tokens)
-
-
-def _count(chunk: Chunk, said: int) -> int:
-    """How many tokens a chunk brought: what it says itself, else one."""
-    return 1 if chunk.usage is None else max(0, chunk.usage.completion_tokens - said)
-
-
-def _delta(choice: Choice, count: int) -> Delta:
-    calls = tuple(
-        CallDelta(call.index, call.id, call.function.name, call.function.arguments or "")
-        for call in choice.delta.tool_calls or ()
-    )
-    thought = choice.thought
-    return Delta(
-        choice.said,
-        count,
-        reasoning=thought,
-        reasoning_tokens=count if thought and not choice.said else 0,
-        calls=calls,
-    )
+async def _nothing() -> AsyncGenerator[Delta]:
+    """The answer of no tokens."""
+    yield Delta(finish_reason="length")
 
 
 def _turn(message: Message) -> dict[str, Any]:

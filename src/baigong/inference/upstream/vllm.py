@@ -105,6 +105,11 @@ class VllmEngine:
         self._last_words = ""
         self._is_closed = False
 
+    @property
+    def upstream(self) -> Upstream | None:
+        """The latest one that was started."""
+        return None if self._process is None else self._process.upstream
+
     async def complete(
         self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None
     ) -> AsyncGenerator[Delta]:
@@ -176,6 +181,11 @@ class VllmEngines:
         if folder not in self._engines:
             self._engines[folder] = VllmEngine(name, folder, self._config)
         return self._engines[folder]
+
+    def upstreams(self) -> list[Upstream]:
+        """Those that have been started."""
+        found = (engine.upstream for engine in self._engines.values())
+        return [upstream for upstream in found if upstream is not None]
 
     async def close(self) -> None:
         """End all of them."""

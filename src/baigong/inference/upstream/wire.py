@@ -57,12 +57,21 @@ class Piece(msgspec.Struct, frozen=True):
     tool_calls: list[CallPiece] | None = None
 
 
+class Logprobs(msgspec.Struct, frozen=True):
+    """Scores of a completion's tokens."""
+
+    tokens: list[str] = []
+    token_logprobs: list[float | None] = []
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
 class Choice(msgspec.Struct, frozen=True):
     """A chunk's choice, of a completion (`text`) or of a chat (`delta`)."""
 
     text: str | None = None
     delta: Piece = Piece()
     finish_reason: str | None = None
+    logprobs: Logprobs | None = None
 
     @property
     def said(self) -> str:
@@ -136,6 +145,7 @@ class Wire:
         try:
             while data := await self._read(response, deadline, is_first=is_first):
                 spoke = False
+                self._limit(len(events.rest) + len(data))
                 for event in events.feed(data):
                     if event == b"[DONE]":
                         return
@@ -176,7 +186,8 @@ class Wire:
         self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float
     ) -> aiohttp.ClientResponse:
         """The response's head, once it says that all is well."""
-        headers = {"content-type": "application/json"}
+        # Compressed, a stream would wait in whatever compresses it.
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if key := self._key():
             headers["authorization"] = f"Bearer {key}"
         try:
@@ -293,11 +304,11 @@ class Events:
     """Cuts a stream of bytes into the data of its server-sent events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self.rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The data of every line that is whole now; comments and other fields are left out."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 yield line[5:].strip()
