@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from baigong.errors import BaigongError, EngineUnavailable, Unsupported
+from baigong.errors import BaigongError, EngineUnavailable, InvalidInput, Unsupported
 from baigong.hub.chat import tokenizer_of
 from baigong.inference.restarts import MOST
 from baigong.inference.upstream.server import Adapter, Prompt
@@ -94,6 +94,12 @@ def test_the_command_line_says_everything_and_no_key() -> None:
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
+
+
+def test_a_dtype_that_only_our_engine_makes_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="dtype is 'int8'") as caught:
+        VllmConfig(dtype="int8")
+    assert caught.value.param == "dtype"
 
 
 def test_without_vllm_one_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import IO
 
 from baigong import compute
 from baigong.compute import Finished
-from baigong.errors import BaigongError, EngineUnavailable, Unsupported
+from baigong.errors import BaigongError, EngineUnavailable, InvalidInput, Unsupported
 from baigong.inference.restarts import MOST, WINDOW_S, Restarts
 from baigong.inference.upstream.server import Adapter, Prompt, Upstream
 from baigong.inference.upstream.settings import UpstreamSettings
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.2
 _TAIL_LINES = 40
+_DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class VllmConfig:
     """How vLLM is started.
 
     Attributes:
-        dtype: of weights: "auto", "float32" or "bfloat16".
+        dtype: of weights; what vLLM takes of the settings', which is no int8 and no int4.
         context: most tokens of one sequence; 0 is what the model was made for.
         max_batch: most sequences in one step.
         max_adapters: adapters that may be in one step; others wait their turn.
@@ -51,6 +52,14 @@ class VllmConfig:
     max_rank: int = 64
     start_timeout_s: float = 1800.0
     logs: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise InvalidInput(
+                f"dtype is {self.dtype!r}, and vLLM does not make such weights of others.",
+                hint=f"Use {', '.join(_DTYPES)}, or a model that was published in {self.dtype}.",
+                param="dtype",
+            )
 
 
 def command(folder: Path, name: str, config: VllmConfig, port: int) -> list[str]:

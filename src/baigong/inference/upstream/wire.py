@@ -34,6 +34,8 @@ _TOO_LONG = re.compile(r"context.{0,20}length|maximum context|context size|too l
 class Unknown(EngineUnavailable):
     """The upstream does not know a name that it was asked for."""
 
+    code = "unknown_to_upstream"
+
 
 class CalledPiece(msgspec.Struct, frozen=True):
     name: str | None = None
