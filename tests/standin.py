@@ -7,7 +7,7 @@ prompt, a token a character. A mood, of the server or of one prompt that holds `
     !exit, !exit-after N      end the process then
     !late S, !pause S         S seconds before the first token, or between tokens
     !busy S                   429 with retry-after
-    !fail, !later S           500, or 503 with retry-after
+    !fail, !later [S]         500, or 503, with retry-after where there is an S
     !error-after N            an error event after N tokens
     !end-after N              an orderly end of the stream there, without a reason
     !refuse, !long            400, or 400 for the context
@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
             case "busy":
                 self.fail(429, "Too many requests", {"retry-after": f"{amount:g}"})
             case "later":
-                self.fail(503, "Busy", {"retry-after": f"{amount:g}"})
+                self.fail(503, "Busy", {"retry-after": f"{amount:g}"} if amount else None)
             case "fail":
                 self.fail(500, "Broken")
             case "refuse":

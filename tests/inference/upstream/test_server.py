@@ -102,7 +102,8 @@ async def test_a_limit_of_tokens_ends_the_answer_as_length(standin: StandIn, fol
         ("!error-after 3", EngineUnavailable, "'rack' failed with status 500"),
         ("!end-after 3", EngineUnavailable, "'rack' stopped in the middle of the answer"),
         ("!fail", EngineUnavailable, "'rack' failed with status 500"),
-        ("!later 9", EngineUnavailable, "'rack' failed with status 503"),
+        ("!later 9", Overloaded, "'rack' has too much to do"),
+        ("!later", EngineUnavailable, "'rack' failed with status 503"),
         ("!redirect", EngineUnavailable, "'rack' sends us elsewhere"),
         ("!busy 7", Overloaded, "'rack' has too much to do"),
         ("!refuse", InvalidInput, "'rack' says: temperature is silly"),
@@ -133,10 +134,13 @@ async def test_what_came_before_a_failure_was_given_on(standin: StandIn, folder:
     assert got == ["m", " ", "s"]
 
 
-async def test_a_429_says_how_long_to_wait(standin: StandIn, folder: Path) -> None:
+@pytest.mark.parametrize("mood", ["!busy 7", "!later 7"])
+async def test_what_asks_to_come_back_later_says_when(
+    standin: StandIn, folder: Path, mood: str
+) -> None:
     async with upstream(standin.url) as up:
         with pytest.raises(Overloaded) as caught:
-            await ask(up, ids("!busy 7", folder))
+            await ask(up, ids(mood, folder))
     assert (caught.value.retry_after, caught.value.status) == (7, 429)
 
 

@@ -263,7 +263,7 @@ class Wire:
         """An upstream's failure as ours; what a caller can mend is told in the upstream's words."""
         message = self.redacted(message.strip())
         said = f"The upstream '{self._name}' says: {message}"
-        if status == 429:
+        if status == 429 or (status == 503 and wait):
             busy = Overloaded(
                 f"The upstream '{self._name}' has too much to do.", hint="Ask again later."
             )
