@@ -40,6 +40,8 @@ _SMALL_STEP = 16_000_000  # multiplications
 
 def library_for(config: ModelConfig) -> ctypes.CDLL | None:
     """The compiled forward pass where there is one and it can run such a model."""
+    if not config.is_ordinary:
+        return None
     head, wide = config.head_dim, config.heads * config.head_dim
     sizes = (config.hidden_size, config.inner_size, wide)
     if any(size % GROUP for size in sizes) or head % LANES or head > _LARGEST_HEAD:
