@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baigong.errors import ContextOverflow, InvalidInput, NotFound
-from baigong.inference.engine.messages import Abort, Embed, Embedded
+from baigong.inference.engine.messages import Abort, Embed, Rows
 from tests.inference.local import LocalEngine, transformers_tokens
 from tests.models import ARCHITECTURES, END, make_adapter, make_model
 
@@ -255,7 +255,7 @@ def test_embeddings_are_the_mean_of_hidden_states(tmp_path: Path) -> None:
     engine.finish(2, 3)
     assert engine.tokens[2] == expected_tokens
     reply = engine.done[3]
-    assert isinstance(reply, Embedded)
+    assert isinstance(reply, Rows)
     vectors = torch.tensor(array("f", reply.data)).view(len(PROMPTS), reply.size)
     model = AutoModel.from_pretrained(folder).eval()
     for ids, vector in zip(PROMPTS, vectors, strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from baigong.errors import InvalidInput, Unsupported
+from baigong.inference.engine.pooling import Pooling
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -169,6 +170,7 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
         has_post_norms: what attention and MLP add is normalised too.
         embedding_scale: of embeddings, before the first layer.
         is_fused: the checkpoint holds q, k, v in one matrix, and gate and up in another.
+        pooling: how a text's vector is made.
     """
 
     inner_size: int
@@ -193,6 +195,7 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
     embedding_scale: float = 1.0
     is_fused: bool = False
     experts: ExpertConfig | None = None
+    pooling: Pooling = Pooling()
 
     @property
     def is_ordinary(self) -> bool:
@@ -224,9 +227,10 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
         """
         fields = read_fields(folder)
         try:
-            return _from_fields(fields)
+            config = _from_fields(fields)
         except KeyError as error:
             raise InvalidInput(f"{folder.name}/config.json lacks {error}.") from error
+        return msgspec.structs.replace(config, pooling=Pooling.read(folder))
 
 
 def read_fields(folder: Path) -> dict[str, Any]:
@@ -256,6 +260,20 @@ def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("tie_word_embeddings") is None:
         return inner
     return inner | {"tie_word_embeddings": fields["tie_word_embeddings"]}
+
+
+def is_own(fields: dict[str, Any]) -> bool:
+    """Whether `decoder.py` serves a model of this config.json; transformers serves the others."""
+    architecture = _architecture(fields)
+    if fields.get("model_type") in WRAPPERS:
+        return decoder_fields(fields).get("model_type") in FAMILIES
+    if fields.get("use_bidirectional_attention") or "Classification" in architecture:
+        return False
+    return fields.get("model_type") in FAMILIES
+
+
+def _architecture(fields: dict[str, Any]) -> str:
+    return str((fields.get("architectures") or [""])[0])
 
 
 def rotary_size(rope: dict[str, Any], head_dim: int) -> int:
