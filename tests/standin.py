@@ -9,6 +9,7 @@ prompt, a token a character. A mood, of the server or of one prompt that holds `
     !busy S                   429 with retry-after
     !fail, !later S           500, or 503 with retry-after
     !error-after N            an error event after N tokens
+    !end-after N              an orderly end of the stream there, without a reason
     !refuse, !long            400, or 400 for the context
     !redirect                 307
     !sick                     /health answers 503, all else works
@@ -202,8 +203,9 @@ class Handler(BaseHTTPRequestHandler):
     def spoil_stream(self, what: str) -> None:
         if what == "exit-after":
             os._exit(3)
-        if what == "error-after":
-            self.write(b'data: {"error": {"message": "Broken", "code": 500}}\n\n')
+        if what in {"error-after", "end-after"}:
+            if what == "error-after":
+                self.write(b'data: {"error": {"message": "Broken", "code": 500}}\n\n')
             self.write(b"")
             return
         self.connection.shutdown(socket.SHUT_RDWR)

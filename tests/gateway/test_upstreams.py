@@ -251,6 +251,26 @@ def test_another_baigong_answers_for_its_releases_and_models(tmp_path: Path) -> 
             assert settled(behind) - before < 3000
 
 
+def test_a_base_served_by_another_baigong_answers_as_the_engine_here_does(tmp_path: Path) -> None:
+    behind, local = open_platform(tmp_path / "behind"), open_platform(tmp_path / "local")
+    with serving(behind) as inner:
+        declare(tmp_path / "front", peer={"url": inner, "kind": "baigong", "models": [MODEL]})
+        front = open_platform(tmp_path / "front")
+        with serving(front) as there, serving(local) as here:
+            for asked in (
+                {"messages": HELLO, "max_tokens": 40},
+                {"messages": HELLO, "max_tokens": 40, "temperature": 1.0, "top_k": 9, "seed": 4},
+                {"messages": HELLO, "max_tokens": 40, "repetition_penalty": 1.3, "stop": ["e"]},
+            ):
+                found, wanted = (
+                    httpx2.post(f"{url}/v1/chat/completions", json={"model": MODEL} | asked).json()
+                    for url in (there, here)
+                )
+                assert found["choices"] == wanted["choices"]
+                assert found["usage"] == wanted["usage"]
+            assert front.engines.stats() == []
+
+
 def test_vllm_as_the_engine_of_the_whole_platform(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

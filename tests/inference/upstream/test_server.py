@@ -100,6 +100,7 @@ async def test_a_limit_of_tokens_ends_the_answer_as_length(standin: StandIn, fol
         ("!pause 2", EngineUnavailable, "'rack' fell silent for 0.5 s"),
         ("!drop-after 3", EngineUnavailable, "'rack' broke the connection off"),
         ("!error-after 3", EngineUnavailable, "'rack' failed with status 500"),
+        ("!end-after 3", EngineUnavailable, "'rack' stopped in the middle of the answer"),
         ("!fail", EngineUnavailable, "'rack' failed with status 500"),
         ("!later 9", EngineUnavailable, "'rack' failed with status 503"),
         ("!redirect", EngineUnavailable, "'rack' sends us elsewhere"),

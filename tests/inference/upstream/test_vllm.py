@@ -169,6 +169,30 @@ async def test_one_that_is_not_ready_in_time_is_ended(folder: Path, tmp_path: Pa
     assert "loading weights" in caught.value.hint
 
 
+async def test_a_client_that_does_not_wait_leaves_the_start_to_the_others(
+    folder: Path, tmp_path: Path
+) -> None:
+    slow = (tmp_path / "bin" / "vllm").read_text().replace("exec", "sleep 1; exec", 1)
+    (tmp_path / "bin" / "vllm").write_text(slow)
+    async with engine(folder) as found:
+        impatient = asyncio.create_task(ask(found, folder, "Hello"))
+        patient = asyncio.create_task(ask(found, folder, "Hello"))
+        await asyncio.sleep(0.2)
+        impatient.cancel()
+        assert await patient == "org/m says: Hello"
+
+
+async def test_one_that_is_closed_while_it_starts_leaves_nothing_behind(folder: Path) -> None:
+    async with engine(folder) as found:
+        starting = asyncio.create_task(found.warm())
+        async with asyncio.timeout(20):
+            while not standins(folder):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await gone(folder)
+
+
 async def test_a_closed_one_starts_nothing_more(folder: Path) -> None:
     async with engine(folder) as found:
         pass

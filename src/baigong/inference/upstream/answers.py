@@ -10,7 +10,7 @@ from baigong.errors import EngineUnavailable
 from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Scores
 from baigong.inference.tokens import Ledger
-from baigong.inference.upstream.wire import Choice, Chunk, Logprobs
+from baigong.inference.upstream.wire import Choice, Chunk, Counted, Logprobs
 from baigong.types import CallDelta, Delta, FinishReason, Scored
 
 _FINISHES = {"length": "length", "tool_calls": "tool_calls", "abort": "abort"}
@@ -59,16 +59,18 @@ async def read(
         raise EngineUnavailable(
             f"The upstream '{name}' stopped in the middle of the answer.", hint="Ask again."
         )
-    rest = 0 if usage is None else max(0, usage.completion_tokens - said)
+    usage = usage or Counted()
+    rest = max(0, (usage.completion_tokens or 0) - said)
     reason = cast(FinishReason, _FINISHES.get(finish, "stop"))
     scored = scoring.take(None, "", is_last=True) if scoring else ()
-    prompt = 0 if usage is None else usage.prompt_tokens
-    yield Delta("", rest, reason, scored, prompt_tokens=prompt)
+    yield Delta("", rest, reason, scored, prompt_tokens=usage.prompt_tokens or 0)
 
 
 def _count(chunk: Chunk, said: int) -> int:
     """How many tokens a chunk brought: what it says itself, else one."""
-    return 1 if chunk.usage is None else max(0, chunk.usage.completion_tokens - said)
+    if chunk.usage is None or chunk.usage.completion_tokens is None:
+        return 1
+    return max(0, chunk.usage.completion_tokens - said)
 
 
 def _delta(choice: Choice, count: int, scored: tuple[Scored, ...]) -> Delta:

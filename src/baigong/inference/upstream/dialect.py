@@ -134,6 +134,7 @@ def _schema(source: str) -> Any:
         raise InvalidInput(f"The JSON schema is not JSON: {error}", param="grammar") from error
 
 
+_COUNTING = {"include_usage": True, "continuous_usage_stats": True}
 _STRUCTURED: dict[str, Constraint] = {
     "json_schema": lambda source: {"structured_outputs": {"json": _schema(source)}},
     "regex": _structured("regex"),
@@ -148,7 +149,7 @@ DIALECTS: dict[Kind, Dialect] = {
         unload="/v1/unload_lora_adapter",
         takes_ids=True,
         scores=True,
-        stream_options={"include_usage": True, "continuous_usage_stats": True},
+        stream_options=_COUNTING,
     ),
     "sglang": Dialect(
         _MORE,
@@ -161,6 +162,7 @@ DIALECTS: dict[Kind, Dialect] = {
         unload="/unload_lora_adapter",
         adapter_field="lora_path",
         takes_ids=True,
+        stream_options=_COUNTING,
     ),
     "llamacpp": Dialect(
         _MORE | {"repetition_penalty": "repeat_penalty"},

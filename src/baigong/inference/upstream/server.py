@@ -154,9 +154,11 @@ class Upstream:
             Unsupported: the server cannot load it; the message says why.
             EngineUnavailable, Overloaded: as `complete`.
         """
+        if adapter.name in self._adapters:  # nobody waits here while another is being loaded
+            self._adapters.move_to_end(adapter.name)
+            return
         async with self._adding:
             if adapter.name in self._adapters:
-                self._adapters.move_to_end(adapter.name)
                 return
             if not self.dialect.load:
                 raise Unsupported(

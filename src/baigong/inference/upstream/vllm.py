@@ -109,7 +109,7 @@ class VllmEngine:
         self._folder = folder
         self._config = config
         self._process: VllmProcess | None = None
-        self._starting = asyncio.Lock()
+        self._start: asyncio.Task[None] | None = None
         self._restarts = Restarts()
         self._last_words = ""
         self._is_closed = False
@@ -146,20 +146,25 @@ class VllmEngine:
     async def close(self) -> None:
         """End it."""
         self._is_closed = True
-        async with self._starting:
-            if self._process is not None:
-                await self._process.close()
+        if self._start is not None:
+            self._start.cancel()
+            await asyncio.wait([self._start])
+        if self._process is not None:
+            await self._process.close()
 
     async def _running(self) -> Upstream:
-        async with self._starting:
-            if self._is_closed:
-                raise EngineUnavailable(f"vLLM for {self._name} has been closed.")
-            if self._process is None or not self._process.is_alive:
-                await self._start()
-            assert self._process is not None
-            return self._process.upstream
+        if self._is_closed:
+            raise EngineUnavailable(f"vLLM for {self._name} has been closed.")
+        if self._process is None or not self._process.is_alive:
+            if self._start is None or self._start.done():
+                self._start = asyncio.create_task(self._fresh())
+                self._start.add_done_callback(_seen)
+            # Loading takes minutes: a client that does not wait for it must not end it for others.
+            await asyncio.shield(self._start)
+        assert self._process is not None
+        return self._process.upstream
 
-    async def _start(self) -> None:
+    async def _fresh(self) -> None:
         if self._process is not None:
             self._last_words = self._process.log_tail()
             await self._process.close()
@@ -176,6 +181,12 @@ class VllmEngine:
         except EngineUnavailable as error:
             self._last_words = error.hint
             raise
+
+
+def _seen(start: asyncio.Task[None]) -> None:
+    """A start that failed when nobody waited for it any more is no mystery."""
+    if not start.cancelled():
+        start.exception()
 
 
 class VllmEngines:

@@ -89,8 +89,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    """Tokens so far, or in all. Some servers write null for none."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class Chunk(msgspec.Struct, frozen=True):
