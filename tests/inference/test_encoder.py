@@ -197,7 +197,9 @@ def test_texts_are_classified(tmp_path: Path, labels: int) -> None:
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
 def test_pairs_are_scored_as_a_cross_encoder_does(tmp_path: Path, kind: str) -> None:
     automatic = "AutoModelForSequenceClassification"
-    own: dict[str, Any] = {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}
+    own: dict[str, Any] = {
+        "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}
+    }
     own["type_vocab_size"] = 2 if kind == "bert" else 1
     model = encoder(tmp_path / "m", kind, automatic, num_labels=1, **own)
     seconds = [1, 20, 10, 4]

@@ -25,6 +25,7 @@ from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine
 from baigong.inference.engines import Engines
 from baigong.inference.forced import forced_grammar
+from baigong.inference.ranking import Ranked, rank
 from baigong.inference.reasoning import Thoughts, marks_of
 from baigong.inference.text import stream_text
 from baigong.inference.tools import Calls, style_of
@@ -134,9 +135,21 @@ class Served:
         return Answer((), ids, self._stream(ids, sampling), partial(self._stream, ids))
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One unit vector for each list of token ids."""
+        """One vector for each list of token ids."""
         engine = await self.engines.get(self.base.folder)
-        return await engine.embed([list(ids) for ids in batches])
+        return await engine.embed(batches)
+
+    async def rank(self, query: str, documents: Sequence[str]) -> Ranked:
+        """How well each document answers the query."""
+        engine = await self.engines.get(self.base.folder)
+        return await rank(engine, self.tokenizer, query, documents)
+
+    async def classify(
+        self, batches: Sequence[Sequence[int]]
+    ) -> tuple[Sequence[str], list[list[float]]]:
+        """The labels, and for each list of token ids how likely each of them is."""
+        engine = await self.engines.get(self.base.folder)
+        return engine.facts.labels, await engine.classify(batches)
 
     async def warm(self) -> None:
         """Start the engine and load the adapter, so that the first question need not wait."""
