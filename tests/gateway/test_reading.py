@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import httpx2
 import openai
 import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 
 from baigong.hub.chat import ChatTokenizer
@@ -43,7 +46,10 @@ def models(home: Path) -> dict[str, Any]:
         "max_position_embeddings": LENGTH,
     }
     kind = "AutoModelForSequenceClassification"
+    sight = {"image_size": 16, "patch_size": 8, "id2label": {0: "cat", 1: "dog"}}
+    seer = AutoConfig.for_model("vit", **sizes | sight)
     return {
+        "tests/seer": save_model(home / "seer", "AutoModelForImageClassification", seer),
         "tests/embedder": save_model(
             home / "embedder", "AutoModel", AutoConfig.for_model("bert", **sizes)
         ),
@@ -68,9 +74,13 @@ def judge(home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def url(home: Path, models: dict[str, Any], judge: Path) -> Iterator[str]:
+    from transformers import ViTImageProcessorPil
+
     platform = open_platform(home / "platform")
     (home / "embedder" / "1_Pooling").mkdir()
     (home / "embedder" / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}', "utf-8")
+    (home / "seer" / "tokenizer.json").unlink()
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(home / "seer")
     modules = [{"type": f"x.{kind}", "path": path} for path, kind in (("1_Pooling", "Pooling"),)]
     (home / "embedder" / "modules.json").write_text(json.dumps(modules), "utf-8")
     for name in (*models, "tests/judge"):
@@ -174,6 +184,30 @@ def test_texts_are_classified(url: str, models: dict[str, Any], tokenizer: ChatT
         assert row["num_classes"] == 3
 
 
+def test_images_are_classified(url: str, models: dict[str, Any]) -> None:
+    from transformers import ViTImageProcessorPil
+
+    pictures = [Image.effect_noise((30, 20), 90).convert("RGB") for _ in range(3)]
+    sent = []
+    for picture in pictures:
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        sent.append("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())
+    reply = post(url, "classify", model="tests/seer", input=sent)
+    assert reply.status_code == 200, reply.text
+    prepare = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    with torch.inference_mode():
+        pixels = prepare(images=pictures, return_tensors="pt")
+        expected = models["tests/seer"](**pixels).logits.softmax(-1)
+    for row, shares in zip(reply.json()["data"], expected, strict=True):
+        assert row["probs"] == pytest.approx(shares.tolist(), abs=1e-4)
+        assert row["label"] in ("cat", "dog")
+    for wrong in ("a cat", "data:image/png;base64,!", "data:image/png;base64,aaaa"):
+        reply = post(url, "classify", model="tests/seer", input=[sent[0], wrong])
+        assert reply.status_code == 400
+        assert reply.json()["error"]["param"] == "input"
+
+
 def test_vectors_are_made_as_the_pulled_folder_says(
     url: str, models: dict[str, Any], tokenizer: ChatTokenizer
 ) -> None:
@@ -196,7 +230,8 @@ def test_vectors_are_made_as_the_pulled_folder_says(
             "cannot write",
         ),
         ("embeddings", "tests/ranker", {"input": "a"}, "cannot make vectors"),
-        ("classify", MODEL, {"input": "a"}, "cannot tell labels"),
+        ("completions", "tests/seer", {"prompt": "a"}, "has no tokenizer.json"),
+        ("classify", MODEL, {"input": "a"}, "cannot tell labels of texts"),
         ("rerank", "tests/classifier", {"query": "a", "documents": ["b"]}, "cannot rank"),
     ],
 )

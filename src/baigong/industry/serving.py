@@ -22,7 +22,7 @@ from baigong.industry.embedder import EngineEmbed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
 from baigong.inference.answer import read_answer
-from baigong.inference.client import Engine
+from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
 from baigong.inference.forced import forced_grammar
 from baigong.inference.ranking import Ranked, rank
@@ -85,11 +85,20 @@ class Served:
 
     name: str
     base: Revision
-    tokenizer: ChatTokenizer
+    words: ChatTokenizer | None  # a model that only sees has none
     engines: Engines
     adapter: Revision | None = None
     content: Content | None = None
     knowledge: KnowledgeStore | None = None
+
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """How its text becomes ids.
+
+        Raises:
+            Unsupported: it reads no text.
+        """
+        return self.words or tokenizer_of(self.base.folder)
 
     @property
     def defaults(self) -> Sampling:
@@ -144,12 +153,19 @@ class Served:
         engine = await self.engines.get(self.base.folder)
         return await rank(engine, self.tokenizer, query, documents)
 
-    async def classify(
-        self, batches: Sequence[Sequence[int]]
-    ) -> tuple[Sequence[str], list[list[float]]]:
-        """The labels, and for each list of token ids how likely each of them is."""
+    async def classify(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
+        """How likely each of the model's labels is for each list of token ids."""
         engine = await self.engines.get(self.base.folder)
-        return engine.facts.labels, await engine.classify(batches)
+        return await engine.classify(batches)
+
+    async def look(self, images: Sequence[bytes]) -> list[list[float]]:
+        """How likely each of the model's labels is for each image."""
+        engine = await self.engines.get(self.base.folder)
+        return await engine.look(images)
+
+    async def facts(self) -> ModelFacts:
+        """What the model is and can do."""
+        return (await self.engines.get(self.base.folder)).facts
 
     async def warm(self) -> None:
         """Start the engine and load the adapter, so that the first question need not wait."""
@@ -249,7 +265,8 @@ class Serving:
         except NotFound as error:
             known = [model.name for model in self.models()]
             raise NotFound.among("model", name, known, param="model") from error
-        return Served(name, base, tokenizer_of(base.folder), self._engines)
+        words = tokenizer_of(base.folder) if (base.folder / "tokenizer.json").exists() else None
+        return Served(name, base, words, self._engines)
 
     def of_release(self, release: Release) -> Served:
         return self.of_content(release.ref, release.content)

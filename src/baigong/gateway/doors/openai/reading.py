@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import secrets
 import time
 from typing import Any
@@ -17,6 +19,7 @@ from baigong.gateway.doors.openai.models import open_model
 from baigong.gateway.doors.openai.requests import (
     MOST_PROMPTS,
     ClassifyRequest,
+    Prompt,
     RerankRequest,
     parse,
     prompts,
@@ -50,12 +53,21 @@ async def rerank(serving: Serving, request: Request) -> Response:
 
 
 async def classify(serving: Serving, request: Request) -> Response:
-    """For each input its likeliest label, and how likely each label is."""
+    """For each input its likeliest label, and how likely each label is.
+
+    A model that sees takes data URLs: `data:image/png;base64,...`.
+    """
     asked = parse(await read_object(request), ClassifyRequest)
     given = prompts("input", asked.input)
     served = await open_model(serving, asked.model)
-    ids = await asyncio.to_thread(encode, served, given)
-    labels, shares = await unless_gone(request, served.classify(ids))
+    facts = await served.facts()
+    labels, tokens = facts.labels, 0
+    if "look" in facts.tasks:
+        shares = await unless_gone(request, served.look([_image(one) for one in given]))
+    else:
+        ids = await asyncio.to_thread(encode, served, given)
+        tokens = sum(map(len, ids))
+        shares = await unless_gone(request, served.classify(ids))
     data = [
         {
             "index": index,
@@ -65,7 +77,6 @@ async def classify(serving: Serving, request: Request) -> Response:
         }
         for index, row in enumerate(shares)
     ]
-    tokens = sum(map(len, ids))
     return json_reply({
         "id": f"classify-{secrets.token_hex(12)}",
         "object": "list",
@@ -75,3 +86,17 @@ async def classify(serving: Serving, request: Request) -> Response:
         "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     })
+
+
+def _image(given: Prompt) -> bytes:
+    head, comma, data = given.partition(",") if isinstance(given, str) else ("", "", "")
+    if not comma or not (head.startswith("data:image/") and head.endswith(";base64")):
+        raise InvalidInput(
+            "input: this model looks at images.",
+            hint='Send each as "data:image/png;base64,...".',
+            param="input",
+        )
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise InvalidInput(f"input: an image is not base64: {error}.", param="input") from error
