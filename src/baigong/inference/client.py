@@ -20,6 +20,7 @@ from baigong.inference.engine.messages import (
     Done,
     Embed,
     EngineConfig,
+    Look,
     ModelFacts,
     RemoveAdapter,
     Rows,
@@ -168,6 +169,16 @@ class Engine:
         message = Classify(next(self._ids), [list(one) for one in ids], list(seconds))
         return await self._rows(message)
 
+    async def look(self, images: Sequence[bytes]) -> list[list[float]]:
+        """For each image, given as a file, how likely each of `facts.labels` is.
+
+        Raises:
+            InvalidInput: a file is not an image.
+            Unsupported: the model does not see.
+            EngineUnavailable: as `generate`.
+        """
+        return await self._rows(Look(next(self._ids), list(images)))
+
     async def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter while the engine runs, or put another in place of `name`.
 
@@ -263,7 +274,7 @@ class Engine:
             _expect(await self._ask(process, id, AddAdapter(id, name, str(folder))), Done)
             process.adapters[name] = folder
 
-    async def _rows(self, message: Embed | Choose | Classify) -> list[list[float]]:
+    async def _rows(self, message: Embed | Choose | Classify | Look) -> list[list[float]]:
         reply = await self._ask(await self._running(), message.id, message)
         rows = _expect(reply, Rows)
         flat, size = array.array("f", rows.data), rows.size

@@ -1,4 +1,4 @@
-"""Requests that are answered with a row of numbers for each text, and decoders that answer them."""
+"""Requests that are answered with a row of numbers for each text or image, and decoders that answer them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch import Tensor
 
 from baigong.inference.engine.attention import SelfAttention
 from baigong.inference.engine.decoder import Decoder
-from baigong.inference.engine.messages import Choose, Classify, Embed, Rows
+from baigong.inference.engine.messages import Choose, Classify, Embed, Look, Rows
 
 Texts = Sequence[Sequence[int]]
+
+_IMAGE = 256  # tokens that looking at an image costs about as much as
 
 
 class Reads(Protocol):
@@ -30,13 +32,26 @@ class Reads(Protocol):
         """Shares [texts, labels]; a pair's second text begins at its place in `seconds`."""
         ...
 
+    def look(self, images: Sequence[bytes]) -> Tensor:
+        """Shares [images, labels].
+
+        Raises:
+            InvalidInput: a file is not an image.
+        """
+        ...
+
 
 class ReadJob:
     """One such request, done in steps of about equal size."""
 
-    def __init__(self, asked: Embed | Choose | Classify) -> None:
+    def __init__(self, asked: Embed | Choose | Classify | Look) -> None:
         self._asked = asked
-        lengths = [len(text) for text in asked.ids]
+        self.id = asked.id
+        if isinstance(asked, Look):
+            lengths = [_IMAGE] * len(asked.images)
+        else:
+            lengths = [len(text) for text in asked.ids]
+        self._lengths = lengths
         # By length, so that one step does not hold a long text and many short ones.
         self._todo = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
         self._rows: dict[int, Tensor] = {}
@@ -50,9 +65,8 @@ class ReadJob:
 
         One is read in any case.
         """
-        ids = self._asked.ids
         part: list[int] = []
-        while self._todo and len(ids[self._todo[-1]]) * (len(part) + 1) <= max_tokens:
+        while self._todo and self._lengths[self._todo[-1]] * (len(part) + 1) <= max_tokens:
             part.append(self._todo.pop())
         if self._todo and not part:
             part.append(self._todo.pop())
@@ -62,11 +76,13 @@ class ReadJob:
     def reply(self) -> Rows:
         """All rows in the order of the texts."""
         if not self._rows:
-            return Rows(self._asked.id, 0, b"")
-        rows = torch.stack([self._rows[index] for index in range(len(self._asked.ids))])
-        return Rows(self._asked.id, rows.shape[1], rows.float().cpu().numpy().tobytes())
+            return Rows(self.id, 0, b"")
+        rows = torch.stack([self._rows[index] for index in range(len(self._rows))])
+        return Rows(self.id, rows.shape[1], rows.float().cpu().numpy().tobytes())
 
     def _read(self, model: Reads, part: Sequence[int]) -> Tensor:
+        if isinstance(self._asked, Look):
+            return model.look([self._asked.images[index] for index in part])
         texts = [self._asked.ids[index] for index in part]
         match self._asked:
             case Embed():

@@ -79,6 +79,9 @@ class Foreign:
     def classify(self, texts: Texts, seconds: Many[int]) -> Tensor:
         raise NotImplementedError
 
+    def look(self, images: Many[bytes]) -> Tensor:
+        raise NotImplementedError
+
     def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
         raise Unsupported(
             f"Adapters cannot be added to the architecture '{self.config.architecture}'.",
@@ -216,7 +219,7 @@ def _sizes(model: Any, fields: Any) -> Sizes:
     return Sizes(
         architecture=fields.model_type,
         vocabulary=getattr(fields, "vocab_size", 0),
-        hidden_size=fields.hidden_size,
-        layers=fields.num_hidden_layers,
+        hidden_size=getattr(fields, "hidden_size", 0),
+        layers=getattr(fields, "num_hidden_layers", 0),
         context=context,
     )

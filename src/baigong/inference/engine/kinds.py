@@ -31,6 +31,11 @@ def load(folder: Path, config: EngineConfig, dtype: torch.dtype, device: torch.d
         )
     if name in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
         return Classifier(folder, dtype, device)
+    if name in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.values():
+        # Pillow may be missing, and is not where nobody sends images.
+        from baigong.inference.engine.images import ImageClassifier  # noqa: PLC0415
+
+        return ImageClassifier(folder, dtype, device)
     has_pooling = (folder / "modules.json").exists()
     if name in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() and not has_pooling:
         return TransformersModel(folder, dtype, device, config)

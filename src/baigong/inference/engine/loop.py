@@ -30,6 +30,7 @@ from baigong.inference.engine.messages import (
     EngineConfig,
     ErrorReport,
     FromEngine,
+    Look,
     Rejected,
     RemoveAdapter,
     Scores,
@@ -69,11 +70,18 @@ class Compiled:
 Inbox = queue.SimpleQueue[ToEngine | Loaded | Compiled | None]
 
 
+_TASKS: dict[type, Task] = {
+    Embed: "embed",
+    Choose: "choose",
+    Classify: "classify",
+    Look: "look",
+}
 _WHAT: dict[Task, str] = {
     "generate": "write",
     "embed": "make vectors",
     "choose": "weigh tokens",
-    "classify": "tell labels",
+    "classify": "tell labels of texts",
+    "look": "tell labels of images",
 }
 
 
@@ -151,7 +159,12 @@ class Loop:
         if not self._reads:
             return
         job = self._reads[0]
-        job.advance(self._model, self._config.prefill_tokens)
+        try:
+            job.advance(self._model, self._config.prefill_tokens)
+        except BaigongError as error:  # an image that is none
+            self._reads.popleft()
+            self._send(Rejected(job.id, ErrorReport.of(error)))
+            return
         if job.is_done:
             self._reads.popleft()
             self._send(job.reply())
@@ -180,7 +193,7 @@ class Loop:
                 self._scheduler.abort(id)
                 self._compiling.discard(id)
                 self._finish_removals()
-            case Embed() | Choose() | Classify():
+            case Embed() | Choose() | Classify() | Look():
                 self._begin_reading(message)
             case AddAdapter():
                 # In a thread, so that decoding goes on while the file is read.
@@ -208,10 +221,9 @@ class Loop:
             raise compiled.result
         self._add(compiled.submit, compiled.result)
 
-    def _begin_reading(self, message: Embed | Choose | Classify) -> None:
-        tasks: dict[type, Task] = {Embed: "embed", Choose: "choose", Classify: "classify"}
-        self._check_task(tasks[type(message)])
-        for one in message.ids:
+    def _begin_reading(self, message: Embed | Choose | Classify | Look) -> None:
+        self._check_task(_TASKS[type(message)])
+        for one in [] if isinstance(message, Look) else message.ids:
             self._check(one, room=0)
         if isinstance(message, Choose):
             self._check(message.tokens, room=0)

@@ -17,8 +17,8 @@ from baigong import errors
 from baigong.errors import BaigongError, Overloaded
 from baigong.types import FinishReason, Sampling
 
-# What a model can be asked: by Submit, Embed, Choose and Classify.
-Task = Literal["generate", "embed", "choose", "classify"]
+# What a model can be asked: by Submit, Embed, Choose, Classify and Look.
+Task = Literal["generate", "embed", "choose", "classify", "look"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 
 
@@ -163,6 +163,13 @@ class Classify(msgspec.Struct, frozen=True, tag=True):
     seconds: list[int] = []
 
 
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """How likely each label is for each image; `images` are the files themselves."""
+
+    id: int
+    images: list[bytes]
+
+
 class AddAdapter(msgspec.Struct, frozen=True, tag=True):
     """Load PEFT's `folder` as `name`, or replace what has that name for requests from now on."""
 
@@ -178,7 +185,7 @@ class RemoveAdapter(msgspec.Struct, frozen=True, tag=True):
     name: str
 
 
-ToEngine = Submit | Abort | Embed | Choose | Classify | AddAdapter | RemoveAdapter
+ToEngine = Submit | Abort | Embed | Choose | Classify | Look | AddAdapter | RemoveAdapter
 
 # ---- from the engine
 
@@ -218,7 +225,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class Rows(msgspec.Struct, frozen=True, tag=True):
-    """A row of `size` float32 for each text, in the machine's byte order, one after the other."""
+    """A row of `size` float32 for each text or image, in the machine's byte order, one after the other."""
 
     id: int
     size: int

@@ -103,6 +103,9 @@ class PlainModel:
     def classify(self, texts: Texts, seconds: Sequence[int]) -> Tensor:
         raise NotImplementedError
 
+    def look(self, images: Sequence[bytes]) -> Tensor:
+        raise NotImplementedError
+
     def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
         return load_adapter(name, folder, self.config, self._decoder.dtype, self.device)
 

@@ -159,6 +159,9 @@ class NativeModel:
     def classify(self, texts: Texts, seconds: Sequence[int]) -> Tensor:
         raise NotImplementedError
 
+    def look(self, images: Sequence[bytes]) -> Tensor:
+        raise NotImplementedError
+
     def _read(self, texts: Texts, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Last hidden states [tokens, hidden_size] of whole texts, or logits of `rows`; not cached."""
         config, lengths = self.config, [len(text) for text in texts]
