@@ -61,6 +61,86 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "rope_theta": 10000.0,
         "sliding_window": 16,
     },
+    "ministral": {
+        "architectures": ["MinistralForCausalLM"],
+        "head_dim": 32,
+        "rope_theta": 10000.0,
+        "sliding_window": 16,
+        "layer_types": ["full_attention", "sliding_attention"],
+    },
+    "ministral3": {
+        "architectures": ["Ministral3ForCausalLM"],
+        "head_dim": 32,
+        "rope_parameters": {
+            "type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 16.0,
+            "original_max_position_embeddings": 32,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale_all_dim": 1.0,
+            "mscale": 1.0,
+            "llama_4_scaling_beta": 0.5,
+        },
+    },
+    "mixtral": {
+        "architectures": ["MixtralForCausalLM"],
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    },
+    "qwen3_moe": {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "head_dim": 32,
+        "num_experts": 5,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    },
+    "gemma": {
+        "architectures": ["GemmaForCausalLM"],
+        "hidden_act": "gelu",
+        "hidden_activation": None,
+        "head_dim": 32,
+        "num_key_value_heads": 1,
+        "tie_word_embeddings": True,
+    },
+    "gemma2": {
+        "architectures": ["Gemma2ForCausalLM"],
+        "hidden_activation": "gelu_pytorch_tanh",
+        "head_dim": 32,
+        "query_pre_attn_scalar": 24,
+        "attn_logit_softcapping": 5.0,
+        "final_logit_softcapping": 10.0,
+        "sliding_window": 16,
+        "tie_word_embeddings": True,
+    },
+    "gemma3_text": {
+        "architectures": ["Gemma3ForCausalLM"],
+        "hidden_activation": "gelu_pytorch_tanh",
+        "head_dim": 32,
+        "query_pre_attn_scalar": 24,
+        "sliding_window": 16,
+        "sliding_window_pattern": 2,
+        "rope_theta": 100000.0,
+        "rope_local_base_freq": 1000.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        "tie_word_embeddings": True,
+    },
+    "phi3": {
+        "architectures": ["Phi3ForCausalLM"],
+        "head_dim": 16,
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+        "original_max_position_embeddings": 512,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.2, 1.3],
+            "long_factor": [1.5, 2.5, 4.0, 8.0],
+        },
+        "sliding_window": 30,
+    },
 }
 
 
@@ -90,6 +170,7 @@ def make_model(
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": False,
         "bos_token_id": None,
+        "pad_token_id": None,
         "eos_token_id": END,
         "dtype": "float32",
         **ARCHITECTURES[kind],
@@ -161,7 +242,7 @@ def make_adapter(
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Every tensor's name and shape, as transformers names them."""
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    hidden, kind = config["hidden_size"], config["model_type"]
     head = config.get("head_dim") or hidden // config["num_attention_heads"]
     wide, narrow = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
     shapes: dict[str, tuple[int, ...]] = {
@@ -172,19 +253,48 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes["lm_head.weight"] = (config["vocab_size"], hidden)
     for number in range(config["num_hidden_layers"]):
         layer = f"model.layers.{number}"
-        attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
+        attention = f"{layer}.self_attn"
         shapes[f"{layer}.input_layernorm.weight"] = (hidden,)
         shapes[f"{layer}.post_attention_layernorm.weight"] = (hidden,)
-        for name, size in (("q", wide), ("k", narrow), ("v", narrow)):
-            shapes[f"{attention}.{name}_proj.weight"] = (size, hidden)
-            if config["model_type"] == "qwen2":
-                shapes[f"{attention}.{name}_proj.bias"] = (size,)
-            if config["model_type"] == "qwen3" and name != "v":
-                shapes[f"{attention}.{name}_norm.weight"] = (head,)
+        if kind in ("gemma2", "gemma3_text"):
+            shapes[f"{layer}.pre_feedforward_layernorm.weight"] = (hidden,)
+            shapes[f"{layer}.post_feedforward_layernorm.weight"] = (hidden,)
+        if kind == "phi3":
+            shapes[f"{attention}.qkv_proj.weight"] = (wide + 2 * narrow, hidden)
+        else:
+            for name, size in (("q", wide), ("k", narrow), ("v", narrow)):
+                shapes[f"{attention}.{name}_proj.weight"] = (size, hidden)
+                if kind == "qwen2":
+                    shapes[f"{attention}.{name}_proj.bias"] = (size,)
+                if kind in ("qwen3", "qwen3_moe", "gemma3_text") and name != "v":
+                    shapes[f"{attention}.{name}_norm.weight"] = (head,)
         shapes[f"{attention}.o_proj.weight"] = (hidden, wide)
-        shapes[f"{mlp}.gate_proj.weight"] = (inner, hidden)
-        shapes[f"{mlp}.up_proj.weight"] = (inner, hidden)
-        shapes[f"{mlp}.down_proj.weight"] = (hidden, inner)
+        shapes |= _mlp_shapes(config, number)
+    return shapes
+
+
+def _mlp_shapes(config: dict[str, Any], number: int) -> dict[str, tuple[int, ...]]:
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    mlp, names = f"model.layers.{number}.mlp", ("gate_proj", "up_proj", "down_proj")
+    experts = config.get("num_local_experts") or config.get("num_experts") or 0
+    if experts and number not in config.get("mlp_only_layers", []):
+        if config["model_type"] == "mixtral":
+            mlp, names = mlp.replace("mlp", "block_sparse_moe"), ("w1", "w3", "w2")
+        inner = config.get("moe_intermediate_size", inner)
+        shapes = {f"{mlp}.gate.weight": (experts, hidden)}
+        mlps = [f"{mlp}.experts.{expert}" for expert in range(experts)]
+    elif config["model_type"] == "phi3":
+        return {
+            f"{mlp}.gate_up_proj.weight": (2 * inner, hidden),
+            f"{mlp}.down_proj.weight": (hidden, inner),
+        }
+    else:
+        shapes, mlps = {}, [mlp]
+    gate, up, down = names
+    for one in mlps:
+        shapes[f"{one}.{gate}.weight"] = (inner, hidden)
+        shapes[f"{one}.{up}.weight"] = (inner, hidden)
+        shapes[f"{one}.{down}.weight"] = (hidden, inner)
     return shapes
 
 
@@ -193,7 +303,8 @@ def _weights(config: dict[str, Any], random: np.random.Generator) -> dict[str, n
     weights = {}
     for name, shape in _shapes(config).items():
         if name.endswith("norm.weight"):
-            weights[name] = 1 + _normal(random, shape, 0.1)
+            whole = 0 if config["model_type"].startswith("gemma") else 1  # Gemma leaves one out
+            weights[name] = whole + _normal(random, shape, 0.1)
         elif name.endswith(".bias") or "embed_tokens" in name:
             weights[name] = _normal(random, shape, 0.5)
         else:

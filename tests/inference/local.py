@@ -15,17 +15,18 @@ from baigong.inference.engine.loop import Inbox, Loop
 from baigong.inference.engine.messages import (
     AddAdapter,
     Done,
-    Embedded,
     EngineConfig,
     FromEngine,
     Rejected,
     RemoveAdapter,
+    Rows,
     Step,
     Submit,
     ToEngine,
     Token,
 )
 from baigong.types import Sampling
+from tests.models import make_tokenizer
 
 
 class LocalEngine:
@@ -89,8 +90,22 @@ class LocalEngine:
                         self.reasons[token.request] = token.finish_reason
             case Rejected(id=id, error=error):
                 self.errors[id] = error.to_error()
-            case Done() | Embedded():
+            case Done() | Rows():
                 self.done[message.id] = message
+
+
+def save_model(folder: Path, kind: str, config: Any, seed: int = 0) -> Any:
+    """A model of random weights as transformers' automatic class `kind` makes it, with a tokenizer."""
+    import transformers
+
+    torch.manual_seed(seed)
+    model = getattr(transformers, kind).from_config(config).eval()
+    for parameter in model.parameters():  # far enough apart that no two answers are nearly equal
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[-1] ** -0.5)
+    model.save_pretrained(folder)
+    make_tokenizer(folder)
+    return model
 
 
 def transformers_tokens(

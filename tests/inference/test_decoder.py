@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from baigong.errors import InvalidInput, Unsupported
 from baigong.inference.engine.attention import SelfAttention
@@ -41,6 +42,32 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("qwen3", {}),
     ("mistral", {}),
     ("mistral", {"sliding_window": None, "head_dim": 32}),
+    ("ministral", {}),
+    ("ministral3", {}),
+    ("mixtral", {}),
+    ("qwen3_moe", {}),
+    ("qwen3_moe", {"norm_topk_prob": False, "mlp_only_layers": [0]}),
+    ("gemma", {}),
+    ("gemma2", {}),
+    ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    ("gemma3_text", {}),
+    (
+        "gemma3_text",
+        {
+            "rope_theta": None,
+            "rope_local_base_freq": None,
+            "rope_scaling": None,
+            "sliding_window_pattern": None,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 1e5},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+            },
+        },
+    ),
+    ("phi3", {"rope_scaling": None}),
+    ("phi3", {}),
+    ("phi3", {"original_max_position_embeddings": 32, "sliding_window": None}),
 ]
 
 
@@ -96,10 +123,49 @@ def test_sharded_weights_are_the_same_model(tmp_path: Path) -> None:
     assert torch.equal(whole(one, PROMPT), whole(many, PROMPT))
 
 
-def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "m", "qwen3")
+# A router's close call may fall the other way, and then that token takes another path.
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [("qwen3", 1.0), ("gemma2", 1.0), ("gemma3_text", 1.0), ("phi3", 1.0), ("qwen3_moe", 0.6)],
+)
+def test_bfloat16_is_near_float32(tmp_path: Path, kind: str, share: float) -> None:
+    folder = make_model(tmp_path / "m", kind)
     exact, rough = whole(load(folder), PROMPT), whole(load(folder, torch.bfloat16), PROMPT)
-    assert torch.nn.functional.cosine_similarity(exact, rough.float(), dim=-1).min() > 0.99
+    near = torch.nn.functional.cosine_similarity(exact, rough.float(), dim=-1) > 0.99
+    assert near.float().mean() >= share
+
+
+@pytest.mark.parametrize(
+    ("prefix", "head"),
+    [
+        ("language_model.model.", "language_model.lm_head.weight"),
+        ("model.language_model.", "lm_head.weight"),
+    ],
+)
+def test_the_part_of_a_seeing_model_that_reads_is_served(
+    tmp_path: Path, prefix: str, head: str
+) -> None:
+    one = make_model(tmp_path / "one", "mistral")
+    many = make_model(tmp_path / "many", "mistral")
+    tensors = load_file(many / "model.safetensors")
+    named = {
+        head if n == "lm_head.weight" else n.replace("model.", prefix, 1): t
+        for n, t in tensors.items()
+    }
+    save_file(named | {"vision_tower.x": torch.zeros(2)}, many / "model.safetensors")
+    fields = json.loads((many / "config.json").read_text("utf-8"))
+    wrapped = {"model_type": "mistral3", "text_config": fields, "tie_word_embeddings": False}
+    (many / "config.json").write_text(json.dumps(wrapped), "utf-8")
+    assert torch.equal(whole(load(one), PROMPT), whole(load(many), PROMPT))
+
+
+def test_a_decoder_saved_without_a_head_is_the_same_model(tmp_path: Path) -> None:
+    one = make_model(tmp_path / "one", "qwen3")
+    many = make_model(tmp_path / "many", "qwen3")
+    tensors = load_file(many / "model.safetensors")
+    bare = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    save_file(bare, many / "model.safetensors")
+    assert torch.equal(whole(load(one), PROMPT), whole(load(many), PROMPT))
 
 
 def test_rows_of_one_step_do_not_see_each_other(tmp_path: Path) -> None:
@@ -151,7 +217,7 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
         ({"model_type": "gpt2"}, "architecture 'gpt2'"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantised"),
         ({"hidden_act": "gelu"}, "activation 'gelu'"),
-        ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "'longrope'"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4}}, "'dynamic'"),
     ],
 )
 def test_what_the_engine_cannot_do_is_refused(

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from baigong.errors import ContextOverflow, InvalidInput, NotFound
-from baigong.inference.engine.messages import Abort, Embed, Embedded
+from baigong.inference.engine.messages import Abort, Embed, Rows
 from tests.inference.local import LocalEngine, transformers_tokens
-from tests.models import END, make_adapter, make_model
+from tests.models import ARCHITECTURES, END, make_adapter, make_model
 
 # peft reads a property of models that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -24,7 +24,7 @@ def prompt(number: int, length: int) -> list[int]:
 PROMPTS = [prompt(n, length) for n, length in enumerate((3, 40, 17, 90, 1, 64, 8, 33))]
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_greedy_answers_equal_transformers(tmp_path: Path, kind: str) -> None:
     folder = make_model(tmp_path / "m", kind)
     engine = LocalEngine(folder, prefill_tokens=32)
@@ -77,16 +77,26 @@ def test_mixed_adapters_equal_peft(tmp_path: Path) -> None:
         assert engine.tokens[number] == transformers_tokens(folder, ids, adapter=path), name
 
 
-def test_adapter_made_by_peft_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "targets"),
+    [
+        ("llama", "all-linear"),
+        ("gemma2", "all-linear"),
+        ("gemma3_text", "all-linear"),
+        ("phi3", "all-linear"),
+        ("qwen3_moe", ["q_proj", "k_proj", "v_proj", "o_proj"]),
+    ],
+)
+def test_adapter_made_by_peft_is_read(tmp_path: Path, kind: str, targets: str | list[str]) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    folder = make_model(tmp_path / "m", "llama")
+    folder = make_model(tmp_path / "m", kind)
     torch.manual_seed(0)
     settings = LoraConfig(
         r=4,
         lora_alpha=16,
-        target_modules="all-linear",
+        target_modules=targets,
         init_lora_weights=False,
         task_type="CAUSAL_LM",
     )
@@ -245,7 +255,7 @@ def test_embeddings_are_the_mean_of_hidden_states(tmp_path: Path) -> None:
     engine.finish(2, 3)
     assert engine.tokens[2] == expected_tokens
     reply = engine.done[3]
-    assert isinstance(reply, Embedded)
+    assert isinstance(reply, Rows)
     vectors = torch.tensor(array("f", reply.data)).view(len(PROMPTS), reply.size)
     model = AutoModel.from_pretrained(folder).eval()
     for ids, vector in zip(PROMPTS, vectors, strict=True):

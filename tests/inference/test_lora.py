@@ -41,6 +41,17 @@ def test_adapter_of_the_vocabulary_is_refused(tmp_path: Path, target: str) -> No
         load(adapter, model)
 
 
+def test_adapter_of_experts_is_refused(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m", "qwen3_moe")
+    adapter = make_adapter(tmp_path / "a", model, targets=("q_proj", "down_proj"))
+    with pytest.raises(Unsupported, match=r"mlp\.experts\.0\.down_proj, which this engine cannot"):
+        load(adapter, model)
+    dense = make_model(tmp_path / "dense", "qwen3_moe", mlp_only_layers=[0, 1])
+    adapter = make_adapter(tmp_path / "b", dense, targets=("down_proj",))
+    with pytest.raises(InvalidInput, match="layer 0 of the base has experts"):
+        load(adapter, model)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -35,7 +35,7 @@ def pull(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Bring a Llama, Qwen2, Qwen3 or Mistral model into the hub. Safetensors only."""
+    """Bring a model into the hub: one that writes, embeds or classifies. Safetensors only."""
     platform = Platform.open(Settings.load())
     if dataset:
         rows = add_dataset(platform.hub, Path(source), name or None)

@@ -129,6 +129,20 @@ class ChatTokenizer:
         """Token ids of plain text; `special` adds what the tokenizer puts round a document (BOS)."""
         return list(self.tokenizer.encode(text, add_special_tokens=special).ids)
 
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], int]:
+        """Token ids of two texts as one, and the place from which on they belong to the second.
+
+        Where the tokenizer makes no such difference it is the end.
+        """
+        found = self.tokenizer.encode(first, second)
+        ids, types = list(found.ids), list(found.type_ids)
+        return ids, types.index(1) if 1 in types else len(ids)
+
+    def shorten(self, text: str, tokens: int) -> str:
+        """The text without its last `tokens`."""
+        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets[:-tokens]
+        return text[: offsets[-1][1]] if offsets else ""
+
     def encode_training(self, messages: Sequence[Message]) -> Encoded:
         """Token ids of a whole conversation and which of them are the assistant's.
 

@@ -39,6 +39,12 @@ WANTED = (
     "README.md",
     "LICENSE*",
     "training.json",
+    "preprocessor_config.json",
+    # How a text's vector is made, as sentence-transformers writes it.
+    "modules.json",
+    "sentence_bert_config.json",
+    "*_Pooling/config.json",
+    "*_Dense/config.json",
 )
 _HF = "https://huggingface.co"
 _MODELSCOPE = "https://www.modelscope.cn"

@@ -22,9 +22,10 @@ from baigong.industry.embedder import EngineEmbed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
 from baigong.inference.answer import read_answer
-from baigong.inference.client import Engine
+from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
 from baigong.inference.forced import forced_grammar
+from baigong.inference.ranking import Ranked, rank
 from baigong.inference.reasoning import Thoughts, effort_options, marks_of
 from baigong.inference.text import stream_text
 from baigong.inference.tools import Calls, style_of
@@ -87,12 +88,21 @@ class Served:
 
     name: str
     base: Revision
-    tokenizer: ChatTokenizer
+    words: ChatTokenizer | None  # a model that only sees has none
     engines: Engines
     adapter: Revision | None = None
     content: Content | None = None
     knowledge: KnowledgeStore | None = None
     remote: Remote | None = None  # answers in the engine's place
+
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """How its text becomes ids.
+
+        Raises:
+            Unsupported: it reads no text.
+        """
+        return self.words or tokenizer_of(self.base.folder)
 
     @property
     def defaults(self) -> Sampling:
@@ -152,9 +162,28 @@ class Served:
         return Answer((), ids, self._stream(ids, sampling), partial(self._stream, ids))
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One unit vector for each list of token ids."""
+        """One vector for each list of token ids."""
         engine = await self.engines.get(self.base.folder)
-        return await engine.embed([list(ids) for ids in batches])
+        return await engine.embed(batches)
+
+    async def rank(self, query: str, documents: Sequence[str]) -> Ranked:
+        """How well each document answers the query."""
+        engine = await self.engines.get(self.base.folder)
+        return await rank(engine, self.tokenizer, query, documents)
+
+    async def classify(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
+        """How likely each of the model's labels is for each list of token ids."""
+        engine = await self.engines.get(self.base.folder)
+        return await engine.classify(batches)
+
+    async def look(self, images: Sequence[bytes]) -> list[list[float]]:
+        """How likely each of the model's labels is for each image."""
+        engine = await self.engines.get(self.base.folder)
+        return await engine.look(images)
+
+    async def facts(self) -> ModelFacts:
+        """What the model is and can do."""
+        return (await self.engines.get(self.base.folder)).facts
 
     async def warm(self) -> None:
         """Start the engine and load the adapter, so that the first question need not wait."""
@@ -317,8 +346,8 @@ class Serving:
             known = [model.name for model in self.models()]
             raise NotFound.among("model", name, known, param="model") from error
         remote = self._upstreams.of_base(base.name, base.folder, has_adapter=False)
-        tokenizer = tokenizer_of(base.folder)
-        return Served(name, base, tokenizer, self._engines, remote=remote)
+        words = tokenizer_of(base.folder) if (base.folder / "tokenizer.json").exists() else None
+        return Served(name, base, words, self._engines, remote=remote)
 
     def open_chat(self, name: str) -> Served | Foreign:
         """What answers chats under `name`: as `open`, or else an upstream's own model.

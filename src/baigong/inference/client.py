@@ -15,12 +15,15 @@ from baigong.errors import BaigongError, EngineUnavailable, NotFound
 from baigong.inference.engine.messages import (
     Abort,
     AddAdapter,
+    Choose,
+    Classify,
     Done,
     Embed,
-    Embedded,
     EngineConfig,
+    Look,
     ModelFacts,
     RemoveAdapter,
+    Rows,
     Submit,
     ToEngine,
     Token,
@@ -131,18 +134,50 @@ class Engine:
                 process.tell(Abort(id))
 
     async def embed(self, ids: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Unit vectors (mean of the last hidden states), one for each list of token ids.
+        """A vector for each list of token ids: unit means, or what the model's folder says.
 
         Raises:
             ContextOverflow, InvalidInput, EngineUnavailable: as `generate`.
+            Unsupported: the model makes no vectors.
         """
-        process = await self._running()
-        id = next(self._ids)
-        reply = await self._ask(process, id, Embed(id, [list(one) for one in ids]))
-        embedded = _expect(reply, Embedded)
-        flat = array.array("f", embedded.data)
-        size = embedded.size
-        return [flat[start : start + size].tolist() for start in range(0, len(flat), size)]
+        return await self._rows(Embed(next(self._ids), [list(one) for one in ids]))
+
+    async def choose(
+        self, ids: Sequence[Sequence[int]], tokens: Sequence[int]
+    ) -> list[list[float]]:
+        """For each list of ids, how likely each of `tokens` is the next, were there no others.
+
+        Raises:
+            ContextOverflow, InvalidInput, EngineUnavailable: as `generate`.
+            Unsupported: the model does not write.
+        """
+        return await self._rows(Choose(next(self._ids), [list(one) for one in ids], list(tokens)))
+
+    async def classify(
+        self, ids: Sequence[Sequence[int]], seconds: Sequence[int] = ()
+    ) -> list[list[float]]:
+        """For each list of ids, how likely each of `facts.labels` is.
+
+        Args:
+            ids: texts, or pairs of them.
+            seconds: where in each pair the second text begins.
+
+        Raises:
+            ContextOverflow, InvalidInput, EngineUnavailable: as `generate`.
+            Unsupported: the model knows no labels.
+        """
+        message = Classify(next(self._ids), [list(one) for one in ids], list(seconds))
+        return await self._rows(message)
+
+    async def look(self, images: Sequence[bytes]) -> list[list[float]]:
+        """For each image, given as a file, how likely each of `facts.labels` is.
+
+        Raises:
+            InvalidInput: a file is not an image.
+            Unsupported: the model does not see.
+            EngineUnavailable: as `generate`.
+        """
+        return await self._rows(Look(next(self._ids), list(images)))
 
     async def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter while the engine runs, or put another in place of `name`.
@@ -238,6 +273,12 @@ class Engine:
             id = next(self._ids)
             _expect(await self._ask(process, id, AddAdapter(id, name, str(folder))), Done)
             process.adapters[name] = folder
+
+    async def _rows(self, message: Embed | Choose | Classify | Look) -> list[list[float]]:
+        reply = await self._ask(await self._running(), message.id, message)
+        rows = _expect(reply, Rows)
+        flat, size = array.array("f", rows.data), rows.size
+        return [flat[start : start + size].tolist() for start in range(0, len(flat), size)]
 
     async def _ask(self, process: EngineProcess, id: int, message: ToEngine) -> Reply:
         """Send a message that has exactly one reply."""

@@ -20,13 +20,13 @@ from baigong.errors import BaigongError, EngineUnavailable
 from baigong.inference.engine import messages
 from baigong.inference.engine.messages import (
     Done,
-    Embedded,
     EngineConfig,
     Failed,
     FromEngine,
     ModelFacts,
     Ready,
     Rejected,
+    Rows,
     Step,
     ToEngine,
     Token,
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _decoder = msgspec.msgpack.Decoder(FromEngine)
 
 # What a request can find in its box.
-Reply = Token | Done | Embedded | BaigongError
+Reply = Token | Done | Rows | BaigongError
 Box = asyncio.Queue[Reply]
 
 _TAIL_BYTES = 3000
@@ -182,7 +182,7 @@ class EngineProcess(asyncio.Protocol):
                     self._ready.set_exception(report.to_error())
             case Rejected(id=id, error=report):
                 self._deliver(id, report.to_error())
-            case Done() | Embedded():
+            case Done() | Rows():
                 self._deliver(message.id, message)
 
     def _deliver(self, id: int, reply: Reply) -> None:

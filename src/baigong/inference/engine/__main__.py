@@ -18,7 +18,7 @@ import torch
 from baigong.errors import BaigongError, InvalidInput, Unsupported
 from baigong.inference.engine import messages
 from baigong.inference.engine.cache import Extents, token_bytes
-from baigong.inference.engine.config import ModelConfig
+from baigong.inference.engine.config import ModelConfig, is_own, read_fields
 from baigong.inference.engine.grammar import Grammars
 from baigong.inference.engine.loop import Inbox, Loop, choose_dtype
 from baigong.inference.engine.messages import (
@@ -75,10 +75,12 @@ def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    shape = ModelConfig.read(folder)
-    weights = Weights(folder)
+    fields, weights = read_fields(folder), Weights(folder)
     kind = choose_dtype(config, weights.size)
     device = torch.device(_device(config))
+    if not is_own(fields):
+        return _load_foreign(folder, config, kind, device)
+    shape = ModelConfig.read(folder)
     cached = torch.float32 if kind == "float32" else torch.bfloat16
     tokens = config.cache_tokens or config.cache_mb * 2**20 // token_bytes(shape, cached)
     # No more than the largest batch can use, nor less than one short sequence.
@@ -87,18 +89,38 @@ def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
     context = min(context, Extents(tokens).longest)
     shape = msgspec.structs.replace(shape, context=context)
     model = _model(shape, weights, kind, tokens, device, config)
-    facts = ModelFacts(
-        architecture=shape.architecture,
+    return model, _facts(model, tokens, kind)
+
+
+def _load_foreign(
+    folder: Path, config: EngineConfig, kind: Dtype, device: torch.device
+) -> tuple[Model, ModelFacts]:
+    # transformers takes seconds to import, and most models need none of it.
+    from baigong.inference.engine import kinds  # noqa: PLC0415
+
+    if kind in ("int8", "int4"):
+        raise Unsupported(
+            f"Weights as {kind} need the native forward pass, which does not know this architecture.",
+            hint="Use bfloat16.",
+        )
+    model = kinds.load(folder, config, getattr(torch, kind), device)
+    return model, _facts(model, model.cache.longest, kind)
+
+
+def _facts(model: Model, tokens: int, kind: Dtype) -> ModelFacts:
+    return ModelFacts(
+        architecture=model.config.architecture,
         parameters=model.num_parameters,
-        layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        vocabulary=shape.vocabulary,
-        context=context,
+        layers=model.config.layers,
+        hidden_size=model.config.hidden_size,
+        vocabulary=model.config.vocabulary,
+        context=model.config.context,
         cache_tokens=tokens,
         dtype=kind,
-        device=str(device),
+        device=str(model.device),
+        tasks=model.tasks,
+        labels=model.labels,
     )
-    return model, facts
 
 
 def _model(

@@ -93,9 +93,7 @@ class StepAttention:
         q = q.reshape(len(q), config.kv_heads, -1, config.head_dim)
         for read in self._reads[window]:
             keys, values = read.view(arena, config.kv_heads)
-            part = F.scaled_dot_product_attention(
-                q[row : row + read.rows], keys, values, attn_mask=read.mask
-            )
+            part = _product(config, q[row : row + read.rows], keys, values, read.mask)
             parts.append(part.reshape(read.rows, -1))
             row += read.rows
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -104,7 +102,7 @@ class StepAttention:
         end = stretch.start + stretch.past + stretch.count
         start = stretch.start if mask is None else end - mask.shape[1]
         keys, values = torch.split(arena[start:end].transpose(0, 1), self._config.kv_heads)
-        return _attend(q, keys, values, mask)
+        return _attend(self._config, q, keys, values, mask)
 
 
 class SelfAttention:
@@ -128,7 +126,7 @@ class SelfAttention:
         for part, mask in zip(torch.split(qkv, self._lengths), masks, strict=True):
             heads = torch.split(part, [config.heads, config.kv_heads, config.kv_heads], 1)
             q, keys, values = heads[0], heads[1].transpose(0, 1), heads[2].transpose(0, 1)
-            parts.append(_attend(q, keys, values, mask))
+            parts.append(_attend(config, q, keys, values, mask))
         return torch.cat(parts)
 
 
@@ -168,20 +166,76 @@ class _Read:
         return keys, values
 
 
-def _attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def _attend(
+    config: ModelConfig, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+) -> Tensor:
     """[tokens, heads * head_dim] of q [tokens, heads, head_dim] and keys [kv_heads, seen, head_dim].
 
     Without a mask the tokens see those before them.
     """
-    out = F.scaled_dot_product_attention(
+    out = _product(
+        config,
         q.transpose(0, 1).unsqueeze(0),
         keys.unsqueeze(0),
         values.unsqueeze(0),
-        attn_mask=mask,
+        mask,
         is_causal=mask is None,
-        enable_gqa=True,
     )
     return out.squeeze(0).transpose(0, 1).reshape(len(q), -1)
+
+
+def _product(
+    config: ModelConfig,
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    *,
+    is_causal: bool = False,
+) -> Tensor:
+    """[rows, heads, tokens, head_dim] of q of that shape and keys [rows, kv_heads, seen, head_dim]."""
+    if config.attention_softcap is not None:
+        return soft_capped(config, q, keys, values, mask, is_causal=is_causal)
+    return F.scaled_dot_product_attention(
+        q,
+        keys,
+        values,
+        attn_mask=mask,
+        is_causal=is_causal,
+        scale=config.attention_scale,
+        enable_gqa=q.shape[1] != keys.shape[1],
+    )
+
+
+def soft_capped(
+    config: ModelConfig,
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    *,
+    is_causal: bool,
+) -> Tensor:
+    """The same where the products of queries and keys are bent to stay below a cap (Gemma 2).
+
+    `is_causal` is for tokens that start at the first key.
+    """
+    cap = config.attention_softcap
+    assert cap is not None
+    scale = config.attention_scale or config.head_dim**-0.5
+    rows, heads, tokens, size = q.shape
+    grouped = q.reshape(
+        rows, keys.shape[1], -1, size
+    )  # the heads that share keys, one after another
+    scores = (grouped @ keys.transpose(-1, -2)).view(rows, heads, tokens, -1)
+    scores = cap * torch.tanh(scores * (scale / cap))
+    if is_causal:
+        future = torch.ones(tokens, scores.shape[-1], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(future, float("-inf"))
+    if mask is not None:
+        scores = scores + mask
+    shares = scores.softmax(-1, torch.float32).to(q.dtype)
+    return (shares.view(rows, keys.shape[1], -1, shares.shape[-1]) @ values).view(q.shape)
 
 
 def _causal(

@@ -18,7 +18,7 @@ from baigong.inference.engine.penalties import Penalties
 from baigong.types import FinishReason, Sampling
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Sequence:
     """One request: its prompt, what it has generated, and how far the cache holds it.
 

@@ -9,39 +9,174 @@ from typing import Any
 import msgspec
 
 from baigong.errors import InvalidInput, Unsupported
+from baigong.inference.engine.pooling import Pooling
 
 
 class Family(msgspec.Struct, frozen=True):
-    """What one `model_type` means where its config.json says nothing."""
+    """What one `model_type` means beyond its config.json.
 
-    qkv_bias: bool = False  # always, whatever `attention_bias` says
+    Attributes:
+        qkv_bias: always, whatever `attention_bias` says.
+        has_window_switch: `sliding_window` counts only with `use_sliding_window`.
+        full_every: of layers with a window every so many looks back without one; 0 is none.
+        is_fused: the checkpoint holds q, k, v in one matrix, and gate and up in another.
+        norm_offset: what its norms' weights lack.
+        has_post_norms: what attention and MLP add is normalised too.
+        scales_embedding: by the root of the hidden size.
+        activation: what "gelu" means in old config.json files of this family.
+        experts: names of the router, and of an expert's gate, up and down, in the checkpoint.
+        defaults: fields that its config.json may leave out.
+    """
+
+    qkv_bias: bool = False
     has_qk_norm: bool = False
-    head_dim: int | None = None
-    sliding_window: int | None = None
-    has_window_switch: bool = False  # `sliding_window` counts only with `use_sliding_window`
+    has_window_switch: bool = False
+    full_every: int = 0
+    is_fused: bool = False
+    norm_offset: float = 0.0
+    has_post_norms: bool = False
+    scales_embedding: bool = False
+    activation: str = "gelu"
+    experts: tuple[str, str, str, str] | None = None
+    defaults: dict[str, Any] = {}
 
+
+_GEMMA = {
+    "head_dim": 256,
+    "hidden_act": "gelu_pytorch_tanh",
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+_GEMMA2 = {
+    "sliding_window": 4096,
+    "query_pre_attn_scalar": 256,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}
+# The larger Gemma 3 models name only what differs from these.
+_GEMMA3 = {
+    "vocab_size": 262208,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 131072,
+    "sliding_window": 4096,
+    "query_pre_attn_scalar": 256,
+    "rope_theta": 1e6,
+    "rope_local_base_freq": 1e4,
+}
 
 # One decoder serves all of these; a new one that differs in these points only is a row.
 FAMILIES = {
     "llama": Family(),
-    "mistral": Family(sliding_window=4096),
+    "mistral": Family(defaults={"sliding_window": 4096}),
+    "ministral": Family(defaults={"sliding_window": 4096}),
+    "ministral3": Family(defaults={"head_dim": 128, "rms_norm_eps": 1e-5}),
+    "mixtral": Family(
+        experts=(
+            "block_sparse_moe.gate",
+            "block_sparse_moe.experts.{}.w1",
+            "block_sparse_moe.experts.{}.w3",
+            "block_sparse_moe.experts.{}.w2",
+        ),
+        defaults={
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1e6,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": True,
+        },
+    ),
     "qwen2": Family(qkv_bias=True, has_window_switch=True),
-    "qwen3": Family(has_qk_norm=True, head_dim=128, has_window_switch=True),
+    "qwen3": Family(has_qk_norm=True, has_window_switch=True, defaults={"head_dim": 128}),
+    "qwen3_moe": Family(
+        has_qk_norm=True,
+        has_window_switch=True,
+        experts=(
+            "mlp.gate",
+            "mlp.experts.{}.gate_proj",
+            "mlp.experts.{}.up_proj",
+            "mlp.experts.{}.down_proj",
+        ),
+        defaults={"max_window_layers": 0},
+    ),
+    "gemma": Family(
+        norm_offset=1.0, scales_embedding=True, activation="gelu_pytorch_tanh", defaults=_GEMMA
+    ),
+    "gemma2": Family(
+        norm_offset=1.0,
+        scales_embedding=True,
+        has_post_norms=True,
+        full_every=2,
+        defaults=_GEMMA | _GEMMA2,
+    ),
+    "gemma3_text": Family(
+        norm_offset=1.0,
+        scales_embedding=True,
+        has_post_norms=True,
+        has_qk_norm=True,
+        full_every=6,
+        defaults=_GEMMA | _GEMMA3,
+    ),
+    "phi3": Family(is_fused=True, defaults={"rms_norm_eps": 1e-5}),
 }
 
+# Models that see as well; their `text_config` says what the part is that reads and writes.
+WRAPPERS = ("gemma3", "mistral3")
 
-class ModelConfig(msgspec.Struct, frozen=True):
-    """Sizes and switches of a decoder. `windows` holds, for each layer, how far back it looks."""
+ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to know of any model: `context` and `vocabulary` in tokens."""
 
     architecture: str
     vocabulary: int
     hidden_size: int
-    inner_size: int
     layers: int
+    context: int
+
+
+class ExpertConfig(msgspec.Struct, frozen=True):
+    """The MLPs of which a router chooses `chosen` for each token.
+
+    Attributes:
+        names: of the router, and of an expert's gate, up and down, in the checkpoint.
+        layers: those that have experts; the others have one MLP as usual.
+        is_normalised: the shares of the chosen sum to one.
+    """
+
+    names: tuple[str, str, str, str]
+    layers: frozenset[int]
+    count: int
+    chosen: int
+    inner_size: int
+    is_normalised: bool
+
+
+class ModelConfig(Sizes, frozen=True, kw_only=True):
+    """Sizes and switches of a decoder.
+
+    Attributes:
+        windows: for each layer, how far back it looks.
+        rope: rotary embeddings, as transformers names their fields.
+        local_rope: those of layers with a window, where they have their own.
+        attention_scale: of queries with keys; None is the root of 1 / head_dim.
+        attention_softcap: `cap * tanh(x / cap)` of those products; None leaves them.
+        logit_softcap: the same of logits.
+        norm_offset: what the norms' weights in the checkpoint lack.
+        has_post_norms: what attention and MLP add is normalised too.
+        embedding_scale: of embeddings, before the first layer.
+        is_fused: the checkpoint holds q, k, v in one matrix, and gate and up in another.
+        pooling: how a text's vector is made.
+    """
+
+    inner_size: int
     heads: int
     kv_heads: int
     head_dim: int
-    context: int
     norm_epsilon: float
     is_tied: bool
     qkv_bias: bool
@@ -50,6 +185,37 @@ class ModelConfig(msgspec.Struct, frozen=True):
     has_qk_norm: bool
     windows: tuple[int | None, ...]
     rope: dict[str, Any]
+    local_rope: dict[str, Any] | None = None
+    activation: str = "silu"
+    attention_scale: float | None = None
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
+    norm_offset: float = 0.0
+    has_post_norms: bool = False
+    embedding_scale: float = 1.0
+    is_fused: bool = False
+    experts: ExpertConfig | None = None
+    pooling: Pooling = Pooling()
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it does nothing that Llama, Mistral, Qwen2 and Qwen3 do not."""
+        extras = (
+            self.local_rope,
+            self.attention_scale,
+            self.attention_softcap,
+            self.logit_softcap,
+            self.experts,
+            self.norm_offset,
+            self.has_post_norms,
+            self.is_fused,
+            self.rope.get("llama_4_scaling_beta"),
+        )
+        return (
+            not any(extras)
+            and (self.activation, self.embedding_scale) == ("silu", 1.0)
+            and rotary_size(self.rope, self.head_dim) == self.head_dim
+        )
 
     @classmethod
     def read(cls, folder: Path) -> ModelConfig:
@@ -59,22 +225,65 @@ class ModelConfig(msgspec.Struct, frozen=True):
             Unsupported: an architecture or a setting that this engine cannot do.
             InvalidInput: the file is missing, broken or contradicts itself.
         """
-        path = folder / "config.json"
+        fields = read_fields(folder)
         try:
-            fields = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise InvalidInput(
-                f"{folder.name} has no config.json.", hint="Is it a Hugging Face model folder?"
-            ) from error
-        except ValueError as error:
-            raise InvalidInput(f"{folder.name}/config.json is not JSON: {error}") from error
-        try:
-            return _from_fields(fields)
+            config = _from_fields(fields)
         except KeyError as error:
             raise InvalidInput(f"{folder.name}/config.json lacks {error}.") from error
+        return msgspec.structs.replace(config, pooling=Pooling.read(folder))
+
+
+def read_fields(folder: Path) -> dict[str, Any]:
+    """What `folder/config.json` holds.
+
+    Raises:
+        InvalidInput: the file is missing or broken.
+    """
+    try:
+        fields = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            f"{folder.name} has no config.json.", hint="Is it a Hugging Face model folder?"
+        ) from error
+    except ValueError as error:
+        raise InvalidInput(f"{folder.name}/config.json is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidInput(f"{folder.name}/config.json is not an object.")
+    return fields
+
+
+def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The part of config.json that describes the decoder."""
+    if fields.get("model_type") not in WRAPPERS:
+        return fields
+    inner: dict[str, Any] = fields["text_config"]
+    if fields.get("tie_word_embeddings") is None:
+        return inner
+    return inner | {"tie_word_embeddings": fields["tie_word_embeddings"]}
+
+
+def is_own(fields: dict[str, Any]) -> bool:
+    """Whether `decoder.py` serves a model of this config.json; transformers serves the others."""
+    architecture = _architecture(fields)
+    if fields.get("model_type") in WRAPPERS:
+        return decoder_fields(fields).get("model_type") in FAMILIES
+    if fields.get("use_bidirectional_attention") or "Classification" in architecture:
+        return False
+    return fields.get("model_type") in FAMILIES
+
+
+def _architecture(fields: dict[str, Any]) -> str:
+    return str((fields.get("architectures") or [""])[0])
+
+
+def rotary_size(rope: dict[str, Any], head_dim: int) -> int:
+    """How many of a head's dimensions turn with the position."""
+    return int(head_dim * (rope.get("partial_rotary_factor") or 1.0))
 
 
 def _from_fields(fields: dict[str, Any]) -> ModelConfig:
+    is_quantised = bool(fields.get("quantization_config"))
+    fields = decoder_fields(fields)
     kind = fields.get("model_type", "?")
     family = FAMILIES.get(kind)
     if family is None:
@@ -82,10 +291,12 @@ def _from_fields(fields: dict[str, Any]) -> ModelConfig:
             f"This engine does not know the architecture '{kind}'.",
             hint=f"It serves {', '.join(FAMILIES)}.",
         )
-    _refuse_unknown(fields)
+    fields = family.defaults | fields
+    _refuse_unknown(fields, is_quantised)
     heads = fields["num_attention_heads"]
-    head_dim = fields.get("head_dim") or family.head_dim or fields["hidden_size"] // heads
+    head_dim = fields.get("head_dim") or fields["hidden_size"] // heads
     bias = bool(fields.get("attention_bias", False))
+    asked = fields.get("query_pre_attn_scalar")
     return ModelConfig(
         architecture=kind,
         vocabulary=fields["vocab_size"],
@@ -104,27 +315,65 @@ def _from_fields(fields: dict[str, Any]) -> ModelConfig:
         has_qk_norm=family.has_qk_norm,
         windows=_windows(fields, family),
         rope=_rope(fields),
+        local_rope=_local_rope(fields),
+        activation=_activation(fields, family),
+        attention_scale=None if asked is None else float(asked) ** -0.5,
+        attention_softcap=fields.get("attn_logit_softcapping"),
+        logit_softcap=fields.get("final_logit_softcapping"),
+        norm_offset=family.norm_offset,
+        has_post_norms=family.has_post_norms,
+        embedding_scale=fields["hidden_size"] ** 0.5 if family.scales_embedding else 1.0,
+        is_fused=family.is_fused,
+        experts=_experts(fields, family),
     )
 
 
-def _refuse_unknown(fields: dict[str, Any]) -> None:
-    if fields.get("quantization_config"):
+def _refuse_unknown(fields: dict[str, Any], is_quantised: bool) -> None:
+    if is_quantised or fields.get("quantization_config"):
         raise Unsupported(
             "The model's weights are quantised.", hint="Use its float16, bfloat16 or float32 form."
         )
-    if fields.get("hidden_act", "silu") != "silu":
-        raise Unsupported(f"This engine does not know the activation '{fields['hidden_act']}'.")
+    if fields.get("use_bidirectional_attention"):
+        raise Unsupported("The model looks ahead in its text, so that it cannot write any.")
+
+
+def _activation(fields: dict[str, Any], family: Family) -> str:
+    name: str = fields.get("hidden_activation") or fields.get("hidden_act") or "silu"
+    name = family.activation if name == "gelu" else name
+    if name not in ACTIVATIONS:
+        raise Unsupported(f"This engine does not know the activation '{name}'.")
+    return name
+
+
+def _experts(fields: dict[str, Any], family: Family) -> ExpertConfig | None:
+    """The fields of Qwen3-MoE and of Mixtral, whose every layer has experts."""
+    if family.experts is None:
+        return None
+    every, plain = fields.get("decoder_sparse_step", 1), fields.get("mlp_only_layers") or []
+    layers = range(fields["num_hidden_layers"])
+    return ExpertConfig(
+        names=family.experts,
+        layers=frozenset(n for n in layers if n not in plain and (n + 1) % every == 0),
+        count=fields.get("num_experts") or fields["num_local_experts"],
+        chosen=fields["num_experts_per_tok"],
+        inner_size=fields.get("moe_intermediate_size") or fields["intermediate_size"],
+        is_normalised=bool(fields.get("norm_topk_prob", False)),
+    )
 
 
 def _windows(fields: dict[str, Any], family: Family) -> tuple[int | None, ...]:
     layers: int = fields["num_hidden_layers"]
-    window = fields.get("sliding_window", family.sliding_window)
+    window = fields.get("sliding_window")
     if family.has_window_switch and not fields.get("use_sliding_window", False):
         window = None
     kinds = fields.get("layer_types")
     if kinds is None:
+        every = fields.get("sliding_window_pattern") or family.full_every or layers + 1
         first = fields.get("max_window_layers", 28) if family.has_window_switch else 0
-        kinds = ["sliding_attention" if n >= first else "full_attention" for n in range(layers)]
+        kinds = [
+            "sliding_attention" if n >= first and (n + 1) % every else "full_attention"
+            for n in range(layers)
+        ]
     if len(kinds) != layers:
         raise InvalidInput(f"config.json has {layers} layers but {len(kinds)} layer_types.")
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
@@ -133,9 +382,23 @@ def _windows(fields: dict[str, Any], family: Family) -> tuple[int | None, ...]:
 def _rope(fields: dict[str, Any]) -> dict[str, Any]:
     """transformers 5 writes `rope_parameters`; before, `rope_theta` stood beside `rope_scaling`."""
     rope = dict(fields.get("rope_parameters") or fields.get("rope_scaling") or {})
+    rope = dict(rope.get("full_attention") or rope)
     rope.setdefault("rope_type", rope.pop("type", "default"))
     rope.setdefault("rope_theta", fields.get("rope_theta", 10000.0))
-    rope.setdefault("original_max_position_embeddings", fields["max_position_embeddings"])
-    if rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise Unsupported("This engine does not know partial rotary embeddings.")
+    original = fields.get("original_max_position_embeddings") or fields["max_position_embeddings"]
+    rope.setdefault("original_max_position_embeddings", original)
+    rope.setdefault("partial_rotary_factor", fields.get("partial_rotary_factor", 1.0))
+    if rope["rope_type"] in ("su", "longrope") or fields["model_type"] == "phi3":
+        stretched = fields["max_position_embeddings"] / rope["original_max_position_embeddings"]
+        rope.setdefault("factor", stretched)
+    if rope["rope_type"] == "su" or (fields["model_type"], rope["rope_type"]) == ("phi3", "yarn"):
+        rope["rope_type"] = "longrope"  # what Phi-3 called it first
     return rope
+
+
+def _local_rope(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """That of layers with a window, in either form."""
+    if "rope_local_base_freq" not in fields:
+        return None
+    local = (fields.get("rope_parameters") or {}).get("sliding_attention") or {}
+    return {"rope_type": "default", "rope_theta": fields["rope_local_base_freq"]} | local

@@ -12,28 +12,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
-from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound
+from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound, Unsupported
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.decoder import SMALL_MODEL
-from baigong.inference.engine.embedding import EmbedJob
+from baigong.inference.engine.embedding import ReadJob
 from baigong.inference.engine.grammar import Grammars, Matcher
 from baigong.inference.engine.logprobs import score, score_prompts
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import (
     Abort,
     AddAdapter,
+    Choose,
+    Classify,
     Done,
     Dtype,
     Embed,
-    Embedded,
     EngineConfig,
     ErrorReport,
     FromEngine,
+    Look,
     Rejected,
     RemoveAdapter,
     Scores,
     Step,
     Submit,
+    Task,
     ToEngine,
 )
 from baigong.inference.engine.plain import Model
@@ -67,6 +70,21 @@ class Compiled:
 Inbox = queue.SimpleQueue[ToEngine | Loaded | Compiled | None]
 
 
+_TASKS: dict[type, Task] = {
+    Embed: "embed",
+    Choose: "choose",
+    Classify: "classify",
+    Look: "look",
+}
+_WHAT: dict[Task, str] = {
+    "generate": "write",
+    "embed": "make vectors",
+    "choose": "weigh tokens",
+    "classify": "tell labels of texts",
+    "look": "tell labels of images",
+}
+
+
 class Loop:
     """Serves one model until the parent goes."""
 
@@ -82,7 +100,9 @@ class Loop:
         self._config = config
         self._inbox = inbox
         self._send = send
-        self._context = min(model.config.context, model.cache.longest)
+        self._context = model.config.context
+        if "generate" in model.tasks:
+            self._context = min(self._context, model.cache.longest)
         self._scheduler = Scheduler(
             model.cache,
             config.max_batch,
@@ -92,7 +112,7 @@ class Loop:
         )
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
-        self._embeds: deque[EmbedJob] = deque()
+        self._reads: deque[ReadJob] = deque()
         self._grammars = grammars
         # One at a time, so that the same grammar asked for twice is compiled once.
         self._compiler = ThreadPoolExecutor(1)
@@ -105,7 +125,7 @@ class Loop:
 
     def step(self) -> None:
         """One step of whatever there is to do."""
-        self._embed()
+        self._read()
         batch = self._scheduler.next_batch()
         if batch is not None:
             started = time.perf_counter()
@@ -134,21 +154,26 @@ class Loop:
         self._send(Step(news, scheduler.num_running, scheduler.num_waiting, scheduler.num_cached))
         self._finish_removals()
 
-    def _embed(self) -> None:
-        """Do one step of the embedding that came first, between two steps of the batch."""
-        if not self._embeds:
+    def _read(self) -> None:
+        """Do one step of the reading that came first, between two steps of the batch."""
+        if not self._reads:
             return
-        job = self._embeds[0]
-        job.advance(self._model, self._config.prefill_tokens)
+        job = self._reads[0]
+        try:
+            job.advance(self._model, self._config.prefill_tokens)
+        except BaigongError as error:  # an image that is none
+            self._reads.popleft()
+            self._send(Rejected(job.id, ErrorReport.of(error)))
+            return
         if job.is_done:
-            self._embeds.popleft()
-            self._send(Embedded(job.id, self._model.config.hidden_size, job.vectors()))
+            self._reads.popleft()
+            self._send(job.reply())
 
     # ---- messages
 
     def receive(self) -> bool:
         """Handle everything that has come; wait for something when there is no work. False: end."""
-        must_wait = self._scheduler.is_idle and not self._embeds
+        must_wait = self._scheduler.is_idle and not self._reads
         while must_wait or not self._inbox.empty():
             must_wait = False
             message = self._inbox.get()
@@ -168,10 +193,8 @@ class Loop:
                 self._scheduler.abort(id)
                 self._compiling.discard(id)
                 self._finish_removals()
-            case Embed(id=id, ids=ids):
-                for one in ids:
-                    self._check(one, room=0)
-                self._embeds.append(EmbedJob(id, ids))
+            case Embed() | Choose() | Classify() | Look():
+                self._begin_reading(message)
             case AddAdapter():
                 # In a thread, so that decoding goes on while the file is read.
                 Thread(target=self._load, args=(message,), daemon=True).start()
@@ -198,7 +221,25 @@ class Loop:
             raise compiled.result
         self._add(compiled.submit, compiled.result)
 
+    def _begin_reading(self, message: Embed | Choose | Classify | Look) -> None:
+        self._check_task(_TASKS[type(message)])
+        for one in [] if isinstance(message, Look) else message.ids:
+            self._check(one, room=0)
+        if isinstance(message, Choose):
+            self._check(message.tokens, room=0)
+        self._reads.append(ReadJob(message))
+
+    def _check_task(self, task: Task) -> None:
+        able = self._model.tasks
+        if task not in able:
+            raise Unsupported(
+                f"The model cannot {_WHAT[task]}.",
+                hint=f"It can {' and '.join(_WHAT[one] for one in able)}; ask another model.",
+                param="model",
+            )
+
     def _submit(self, message: Submit) -> None:
+        self._check_task("generate")
         self._check(message.ids, room=1)
         if message.sampling.max_tokens < 1:
             raise InvalidInput("max_tokens must be at least 1.", param="max_tokens")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
 from baigong.inference.engine.config import ModelConfig
-from baigong.inference.engine.decoder import PROJECTIONS, LowRank, projection_shapes
+from baigong.inference.engine.decoder import LowRank, projection_shapes, projections
 from baigong.inference.engine.weights import Weights
 
 # Settings of adapter_config.json that change the arithmetic, and the values under which they do not.
@@ -35,7 +35,10 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "arrow_config": (None,),
 }
 
-_KEY = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(.+)\.lora_([AB])\.weight")
+# "language_model" stands there where the base can see as well.
+_KEY = re.compile(
+    r"base_model\.model\.(?:(?:language_)?model\.)*layers\.(\d+)\.(.+)\.lora_([AB])\.weight"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def load_adapter(
     parts: list[dict[str, LowRank]] = [{} for _ in range(config.layers)]
     with torch.inference_mode():
         for layer, modules in read_adapter(folder, config).items():
-            for projection, members in PROJECTIONS.items():
+            for projection, members in projections(config).items():
                 found = {m: modules[m] for m in members if m in modules}
                 if found:
                     product = _fuse(members, found, projection_shapes(config))
@@ -129,6 +132,8 @@ def _pairs(
                 hint=f"It can change {', '.join(m.rpartition('.')[2] for m in shapes)}.",
             )
         layer = int(match[1])
+        if config.experts and layer in config.experts.layers and match[2].startswith("mlp."):
+            raise _misfit(folder, f"layer {layer} of the base has experts, and no {match[2]}")
         if layer >= config.layers:
             raise _misfit(folder, f"it changes layer {layer}, and the base has {config.layers}")
         halves.setdefault((layer, match[2]), {})[match[3]] = weights.get(key).float()

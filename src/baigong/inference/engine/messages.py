@@ -17,6 +17,8 @@ from baigong import errors
 from baigong.errors import BaigongError, Overloaded
 from baigong.types import FinishReason, Sampling
 
+# What a model can be asked: by Submit, Embed, Choose, Classify and Look.
+Task = Literal["generate", "embed", "choose", "classify", "look"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 
 
@@ -56,7 +58,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
-    """What an engine serves: sizes in tokens, dimensions and counts."""
+    """What an engine serves: sizes in tokens, dimensions and counts; `labels` of a classifier."""
 
     architecture: str
     parameters: int
@@ -67,6 +69,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
     cache_tokens: int
     dtype: str
     device: str
+    tasks: tuple[Task, ...] = ("generate", "embed", "choose")
+    labels: tuple[str, ...] = ()
 
 
 class Scores(msgspec.Struct, frozen=True, array_like=True):
@@ -137,10 +141,33 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True):
-    """Turn each list of ids into a unit vector."""
+    """Turn each list of ids into a vector."""
 
     id: int
     ids: list[list[int]]
+
+
+class Choose(msgspec.Struct, frozen=True, tag=True):
+    """How likely each of `tokens` comes after each list of ids, were there no other tokens."""
+
+    id: int
+    ids: list[list[int]]
+    tokens: list[int]
+
+
+class Classify(msgspec.Struct, frozen=True, tag=True):
+    """How likely each label is for each list of ids; pairs say in `seconds` where the second begins."""
+
+    id: int
+    ids: list[list[int]]
+    seconds: list[int] = []
+
+
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """How likely each label is for each image; `images` are the files themselves."""
+
+    id: int
+    images: list[bytes]
 
 
 class AddAdapter(msgspec.Struct, frozen=True, tag=True):
@@ -158,7 +185,7 @@ class RemoveAdapter(msgspec.Struct, frozen=True, tag=True):
     name: str
 
 
-ToEngine = Submit | Abort | Embed | AddAdapter | RemoveAdapter
+ToEngine = Submit | Abort | Embed | Choose | Classify | Look | AddAdapter | RemoveAdapter
 
 # ---- from the engine
 
@@ -197,15 +224,15 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     id: int
 
 
-class Embedded(msgspec.Struct, frozen=True, tag=True):
-    """Vectors of `size` float32 each, in the machine's byte order, one after the other."""
+class Rows(msgspec.Struct, frozen=True, tag=True):
+    """A row of `size` float32 for each text or image, in the machine's byte order, one after the other."""
 
     id: int
     size: int
     data: bytes
 
 
-FromEngine = Ready | Failed | Step | Rejected | Done | Embedded
+FromEngine = Ready | Failed | Step | Rejected | Done | Rows
 
 _LENGTH = struct.Struct(">I")
 _encoder = msgspec.msgpack.Encoder()

@@ -11,21 +11,38 @@ from torch import Tensor
 
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import ArenaCache, Cache
-from baigong.inference.engine.config import ModelConfig
+from baigong.inference.engine.config import ModelConfig, Sizes
 from baigong.inference.engine.decoder import Decoder
-from baigong.inference.engine.embedding import embed
+from baigong.inference.engine.embedding import Reads, Texts, choose, embed
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
+from baigong.inference.engine.messages import Task
 from baigong.inference.engine.weights import Weights
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
 
 
-class Model(Protocol):
-    """What the loop drives: weights, their cache, and one step at a time."""
+class Model(Reads, Protocol):
+    """What the loop drives: weights, their cache, and one step at a time.
 
-    config: ModelConfig
-    device: torch.device
-    num_parameters: int
+    It is asked only what is among its `tasks`.
+    """
+
+    @property
+    def config(self) -> Sizes: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def num_parameters(self) -> int: ...
+
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a classifier can tell."""
+        ...
 
     @property
     def cache(self) -> Cache:
@@ -36,10 +53,6 @@ class Model(Protocol):
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ...
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """Unit vectors [texts, hidden_size], float32."""
-        ...
-
     def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
         """Read a PEFT folder for this base; called from threads of its own."""
         ...
@@ -47,6 +60,9 @@ class Model(Protocol):
 
 class PlainModel:
     """See Model."""
+
+    tasks: tuple[Task, ...] = ("generate", "embed", "choose")
+    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -76,9 +92,19 @@ class PlainModel:
             hidden = hidden.index_select(0, rows)
         return self._decoder.logits(hidden)
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> Tensor:
+    def embed(self, texts: Texts) -> Tensor:
         self._use_threads(self._threads)
         return embed(texts, self._decoder)
+
+    def choose(self, texts: Texts, tokens: Sequence[int]) -> Tensor:
+        self._use_threads(self._threads)
+        return choose(texts, tokens, self._decoder)
+
+    def classify(self, texts: Texts, seconds: Sequence[int]) -> Tensor:
+        raise NotImplementedError
+
+    def look(self, images: Sequence[bytes]) -> Tensor:
+        raise NotImplementedError
 
     def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
         return load_adapter(name, folder, self.config, self._decoder.dtype, self.device)

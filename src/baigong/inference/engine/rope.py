@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baigong.errors import Unsupported
+from baigong.errors import InvalidInput, Unsupported
+from baigong.inference.engine.config import rotary_size
 
 
 def rotary_table(rope: dict[str, Any], head_dim: int, positions: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, float32 [positions, head_dim] each.
+    """Cosines and sines, float32 [positions, size] each, of those `size` dimensions of a head that turn.
 
-    The first half of each row of sines is negative, so that rotating a head `x` is
-    `x * cos + roll(x, head_dim / 2) * sin`.
+    The first half of each row of sines is negative, so that rotating them, `x`, is
+    `x * cos + roll(x, size / 2) * sin`.
 
     Raises:
         Unsupported: a kind of scaling that is not in SCALINGS.
@@ -27,22 +28,23 @@ def rotary_table(rope: dict[str, Any], head_dim: int, positions: int) -> tuple[T
             f"This engine does not know the rope scaling '{kind}'.",
             hint=f"It knows {', '.join(SCALINGS)}.",
         )
-    powers = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-    frequencies, factor = scaling(rope, 1.0 / rope["rope_theta"] ** powers)
+    size = rotary_size(rope, head_dim)
+    powers = torch.arange(0, size, 2, dtype=torch.float32) / size
+    frequencies, factor = scaling(rope, 1.0 / rope["rope_theta"] ** powers, positions)
     angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
     cos, sin = angles.cos() * factor, angles.sin() * factor
     return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
-def _plain(rope: dict[str, Any], frequencies: Tensor) -> tuple[Tensor, float]:
+def _plain(rope: dict[str, Any], frequencies: Tensor, positions: int) -> tuple[Tensor, float]:
     return frequencies, 1.0
 
 
-def _linear(rope: dict[str, Any], frequencies: Tensor) -> tuple[Tensor, float]:
+def _linear(rope: dict[str, Any], frequencies: Tensor, positions: int) -> tuple[Tensor, float]:
     return frequencies / rope["factor"], 1.0
 
 
-def _llama3(rope: dict[str, Any], frequencies: Tensor) -> tuple[Tensor, float]:
+def _llama3(rope: dict[str, Any], frequencies: Tensor, positions: int) -> tuple[Tensor, float]:
     """Long waves are stretched by `factor`, short ones stay, and those between are blended."""
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     turns = rope["original_max_position_embeddings"] * frequencies / (2 * math.pi)
@@ -50,7 +52,7 @@ def _llama3(rope: dict[str, Any], frequencies: Tensor) -> tuple[Tensor, float]:
     return frequencies * (kept + (1 - kept) / rope["factor"]), 1.0
 
 
-def _yarn(rope: dict[str, Any], frequencies: Tensor) -> tuple[Tensor, float]:
+def _yarn(rope: dict[str, Any], frequencies: Tensor, positions: int) -> tuple[Tensor, float]:
     """As _llama3 with a ramp over dimensions; `factor` also sharpens attention."""
     factor, half = rope["factor"], len(frequencies)
     low = _dimension(rope, rope.get("beta_fast") or 32, half)
@@ -79,4 +81,40 @@ def _yarn_attention(rope: dict[str, Any]) -> float:
     return scale(1.0)
 
 
-SCALINGS = {"default": _plain, "linear": _linear, "llama3": _llama3, "yarn": _yarn}
+def _longrope(rope: dict[str, Any], frequencies: Tensor, positions: int) -> tuple[Tensor, float]:
+    """Each frequency has a factor of its own, and another where the context is a long one.
+
+    Which of the two is settled by the context that is served, as in vLLM, and not by each text: a
+    text that grew past the border would look back at keys that were turned otherwise.
+    """
+    original = rope["original_max_position_embeddings"]
+    name = "long_factor" if positions > original else "short_factor"
+    stretch = torch.tensor(rope.get(name) or [], dtype=torch.float32)
+    if stretch.shape != frequencies.shape:
+        raise InvalidInput(
+            f"config.json has {len(stretch)} numbers in {name}, and {len(frequencies)} turn.",
+            hint="Its rope_scaling does not belong to its sizes.",
+        )
+    factor, sharpness = rope["factor"], rope.get("attention_factor")
+    if sharpness is None:
+        sharpness = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    return frequencies / stretch, float(sharpness)
+
+
+SCALINGS = {
+    "default": _plain,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "longrope": _longrope,
+}
+
+
+def query_scales(rope: dict[str, Any], positions: int) -> Tensor | None:
+    """Float32 [positions] by which queries grow beyond the original context, or None (Llama 4)."""
+    beta = rope.get("llama_4_scaling_beta")
+    if not beta:
+        return None
+    place = torch.arange(positions, dtype=torch.float32)
+    turns = torch.floor(place / float(rope["original_max_position_embeddings"]))
+    return torch.log1p(turns) * float(beta) + 1

@@ -26,7 +26,8 @@ class Weights:
             InvalidInput: a file is missing, cut short or not safetensors.
         """
         self._where = folder.name
-        self._files: dict[str, Any] = {}  # tensor name to the open file that holds it
+        # Tensor name to the open file that holds it, and to what it is called there.
+        self._files: dict[str, tuple[Any, str]] = {}
         for path in _paths(folder, stem):
             try:
                 file = safe_open(path, framework="pt")
@@ -35,7 +36,7 @@ class Weights:
                     f"{self._where}/{path.name} cannot be read: {error}", hint="Download it again."
                 ) from error
             names: list[str] = list(file.keys())  # type: ignore[no-untyped-call]
-            self._files |= dict.fromkeys(names, file)
+            self._files |= {_plain_name(name): (file, name) for name in names}
 
     @property
     def names(self) -> list[str]:
@@ -46,7 +47,7 @@ class Weights:
         """Number of parameters."""
         return sum(
             torch.Size(file.get_slice(name).get_shape()).numel()
-            for name, file in self._files.items()
+            for file, name in self._files.values()
         )
 
     def get(self, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -60,13 +61,27 @@ class Weights:
                 f"The weights in {self._where} lack {name}.",
                 hint="They do not belong to the config.json beside them.",
             )
-        tensor: Tensor = self._files[name].get_tensor(name)
+        file, written = self._files[name]
+        tensor: Tensor = file.get_tensor(written)
         if shape is not None and tuple(tensor.shape) != shape:
             raise InvalidInput(
                 f"{name} in {self._where} is {list(tensor.shape)}, not {list(shape)}.",
                 hint="The weights do not belong to the config.json beside them.",
             )
         return tensor
+
+
+def _plain_name(name: str) -> str:
+    """What a tensor of a decoder is called in a checkpoint that is a decoder with a head.
+
+    A part of a model that can see as well is called otherwise, and so is one saved without a head.
+    """
+    for part in ("model.language_model.", "language_model.model."):
+        if name.startswith(part):
+            return f"model.{name.removeprefix(part)}"
+    if name.startswith(("layers.", "embed_tokens.", "norm.")):
+        return f"model.{name}"
+    return name.removeprefix("language_model.")
 
 
 def _paths(folder: Path, stem: str) -> list[Path]:

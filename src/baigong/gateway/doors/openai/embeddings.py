@@ -25,11 +25,11 @@ from baigong.industry.serving import Served, Serving
 
 
 async def embed(serving: Serving, request: Request) -> Response:
-    """A unit vector for each input, as floats or as base64 of little-endian float32."""
+    """A vector for each input, as floats or as base64 of little-endian float32."""
     asked = parse(await read_object(request), EmbeddingRequest)
     given = prompts("input", asked.input)
     served = await open_model(serving, asked.model)
-    batches = await asyncio.to_thread(_encode, served, given)
+    batches = await asyncio.to_thread(encode, served, given)
     vectors = await unless_gone(request, served.embed(batches))
     if asked.dimensions not in {None, len(vectors[0])}:
         raise refused(
@@ -47,7 +47,12 @@ async def embed(serving: Serving, request: Request) -> Response:
     return json_reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
 
-def _encode(served: Served, given: Sequence[Prompt]) -> list[list[int]]:
+def encode(served: Served, given: Sequence[Prompt]) -> list[list[int]]:
+    """The ids of each input, with what the tokenizer puts round a document.
+
+    Raises:
+        InvalidInput: one is empty, or holds ids that the model does not know.
+    """
     tokenizer = served.tokenizer
     vocabulary = tokenizer.tokenizer.get_vocab_size()
     batches = [

@@ -211,7 +211,24 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: Positive | None = None
 
 
-T = TypeVar("T", ChatRequest, CompletionRequest, EmbeddingRequest)
+class Document(msgspec.Struct, frozen=True):
+    text: str
+
+
+class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    query: Annotated[str, Meta(min_length=1)]
+    documents: list[str | Document]
+    top_n: Positive | None = None
+    return_documents: bool | None = None
+
+
+class ClassifyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    input: str | list[str | int | list[int]]
+
+
+T = TypeVar("T", ChatRequest, CompletionRequest, EmbeddingRequest, RerankRequest, ClassifyRequest)
 
 
 def parse(found: dict[str, Any], kind: type[T]) -> T:

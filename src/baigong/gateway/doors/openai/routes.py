@@ -12,6 +12,7 @@ from baigong.gateway.doors.openai.chat import chat
 from baigong.gateway.doors.openai.completions import complete
 from baigong.gateway.doors.openai.embeddings import embed
 from baigong.gateway.doors.openai.models import get_model, list_models
+from baigong.gateway.doors.openai.reading import classify, rerank
 from baigong.industry.serving import Serving
 
 Endpoint = Callable[[Serving, Request], Awaitable[Response]]
@@ -32,6 +33,8 @@ def routes(serving: Serving) -> Mount:
             Route("/chat/completions", bound(chat), methods=["POST"]),
             Route("/completions", bound(complete), methods=["POST"]),
             Route("/embeddings", bound(embed), methods=["POST"]),
+            Route("/rerank", bound(rerank), methods=["POST"]),
+            Route("/classify", bound(classify), methods=["POST"]),
             Route("/models", bound(list_models), methods=["GET"]),
             Route("/models/{name:path}", bound(get_model), methods=["GET"]),
         ],

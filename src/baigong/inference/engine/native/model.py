@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import override
 
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import Extent, Extents, zeros
 from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
+from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.lora import LoraAdapter, read_adapter
+from baigong.inference.engine.messages import Task
 from baigong.inference.engine.native import build, structs
 from baigong.inference.engine.native.pack import (
     GROUP,
@@ -40,6 +41,8 @@ _INT32 = 4
 
 def library_for(config: ModelConfig) -> ctypes.CDLL | None:
     """The compiled forward pass where there is one and it can run such a model."""
+    if not config.is_ordinary:
+        return None
     head, wide = config.head_dim, config.heads * config.head_dim
     sizes = (config.hidden_size, config.inner_size, wide)
     if any(size % GROUP for size in sizes) or head % LANES or head > _LARGEST_HEAD:
@@ -81,6 +84,9 @@ class NativeAdapter(LoraAdapter):
 
 class NativeModel:
     """Weights packed for forward.cpp, and the cache that it reads and writes."""
+
+    tasks: tuple[Task, ...] = ("generate", "embed", "choose")
+    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -139,8 +145,25 @@ class NativeModel:
         del held
         return logits
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """Unit vectors [texts, hidden_size]: means of last hidden states; nothing is cached."""
+    def embed(self, texts: Texts) -> Tensor:
+        """See Reads."""
+        hidden, _ = self._read(texts)
+        return self.config.pooling(torch.split(hidden, [len(text) for text in texts]))
+
+    def choose(self, texts: Texts, tokens: Sequence[int]) -> Tensor:
+        """See Reads."""
+        last = torch.tensor([len(text) for text in texts]).cumsum(0) - 1
+        _, logits = self._read(texts, last)
+        return logits[:, list(tokens)].softmax(-1)
+
+    def classify(self, texts: Texts, seconds: Sequence[int]) -> Tensor:
+        raise NotImplementedError
+
+    def look(self, images: Sequence[bytes]) -> Tensor:
+        raise NotImplementedError
+
+    def _read(self, texts: Texts, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Last hidden states [tokens, hidden_size] of whole texts, or logits of `rows`; not cached."""
         config, lengths = self.config, [len(text) for text in texts]
         ids = torch.tensor([id for text in texts for id in text])
         positions = torch.cat([torch.arange(n) for n in lengths])
@@ -152,13 +175,18 @@ class NativeModel:
         step, held = self._step(ids, positions, spans, pages)
         # All layers share one layer's room: none looks back at another's.
         room = torch.zeros(2, page, config.kv_heads, _PAGE * config.head_dim, dtype=self.dtype)
-        hidden = torch.empty(len(ids), config.hidden_size)
+        hidden, logits = torch.empty(0), torch.empty(0)
         step.keys, step.values = address(room[0]), address(room[1])
-        step.hidden = address(hidden)
+        if rows is None:
+            hidden = torch.empty(len(ids), config.hidden_size)
+            step.hidden = address(hidden)
+        else:
+            wanted, logits = rows.to(torch.int32), torch.empty(len(rows), config.vocabulary)
+            step.wanted, step.wanted_rows = len(wanted), address(wanted)
+            step.logits = address(logits)
         self._library.bg_forward(self._engine, ctypes.byref(step))
         del held
-        means = torch.stack([part.mean(0) for part in torch.split(hidden, lengths)])
-        return F.normalize(means, dim=-1)
+        return hidden, logits
 
     def load_adapter(self, name: str, folder: Path) -> NativeAdapter:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""

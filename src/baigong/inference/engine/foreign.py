@@ -1,0 +1,225 @@
+"""Models that we have no code of our own for, through transformers: slower, and as its authors wrote them.
+
+Imported only where such a model is served: transformers takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+import torch
+import transformers
+from torch import Tensor
+from typing_extensions import override
+
+from baigong.errors import InvalidInput, Unsupported
+from baigong.inference.engine.batch import Batch, Sequence
+from baigong.inference.engine.cache import Extent, Extents
+from baigong.inference.engine.config import Sizes
+from baigong.inference.engine.embedding import Texts
+from baigong.inference.engine.lora import LoraAdapter
+from baigong.inference.engine.messages import EngineConfig, Task
+from baigong.inference.engine.pooling import Pooling
+from baigong.inference.engine.weights import Weights
+
+_SMALLEST = 64  # tokens of an account
+_CONTEXT = 2048  # of models that do not name one, as theirs has no end
+
+transformers.utils.logging.disable_progress_bar()
+
+
+class Room(Extents):
+    """An account of tokens; what is held of them lies with the model."""
+
+    @override
+    def copy(self, old: Extent, new: Extent, used: int) -> None:
+        pass
+
+    @override
+    def wipe(self, extent: Extent) -> None:
+        pass
+
+
+class Foreign:
+    """A model of transformers. What it cannot do is not among its `tasks`."""
+
+    tasks: tuple[Task, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def __init__(self, kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+        """Load `folder` through the automatic class `kind`.
+
+        Raises:
+            Unsupported: it would take code of the folder's own, or pickled weights.
+            InvalidInput: the files are broken or do not belong together.
+        """
+        self.device = device
+        self.num_parameters = Weights(folder).size  # which refuses what is pickled
+        self.cache = Room(_SMALLEST)
+        self._model = _open(kind, folder, dtype).to(device).eval()
+        self._fields = self._model.config.get_text_config()
+        self._accepts = frozenset(inspect.signature(self._model.forward).parameters)
+        self.config = _sizes(self._model, self._fields)
+
+    def forward(self, batch: Batch) -> Tensor | None:
+        raise NotImplementedError
+
+    def embed(self, texts: Texts) -> Tensor:
+        raise NotImplementedError
+
+    def choose(self, texts: Texts, tokens: Many[int]) -> Tensor:
+        raise NotImplementedError
+
+    def classify(self, texts: Texts, seconds: Many[int]) -> Tensor:
+        raise NotImplementedError
+
+    def look(self, images: Many[bytes]) -> Tensor:
+        raise NotImplementedError
+
+    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+        raise Unsupported(
+            f"Adapters cannot be added to the architecture '{self.config.architecture}'.",
+            hint="Merge it into the base with PEFT's merge_and_unload, and pull that.",
+        )
+
+
+@dataclass(slots=True)
+class _State:
+    """What a model holds of a sequence: the first `length` of its ids."""
+
+    cache: Any
+    length: int
+
+
+class TransformersModel(Foreign):
+    """Writes, one sequence after another in each step.
+
+    Each has a cache of its own, kept as long as the sequence lives and made anew from its ids
+    wherever that is not where the sequence stands: after it had to wait for room, or was found to
+    begin like another.
+    """
+
+    tasks = ("generate", "embed", "choose")
+
+    def __init__(
+        self, folder: Path, dtype: torch.dtype, device: torch.device, config: EngineConfig
+    ) -> None:
+        super().__init__(transformers.AutoModelForCausalLM, folder, dtype, device)
+        context = min(config.context or self.config.context, self.config.context)
+        tokens = config.cache_tokens or config.cache_mb * 2**20 // self._token_bytes(dtype)
+        most = config.max_batch * (1 << (context - 1).bit_length())
+        self.cache = Room(max(_SMALLEST, min(tokens, most)))
+        context = min(context, self.cache.longest)
+        self.config = msgspec.structs.replace(self.config, context=context)
+        self._pooling = Pooling.read(folder)
+        self._states: WeakKeyDictionary[Sequence, _State] = WeakKeyDictionary()
+        # transformers 5.2x calls by the first name what was the second before.
+        self._cache_name = "cache" if "cache" in self._accepts else "past_key_values"
+        if self._cache_name not in self._accepts:
+            raise Unsupported(
+                f"The architecture '{self.config.architecture}' keeps another kind of cache."
+            )
+
+    @override
+    def forward(self, batch: Batch) -> Tensor | None:
+        rows = []
+        for sequence, count in zip(batch.sequences, batch.counts, strict=True):
+            wanted = count if sequence.needs_prompt_rows else int(count == sequence.num_pending)
+            logits = self._advance(sequence, count, max(wanted, 1))
+            if wanted:
+                rows.append(logits[-wanted:])
+        return torch.cat(rows) if rows else None
+
+    @override
+    def embed(self, texts: Texts) -> Tensor:
+        states = [
+            self._model.base_model(input_ids=self._row(text)).last_hidden_state[0] for text in texts
+        ]
+        return self._pooling(states)
+
+    @override
+    def choose(self, texts: Texts, tokens: Many[int]) -> Tensor:
+        rows = [self._logits(text, 1)[-1] for text in texts]
+        return torch.stack(rows)[:, list(tokens)].softmax(-1, torch.float32)
+
+    def _advance(self, sequence: Sequence, count: int, wanted: int) -> Tensor:
+        """Logits [at least wanted, vocabulary] after `count` more of the sequence's tokens."""
+        state = self._states.get(sequence)
+        if state is None or state.length != sequence.computed:
+            state = _State(transformers.DynamicCache(config=self._fields), 0)
+            self._states[sequence] = state
+        end = sequence.computed + count
+        options = {self._cache_name: state.cache, "use_cache": True}
+        logits = self._logits(sequence.ids[state.length : end], wanted, **options)
+        state.length = end
+        return logits
+
+    def _logits(self, ids: Many[int], wanted: int, **options: Any) -> Tensor:
+        if "logits_to_keep" in self._accepts:
+            options["logits_to_keep"] = wanted
+        logits: Tensor = self._model(input_ids=self._row(ids), **options).logits[0]
+        return logits
+
+    def _token_bytes(self, dtype: torch.dtype) -> int:
+        """Memory of one cached token in all layers, as far as the configuration tells."""
+        fields = self._fields
+        heads = fields.num_attention_heads
+        size = getattr(fields, "head_dim", None) or fields.hidden_size // heads
+        kept = getattr(fields, "num_key_value_heads", None) or heads
+        return int(fields.num_hidden_layers * 2 * kept * size * dtype.itemsize)
+
+    def _row(self, ids: Many[int]) -> Tensor:
+        return torch.tensor([list(ids)], device=self.device)
+
+
+def _open(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    try:
+        model, found = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (ValueError, KeyError, ImportError) as error:
+        raise Unsupported(f"transformers cannot serve {folder.name}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        raise InvalidInput(f"transformers cannot read {folder.name}: {error}") from error
+    # A pooler is trained for one task of BERT's, and nothing here looks at it.
+    missing = sorted(name for name in found["missing_keys"] if "pooler." not in name)
+    if missing:
+        raise InvalidInput(
+            f"The weights in {folder.name} lack {missing[0]}.",
+            hint="They do not belong to the config.json beside them.",
+        )
+    return model
+
+
+def _sizes(model: Any, fields: Any) -> Sizes:
+    context = next(
+        (
+            int(found)
+            for name in ("max_position_embeddings", "max_seq_len", "seq_length")
+            if (found := getattr(fields, name, None)) and found > 0
+        ),
+        _CONTEXT,
+    )
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from the one after the padding's.
+        if name.endswith("embeddings.position_embeddings"):
+            skipped = getattr(module, "padding_idx", None)
+            context = module.num_embeddings - (0 if skipped is None else skipped + 1)
+    return Sizes(
+        architecture=fields.model_type,
+        vocabulary=getattr(fields, "vocab_size", 0),
+        hidden_size=getattr(fields, "hidden_size", 0),
+        layers=getattr(fields, "num_hidden_layers", 0),
+        context=context,
+    )
