@@ -178,7 +178,7 @@ class Upstream:
                 self.dialect.unload, {"lora_name": name}, self.settings.timeouts.first_token
             )
         except BaigongError as error:
-            _log.warning("An adapter stays loaded: %s", error)
+            _warn(error)  # it stays loaded, which costs the server some memory
 
     async def probe(self) -> None:
         """Ask whether it is well and what it serves; `health` knows afterwards."""
@@ -186,7 +186,7 @@ class Upstream:
             await self.check()
         except BaigongError as error:
             if not self.health.reason:
-                _log.warning("An upstream is not well: %s", error.message)
+                _warn(error)
             self.health.probed(error.message)
             return
         if self.health.probed():
@@ -262,7 +262,7 @@ class Upstream:
         except Unknown:
             raise  # it is well, and merely lacks a name
         except EngineUnavailable as error:
-            self.health.failed(error.message)
+            self._failed(error)
             raise
 
     async def _load(self, adapter: Adapter) -> None:
@@ -285,8 +285,12 @@ class Upstream:
         try:
             await work
         except EngineUnavailable as error:
-            self.health.failed(error.message)
+            self._failed(error)
             raise
+
+    def _failed(self, error: EngineUnavailable) -> None:
+        _warn(error)
+        self.health.failed(error.message)
 
     async def _discover(self) -> None:
         try:
@@ -299,6 +303,11 @@ class Upstream:
         cards = [card for card in listed or () if isinstance(card, dict) and "id" in card]
         ours = {card["id"] for card in cards if card.get("parent")} | set(self._adapters)
         self.models = {str(card["id"]): _context(card) for card in cards if card["id"] not in ours}
+
+
+def _warn(error: BaigongError) -> None:
+    """For the operator: the failure, and what the server or the system said of it."""
+    _log.warning("%s", " ".join([error.message, *getattr(error, "__notes__", ())]))
 
 
 def _context(card: dict[str, Any]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -21,8 +20,6 @@ from baigong.errors import (
     Unsupported,
 )
 from baigong.inference.upstream.settings import Timeouts
-
-_log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_S = 3.0  # uvicorn hangs up after 5, and a request that meets that moment is lost
 _SHOWN = 300  # characters of an upstream's own words in an error
@@ -274,16 +271,15 @@ class Wire:
             return kind(said, hint="Mend the request.")
         if status == 501:
             return Unsupported(said)
-        _log.warning("The upstream '%s' answered %d: %s", self._name, status, message)
         if status == 404:
             return Unknown(
                 f"The upstream '{self._name}' does not know what it was asked for.", hint=message
             )
         if status in {401, 403}:
-            return self._failure("refuses our key")
+            return self._failure("refuses our key", message)
         if 300 <= status < 400:
             return self._failure("sends us elsewhere, which is not followed")
-        return self._failure(f"failed with status {status}")
+        return self._failure(f"failed with status {status}", message)
 
     def _late(self, *, is_first: bool) -> EngineUnavailable:
         if is_first:
@@ -291,13 +287,17 @@ class Wire:
         return self._failure(f"fell silent for {self._timeouts.between_tokens:g} s")
 
     def _lost(self, error: Exception) -> EngineUnavailable:
-        _log.warning("The upstream '%s': %s", self._name, self.redacted(str(error)))
+        detail = self.redacted(str(error))
         if isinstance(error, aiohttp.ClientConnectorError):
-            return self._failure("cannot be reached")
-        return self._failure("broke the connection off")
+            return self._failure("cannot be reached", detail)
+        return self._failure("broke the connection off", detail)
 
-    def _failure(self, what: str) -> EngineUnavailable:
-        return EngineUnavailable(f"The upstream '{self._name}' {what}.", hint="Ask again.")
+    def _failure(self, what: str, detail: str = "") -> EngineUnavailable:
+        """The failure; the detail is a note for the log, no client being meant to see addresses."""
+        error = EngineUnavailable(f"The upstream '{self._name}' {what}.", hint="Ask again.")
+        if detail:
+            error.add_note(detail)
+        return error
 
     def _limit(self, size: int) -> None:
         if size > _MOST_BYTES:
