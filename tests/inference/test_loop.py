@@ -111,16 +111,16 @@ def test_adapter_made_by_peft_is_read(tmp_path: Path, kind: str, targets: str | 
 
 
 def test_adapters_come_and_go_while_others_run(tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "m")
+    folder = make_model(tmp_path / "m", max_position_embeddings=4096)
     first = make_adapter(tmp_path / "a", folder, seed=1)
     second = make_adapter(tmp_path / "b", folder, seed=2)
     engine = LocalEngine(folder)
     engine.add_adapter(1, "a", first)
-    alone = engine.run(2, PROMPTS[0], max_tokens=400, adapter="a")
-    base = engine.run(3, PROMPTS[0], max_tokens=450)
+    alone = engine.run(2, PROMPTS[0], max_tokens=3000, adapter="a")
+    base = engine.run(3, PROMPTS[0], max_tokens=3500)
 
-    engine.submit(4, PROMPTS[0], max_tokens=450)
-    engine.submit(5, PROMPTS[0], max_tokens=400, adapter="a")
+    engine.submit(4, PROMPTS[0], max_tokens=3500)
+    engine.submit(5, PROMPTS[0], max_tokens=3000, adapter="a")
     engine.step(5)
     engine.remove_adapter(6, "a")
     engine.add_adapter(7, "a", second)  # the name is free at once, with other weights
