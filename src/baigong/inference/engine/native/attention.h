@@ -49,12 +49,6 @@ static void value_product(const float* shares, int rows, const float* values, in
     }
 }
 
-static inline U16 both(const bf16* at) {
-  uint32_t pair;
-  memcpy(&pair, at, 4);
-  return (U16)splat((int32_t)pair);
-}
-
 static void key_product(const bf16* q, int rows, const bf16* keys, int d, float* scores) {
 #if HAS_TILES
   if (d % 32 == 0) {
@@ -76,7 +70,7 @@ static void key_product(const bf16* q, int rows, const bf16* keys, int d, float*
     for (int block = 0; block < 2; block++) {
       F16 sum = {};
       for (int i = 0; i < d; i += 2)
-        sum = dot_pairs(sum, load<U16>(keys + (block * d + i) * 16), both(q + r * d + i));
+        sum = dot_pairs(sum, load<U16>(keys + (block * d + i) * 16), pair_at(q + r * d + i));
       store(scores + r * CHUNK + block * 16, sum);
     }
 }
@@ -95,7 +89,7 @@ static void value_product(const bf16* shares, int rows, const bf16* values, int 
     for (int c = 0; c < d; c += 16) {
       F16 sum = load<F16>(out + r * d + c);
       for (int t = 0; t < PAGE; t += 2)
-        sum = dot_pairs(sum, load<U16>(values + t * d + c * 2), both(shares + r * CHUNK + t));
+        sum = dot_pairs(sum, load<U16>(values + t * d + c * 2), pair_at(shares + r * CHUNK + t));
       store(out + r * d + c, sum);
     }
 #endif

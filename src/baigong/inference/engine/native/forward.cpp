@@ -37,8 +37,8 @@ struct Sequence {
   const int32_t* pages;
 };
 
-struct Segment {  // rows start:stop go through an adapter; parts is [layers][4]
-  int32_t start, stop;
+struct Segment {  // rows start:stop go through an adapter; parts is [layers][4], `ranks` their largest
+  int32_t start, stop, ranks;
   const Lora* parts;
 };
 
@@ -51,7 +51,6 @@ struct Step {
   int64_t layer_stride;  // bytes; 0 where nothing is kept
   float* logits;         // [wanted, vocabulary], or null
   float* hidden;         // [rows, hidden] normalised, or null
-  int32_t threads;
 };
 }
 
@@ -81,7 +80,7 @@ class Engine {
     const int tall = (std::max(step.rows, step.wanted) + TILE_ROWS) / TILE_ROWS * TILE_ROWS;
     for (auto& memory : activations)
       memory.resize((size_t)tall * std::max({m.hidden, m.inner, m.heads * m.d}) * 4 + 64);
-    pool.run(step.threads, [&](int me) {
+    pool.run([&](int me) {
       tiles_begin();
       pass(me);
       tiles_end();
@@ -193,8 +192,7 @@ class Engine {
 
   int most_ranks() const {
     int most = 0;
-    for (int g = 0; g < s->segments; g++)
-      for (int i = 0; i < m.layers * 4; i++) most = std::max(most, s->segment[g].parts[i].rank);
+    for (int g = 0; g < s->segments; g++) most = std::max(most, s->segment[g].ranks);
     return most;
   }
 
@@ -372,7 +370,7 @@ void bg_forward(void* engine, const Step* step) { ((Engine*)engine)->forward(*st
 
 // Pack blocks from:to of w [*, k] float32; rows[16 * block + lane] names the source row, or is negative.
 void bg_pack(int kind, const float* w, int k, const int32_t* rows, int from, int to, char* data, float* scales) {
-  const Matrix shape = {kind, 0, k, 0, nullptr, nullptr, nullptr};
+  const Matrix shape = {kind, k, 0, nullptr, nullptr, nullptr};
   for (int b = from; b < to; b++)
     pack_block(kind, w, k, rows + b * LANES, data + b * shape.block_bytes(),
                scales ? scales + (size_t)b * (shape.k / GROUP) * LANES : nullptr);

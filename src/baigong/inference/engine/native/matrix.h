@@ -21,7 +21,7 @@ static const float LEVELS[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.39491749f,
                                  0.44070983f, 0.562617f, 0.72295684f, 1.0f};
 
 struct Matrix {
-  int32_t kind, n, k, bands;
+  int32_t kind, k, bands;
   const void* data;
   const float* scales;  // [block][k / GROUP][16]
   const float* bias;    // [BAND * bands] or null
@@ -125,12 +125,6 @@ template <int ROWS> static void few_floats(const Matrix& m, int band, const floa
   }
   for (int r = 0; r < ROWS; r++)
     for (int side = 0; side < 2; side++) store(out + r * BAND + side * LANES, even[r][side] + odd[r][side]);
-}
-
-static inline U16 pair_at(const bf16* x) {
-  uint32_t pair;
-  memcpy(&pair, x, 4);
-  return (U16)splat((int32_t)pair);
 }
 
 // The same for bfloat16 activations and a strip [k / 2][16] pairs for either side of the band.

@@ -79,6 +79,7 @@ class NativeAdapter(LoraAdapter):
     """An adapter as a table [layers, 4] of additions, with the memory that it points into."""
 
     table: ctypes.Array[structs.Lora]
+    ranks: int  # the largest of the table
     held: tuple[object, ...]
 
 
@@ -113,9 +114,7 @@ class NativeModel:
         self.cache = NativeCache(config, tokens, self.dtype)
         self._pages = np.arange(-(-tokens // _PAGE), dtype=np.int32)
         self._library = library
-        self._threads = threads
-        self._load = _Packer(config, weights, kind, library, threads)
-        self._held, struct = self._load.model()
+        self._held, struct = _Packer(config, weights, kind, library, threads).model()
         torch.set_num_threads(1)  # all that is left to torch is choosing tokens
         self._engine = ctypes.c_void_p(library.bg_open(ctypes.byref(struct), threads))
 
@@ -125,15 +124,14 @@ class NativeModel:
         rows = batch.wanted_rows(self.device)
         wanted = torch.arange(batch.num_tokens) if rows is None else rows
         logits = torch.empty(len(wanted), self.config.vocabulary) if len(wanted) else None
-        spans = [
-            (c.extent.start // _PAGE, c.extent.capacity, c.count, c.past) for c in batch.chunks()
-        ]
+        spans = [(c.extent.start // _PAGE, c.count, c.past) for c in batch.chunks()]
         step, held = self._step(ids, positions, spans, self._pages)
         segments = batch.segments()
         table = (structs.Segment * len(segments))()
         for place, segment in zip(table, segments, strict=True):
             assert isinstance(segment.adapter, NativeAdapter)
             place.start, place.stop = segment.start, segment.stop
+            place.ranks = segment.adapter.ranks
             place.parts = ctypes.addressof(segment.adapter.table)
         step.segments, step.segment = len(segments), table
         wanted = wanted.to(torch.int32)
@@ -169,7 +167,7 @@ class NativeModel:
         positions = torch.cat([torch.arange(n) for n in lengths])
         spans, page = [], 0
         for length in lengths:
-            spans.append((page, length, length, 0))
+            spans.append((page, length, 0))
             page += -(-length // _PAGE)
         pages = np.arange(page, dtype=np.int32)
         step, held = self._step(ids, positions, spans, pages)
@@ -206,25 +204,25 @@ class NativeModel:
                     struct, memory = pack_lora(parts, at, self.dtype, order)
                     table[layer * len(PROJECTIONS) + column] = struct
                     held.append(memory)
-        return NativeAdapter(name, (), table, tuple(held))
+        return NativeAdapter(name, (), table, max(part.rank for part in table), tuple(held))
 
     def _step(
         self,
         ids: Tensor,
         positions: Tensor,
-        spans: list[tuple[int, int, int, int]],
+        spans: list[tuple[int, int, int]],
         pages: np.ndarray,
     ) -> tuple[structs.Step, tuple[object, ...]]:
-        """A step over sequences given as (first of `pages`, capacity, tokens, past), and what it points to."""
+        """A step over sequences given as (first of `pages`, tokens, past), and what it points to."""
         ids, positions = ids.to(torch.int32), positions.to(torch.int32)
         sequences = (structs.Sequence * len(spans))()
         first = address(pages) or 0
         start = 0
-        for place, (page, _, count, past) in zip(sequences, spans, strict=True):
+        for place, (page, count, past) in zip(sequences, spans, strict=True):
             place.start, place.count, place.past = start, count, past
             place.pages = first + page * _INT32  # an extent's pages lie side by side
             start += count
-        step = structs.Step(rows=len(ids), sequences=len(spans), threads=self._threads)
+        step = structs.Step(rows=len(ids), sequences=len(spans))
         step.ids, step.positions, step.sequence = address(ids), address(positions), sequences
         return step, (ids, positions, sequences)
 

@@ -27,10 +27,6 @@ class Packed:
     struct: structs.Matrix
     held: tuple[object, ...]
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(getattr(array, "nbytes", 0) for array in self.held)
-
 
 def interleaved(inner: int) -> np.ndarray:
     """Source rows of a fused gate and up matrix, sixteen of one and sixteen of the other in turn."""
@@ -67,9 +63,7 @@ def pack(
     if bias is not None:
         offsets = np.zeros(bands * BAND, np.float32)
         offsets[:n] = bias.float().numpy()[rows[:n]]
-    struct = structs.Matrix(
-        KINDS[kind], n, k, bands, address(data), address(scales), address(offsets)
-    )
+    struct = structs.Matrix(KINDS[kind], k, bands, address(data), address(scales), address(offsets))
     return Packed(struct, (data, scales, offsets))
 
 

@@ -23,19 +23,14 @@ class Pool {
     for (auto& worker : workers) worker.join();
   }
 
-  // Run work(thread) on the first `threads` threads, the caller's being number 0; returns when all have ended.
-  void run(int threads, const std::function<void(int)>& work) {
-    active = threads < size ? threads : size;
-    here = {(uint32_t)(state.load(std::memory_order_relaxed) >> 32), active};
-    if (active > 1) {
-      first = here.phase;
-      job = &work;
-      busy = active - 1;
-      begin_round();
-    }
+  // Run work(thread) on every thread, the caller's being number 0; returns when all have ended.
+  void run(const std::function<void(int)>& work) {
+    here = first = state.load(std::memory_order_relaxed) >> 32;
+    job = &work;
+    busy = size - 1;
+    begin_round();
     work(0);
-    if (active > 1)
-      for (int spins = 0; busy.load(std::memory_order_acquire) > 0; spins++) rest(spins);
+    for (int spins = 0; busy.load(std::memory_order_acquire) > 0; spins++) rest(spins);
   }
 
   // One phase: items 0:count in small shares to whoever is free; returns when all are done. Every thread calls it
@@ -43,8 +38,8 @@ class Pool {
   // up no phase but the one in which it has taken a share.
   template <class Work> void share(int count, int grain, Work work) {
     if (count == 0) return;
-    if (here.active == 1) return work(0, count);
-    const uint32_t phase = here.phase++;
+    if (size == 1) return work(0, count);
+    const uint32_t phase = here++;
     for (uint64_t now = state.load(std::memory_order_acquire); now >> 32 == phase;) {
       const int from = (int)(uint32_t)now, to = from + grain < count ? from + grain : count;
       if (from >= count) {
@@ -63,16 +58,15 @@ class Pool {
   }
 
   int grain(int count) const {
-    int share = count / (active * 6);
+    int share = count / (size * 6);
     return share > 1 ? share : 1;
   }
 
-  const int size;  // at most 255
+  const int size;
 
  private:
-  // A round's number and how many threads take part in it, in one word.
   void begin_round() {
-    round.store(((round.load(std::memory_order_relaxed) >> 8) + 1) << 8 | active, std::memory_order_release);
+    round.fetch_add(1, std::memory_order_release);
     round.notify_all();
   }
 
@@ -88,8 +82,7 @@ class Pool {
       round.wait(seen, std::memory_order_acquire);
       seen = round.load(std::memory_order_acquire);
       if (is_over) return;
-      if (me >= (int)(seen & 255)) continue;
-      here = {first, (int)(seen & 255)};
+      here = first;
       (*job)(me);
       busy.fetch_sub(1, std::memory_order_release);
     }
@@ -97,17 +90,11 @@ class Pool {
 
   std::vector<std::thread> workers;
   const std::function<void(int)>* job = nullptr;
-  int active = 1;
   std::atomic<bool> is_over{false};
   alignas(64) std::atomic<unsigned> round{0};
   alignas(64) std::atomic<int> busy{0};
   alignas(64) std::atomic<uint64_t> state{0};  // the phase, and below it the first item that nobody has taken
   alignas(64) std::atomic<int> done{0};
-  uint32_t first = 0;
-
-  struct Here {  // where this thread is
-    uint32_t phase;
-    int active;
-  };
-  static inline thread_local Here here{0, 1};
+  uint32_t first = 0;                            // phase of the round
+  static inline thread_local uint32_t here = 0;  // phase of this thread
 };

@@ -28,7 +28,6 @@ static inline float to_float(bf16 x) {
   memcpy(&f, &bits, 4);
   return f;
 }
-static inline float to_float(float x) { return x; }
 
 static inline bf16 to_bf16(float x) {
   uint32_t bits;
@@ -55,6 +54,13 @@ static inline void narrow(bf16* at, F16 v) {
   bits = (bits & ~nan) | (nan & 0x7fc0);
   store(at, __builtin_convertvector(bits, H16));
 #endif
+}
+
+// Two neighbours in every lane.
+static inline U16 pair_at(const bf16* at) {
+  uint32_t pair;
+  memcpy(&pair, at, 4);
+  return (U16)splat((int32_t)pair);
 }
 
 // sum + even(a) * even(b) + odd(a) * odd(b), where a lane of a and b holds two bf16.

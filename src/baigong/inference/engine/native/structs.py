@@ -9,7 +9,6 @@ from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 class Matrix(Structure):
     _fields_ = (
         ("kind", c_int32),
-        ("n", c_int32),
         ("k", c_int32),
         ("bands", c_int32),
         ("data", c_void_p),
@@ -73,7 +72,7 @@ class Sequence(Structure):
 
 
 class Segment(Structure):
-    _fields_ = (("start", c_int32), ("stop", c_int32), ("parts", c_void_p))
+    _fields_ = (("start", c_int32), ("stop", c_int32), ("ranks", c_int32), ("parts", c_void_p))
 
 
 class Step(Structure):
@@ -92,7 +91,6 @@ class Step(Structure):
         ("layer_stride", c_int64),
         ("logits", c_void_p),
         ("hidden", c_void_p),
-        ("threads", c_int32),
     )
 
 
