@@ -53,6 +53,16 @@ class ContextOverflow(InvalidInput):
 
     code = "context_length_exceeded"
 
+    @classmethod
+    def of(cls, prompt: int, context: int, *, room: int = 1, limit: str = "") -> ContextOverflow:
+        """The error for a prompt of so many tokens that has to leave `room`; `limit` says whose it is."""
+        limit = limit or f"the model's context is {context} tokens"
+        return cls(
+            f"The prompt has {prompt} tokens, and {limit}.",
+            hint=f"Shorten the prompt by at least {prompt + room - context} tokens.",
+            param="messages",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

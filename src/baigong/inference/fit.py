@@ -19,7 +19,6 @@ from baigong.inference.engine.messages import Dtype, EngineConfig
 
 # Bytes of one weight: int8 and int4 have a float32 scale for every 64.
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1 + 4 / 64, "int4": 0.5 + 4 / 64}
-SMALL_MODEL = 100_000_000  # parameters up to which "auto" is float32
 PROCESS_BYTES = 160e6  # Python and torch, before there is a model
 _SMALLEST_EXTENT = 64
 # Packing takes a layer's largest matrix apart; so many of it stay with the allocator (measured).
@@ -72,7 +71,7 @@ def fit(
     config = _config(folder)
     shapes, is_narrow = _shapes(folder)
     parameters = sum(math.prod(shape) for shape in shapes.values())
-    kind = dtype if dtype != "auto" else "bfloat16" if parameters > SMALL_MODEL else "float32"
+    kind = EngineConfig(dtype=dtype).dtype_for(parameters)
     hidden, inner, layers = (
         config[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
     )

@@ -130,11 +130,7 @@ def check_sampling(sampling: Sampling) -> None:
 def _fit(prompt: int, sampling: Sampling, context: int) -> Sampling:
     room = context - prompt
     if room < 1:
-        raise ContextOverflow(
-            f"The prompt has {prompt} tokens, and the model's context is {context} tokens.",
-            hint=f"Shorten the prompt by at least {1 - room} tokens.",
-            param="messages",
-        )
+        raise ContextOverflow.of(prompt, context)
     return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
 
 

@@ -17,10 +17,10 @@ import torch
 
 from baigong.errors import BaigongError, InvalidInput, Unsupported
 from baigong.inference.engine import messages
-from baigong.inference.engine.cache import Extents, token_bytes
+from baigong.inference.engine.cache import Extents, room_for, token_bytes
 from baigong.inference.engine.config import ModelConfig, is_own, read_fields
 from baigong.inference.engine.grammar import Grammars
-from baigong.inference.engine.loop import Inbox, Loop, choose_dtype
+from baigong.inference.engine.loop import Inbox, Loop
 from baigong.inference.engine.messages import (
     Dtype,
     EngineConfig,
@@ -76,16 +76,14 @@ def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     fields, weights = read_fields(folder), Weights(folder)
-    kind = choose_dtype(config, weights.size)
+    kind = config.dtype_for(weights.size)
     device = torch.device(_device(config))
     if not is_own(fields):
         return _load_foreign(folder, config, kind, device)
     shape = ModelConfig.read(folder)
     cached = torch.float32 if kind == "float32" else torch.bfloat16
-    tokens = config.cache_tokens or config.cache_mb * 2**20 // token_bytes(shape, cached)
-    # No more than the largest batch can use, nor less than one short sequence.
     context = min(config.context or shape.context, shape.context)
-    tokens = max(64, min(tokens, config.max_batch * _power_of_two(context)))
+    tokens = room_for(config, context, token_bytes(shape, cached))
     context = min(context, Extents(tokens).longest)
     shape = msgspec.structs.replace(shape, context=context)
     model = _model(shape, weights, kind, tokens, device, config)
@@ -148,10 +146,6 @@ def _device(config: EngineConfig) -> str:
             raise InvalidInput("There is no CUDA device.", hint='Use device "auto" or "cpu".')
         return config.device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
 
 
 def _read(wire: socket.socket, inbox: Inbox) -> None:

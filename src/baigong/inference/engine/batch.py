@@ -30,6 +30,7 @@ class Sequence:
         caller: whose turn it uses up.
         arrival: its number in the order of arrival.
         extent: where; None while it waits.
+        marks: of the first blocks of `ids`, as far as they have been worked out (prefixes.py).
         prompt: how many of `ids` are the prompt.
         is_edited: its logits are changed before a token is chosen.
         is_plain: its next token is simply the likeliest, and nothing more is told.
@@ -49,6 +50,7 @@ class Sequence:
     arrival: int = 0
     computed: int = 0
     extent: Extent | None = None
+    marks: Many[bytes] = ()
     seed: int = field(init=False)
     prompt: int = field(init=False)
     is_edited: bool = field(init=False)

@@ -21,6 +21,7 @@ from baigong.inference.engine.attention import Run, StepAttention, Stretch
 from baigong.inference.engine.buddy import Buddies
 from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.decoder import Attend
+from baigong.inference.engine.messages import EngineConfig
 
 _SMALLEST = 64  # tokens of the shortest extent
 
@@ -81,6 +82,16 @@ def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
     return config.layers * 2 * config.kv_heads * config.head_dim * dtype.itemsize
 
 
+def room_for(config: EngineConfig, context: int, bytes_per_token: int) -> int:
+    """Tokens of a cache: as configured, but no more than the largest batch can use of `context`."""
+    tokens = config.cache_tokens or config.cache_mb * 2**20 // bytes_per_token
+    return max(_SMALLEST, min(tokens, config.max_batch * _power_of_two(context)))
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
 class Extents:
     """The room of a cache as extents; `copy` is the part that knows what lies in them."""
 
@@ -97,7 +108,7 @@ class Extents:
         return self._tokens - self._buddies.num_free
 
     def reserve(self, tokens: int) -> Extent | None:
-        size = max(_SMALLEST, 1 << (tokens - 1).bit_length())
+        size = max(_SMALLEST, _power_of_two(tokens))
         start = self._buddies.allocate(size)
         return None if start is None else Extent(start, size)
 

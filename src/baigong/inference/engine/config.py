@@ -264,7 +264,7 @@ def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
 
 def is_own(fields: dict[str, Any]) -> bool:
     """Whether `decoder.py` serves a model of this config.json; transformers serves the others."""
-    architecture = _architecture(fields)
+    architecture = architecture_of(fields)
     if fields.get("model_type") in WRAPPERS:
         return decoder_fields(fields).get("model_type") in FAMILIES
     if fields.get("use_bidirectional_attention") or "Classification" in architecture:
@@ -272,7 +272,8 @@ def is_own(fields: dict[str, Any]) -> bool:
     return fields.get("model_type") in FAMILIES
 
 
-def _architecture(fields: dict[str, Any]) -> str:
+def architecture_of(fields: dict[str, Any]) -> str:
+    """Its class in transformers; empty where config.json names none."""
     return str((fields.get("architectures") or [""])[0])
 
 

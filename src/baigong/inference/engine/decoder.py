@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from baigong.inference.engine.config import ExpertConfig, ModelConfig
 from baigong.inference.engine.experts import Experts
+from baigong.inference.engine.messages import SMALL_MODEL
 from baigong.inference.engine.rope import query_scales, rotary_table
 from baigong.inference.engine.weights import Weights
 
@@ -82,9 +83,6 @@ class Layer:
     projections: dict[str, Linear]
     experts: Experts | None  # in the place of gate_up and down
 
-
-# Parameters up to which a model counts as small.
-SMALL_MODEL = 100_000_000
 
 # Our fused projections, and the modules of a Hugging Face checkpoint that they are made of.
 PROJECTIONS = {

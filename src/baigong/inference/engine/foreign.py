@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from baigong.errors import InvalidInput, Unsupported
 from baigong.inference.engine.batch import Batch, Sequence
-from baigong.inference.engine.cache import Extent, Extents
+from baigong.inference.engine.cache import Extent, Extents, room_for
 from baigong.inference.engine.config import Sizes
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.lora import LoraAdapter
@@ -112,9 +112,7 @@ class TransformersModel(Foreign):
     ) -> None:
         super().__init__(transformers.AutoModelForCausalLM, folder, dtype, device)
         context = min(config.context or self.config.context, self.config.context)
-        tokens = config.cache_tokens or config.cache_mb * 2**20 // self._token_bytes(dtype)
-        most = config.max_batch * (1 << (context - 1).bit_length())
-        self.cache = Room(max(_SMALLEST, min(tokens, most)))
+        self.cache = Room(room_for(config, context, self._token_bytes(dtype)))
         context = min(context, self.cache.longest)
         self.config = msgspec.structs.replace(self.config, context=context)
         self._pooling = Pooling.read(folder)

@@ -8,7 +8,7 @@ import torch
 from transformers.models.auto import modeling_auto as auto
 
 from baigong.errors import Unsupported
-from baigong.inference.engine.config import read_fields
+from baigong.inference.engine.config import architecture_of, read_fields
 from baigong.inference.engine.encoder import Classifier, Embedder
 from baigong.inference.engine.foreign import Foreign, TransformersModel
 from baigong.inference.engine.messages import EngineConfig
@@ -24,7 +24,7 @@ def load(folder: Path, config: EngineConfig, dtype: torch.dtype, device: torch.d
         Unsupported, InvalidInput: it cannot be served; the message says why.
     """
     fields = read_fields(folder)
-    name, kind = str((fields.get("architectures") or [""])[0]), fields.get("model_type")
+    name, kind = architecture_of(fields), fields.get("model_type")
     if fields.get("quantization_config"):
         raise Unsupported(
             "The model's weights are quantised.", hint="Use its float16, bfloat16 or float32 form."

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from baigong.errors import BaigongError, ContextOverflow, InvalidInput, NotFound, Unsupported
 from baigong.inference.engine.batch import Batch, Sequence
-from baigong.inference.engine.decoder import SMALL_MODEL
 from baigong.inference.engine.embedding import ReadJob
 from baigong.inference.engine.grammar import Grammars, Matcher
 from baigong.inference.engine.logprobs import score, score_prompts
@@ -25,7 +25,6 @@ from baigong.inference.engine.messages import (
     Choose,
     Classify,
     Done,
-    Dtype,
     Embed,
     EngineConfig,
     ErrorReport,
@@ -43,6 +42,8 @@ from baigong.inference.engine.plain import Model
 from baigong.inference.engine.sampler import BROKEN, sample
 from baigong.inference.engine.scheduler import Scheduler
 from baigong.types import Grammar
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,12 +285,7 @@ class Loop:
         if not ids:
             raise InvalidInput("There are no tokens.", hint="Send some text.", param="messages")
         if len(ids) + room > self._context:
-            raise ContextOverflow(
-                f"The prompt has {len(ids)} tokens, and the model's context is "
-                f"{self._context} tokens.",
-                hint=f"Shorten the prompt by at least {len(ids) + room - self._context} tokens.",
-                param="messages",
-            )
+            raise ContextOverflow.of(len(ids), self._context, room=room)
         vocabulary = self._model.config.vocabulary
         if min(ids) < 0 or max(ids) >= vocabulary:
             wrong = next(id for id in ids if not 0 <= id < vocabulary)
@@ -305,30 +301,16 @@ class Loop:
         return self._adapters[name]
 
     def _load(self, message: AddAdapter) -> None:
-        result: LoraAdapter | BaigongError
-        try:
-            result = self._model.load_adapter(message.name, Path(message.folder))
-        except BaigongError as error:
-            result = error
-        except Exception as error:  # noqa: BLE001 - told to whoever asked: a bad file must not end us
-            traceback.print_exc()
-            result = InvalidInput(
-                f"The adapter in {message.folder} cannot be read: {type(error).__name__}: {error}",
-                hint="Download or train it again.",
-            )
+        broken = InvalidInput(
+            f"The adapter in {message.folder} cannot be read", hint="Download or train it again."
+        )
+        folder = Path(message.folder)
+        result = _attempt(lambda: self._model.load_adapter(message.name, folder), broken)
         self._inbox.put(Loaded(message.id, message.name, result))
 
     def _compile(self, message: Submit, grammar: Grammar, stop_ids: frozenset[int]) -> None:
-        result: Matcher | BaigongError
-        try:
-            result = self._grammars.compile(grammar, stop_ids)
-        except BaigongError as error:
-            result = error
-        except Exception as error:  # noqa: BLE001 - told to whoever asked, as with adapters
-            traceback.print_exc()
-            result = InvalidInput(
-                f"The grammar cannot be used: {type(error).__name__}: {error}", param="grammar"
-            )
+        broken = InvalidInput("The grammar cannot be used", param="grammar")
+        result = _attempt(lambda: self._grammars.compile(grammar, stop_ids), broken)
         self._inbox.put(Compiled(message, result))
 
     def _finish_removals(self) -> None:
@@ -337,6 +319,18 @@ class Loop:
                 self._scheduler.forget(removal[1])
                 self._removing.remove(removal)
                 self._send(Done(removal[0]))
+
+
+def _attempt(work: Callable[[], _T], broken: InvalidInput) -> _T | BaigongError:
+    """What `work` gives, or why it gives nothing; `broken` begins what is said of an unforeseen reason."""
+    try:
+        return work()
+    except BaigongError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - told to whoever asked: a bad file must not end us
+        traceback.print_exc()
+        reason = f"{broken.message}: {type(error).__name__}: {error}"
+        return InvalidInput(reason, hint=broken.hint, param=broken.param)
 
 
 def _breakdown(sequence: Sequence) -> BaigongError:
@@ -353,10 +347,3 @@ def _breakdown(sequence: Sequence) -> BaigongError:
     )
     error.code = "not_finite"
     return error
-
-
-def choose_dtype(config: EngineConfig, parameters: int) -> Dtype:
-    """Small models gain nothing from bfloat16 on a CPU, and large ones do not fit without it."""
-    if config.dtype == "auto":
-        return "bfloat16" if parameters > SMALL_MODEL else "float32"
-    return config.dtype

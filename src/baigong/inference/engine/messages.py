@@ -22,6 +22,10 @@ Task = Literal["generate", "embed", "choose", "classify", "look"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 
 
+# Parameters up to which a model counts as small.
+SMALL_MODEL = 100_000_000
+
+
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an engine runs. What is None or "auto" is chosen from the model and the machine.
 
@@ -55,6 +59,12 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stall_ms: float = 150.0
     start_timeout_s: float = 600.0
     logs: Path | None = None
+
+    def dtype_for(self, parameters: int) -> Dtype:
+        """Small models gain nothing from bfloat16 in torch, and large ones do not fit without it."""
+        if self.dtype == "auto":
+            return "bfloat16" if parameters > SMALL_MODEL else "float32"
+        return self.dtype
 
 
 class ModelFacts(msgspec.Struct, frozen=True):

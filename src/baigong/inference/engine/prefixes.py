@@ -33,11 +33,7 @@ class Prefixes:
     def __init__(self) -> None:
         self._kept: OrderedDict[Kept, None] = OrderedDict()
         self._by_mark: dict[bytes, Kept] = {}
-
-    @property
-    def num_tokens(self) -> int:
-        """Room that the kept extents take."""
-        return sum(kept.extent.capacity for kept in self._kept)
+        self.num_tokens = 0  # room that the kept extents take
 
     def find(self, marks: Many[bytes]) -> tuple[Kept, int] | None:
         """The kept extent that begins with the most of these blocks, and how many tokens those are."""
@@ -61,6 +57,7 @@ class Prefixes:
         if covered is not None:
             self._forget(covered)
         self._kept[kept] = None
+        self.num_tokens += kept.extent.capacity
         for mark in kept.marks:
             self._by_mark[mark] = kept
         return covered.extent if covered else None
@@ -82,18 +79,19 @@ class Prefixes:
 
     def _forget(self, kept: Kept) -> None:
         del self._kept[kept]
+        self.num_tokens -= kept.extent.capacity
         for mark in kept.marks:
             if self._by_mark.get(mark) is kept:
                 del self._by_mark[mark]
 
 
-def marks_of(adapter: LoraAdapter | None, ids: Many[int]) -> list[bytes]:
-    """One mark for each whole block of `ids`."""
-    marks: list[bytes] = []
+def marks_of(adapter: LoraAdapter | None, ids: Many[int], known: Many[bytes] = ()) -> list[bytes]:
+    """One mark for each whole block of `ids`; those of the first blocks may be `known` already."""
+    marks = list(known[: len(ids) // BLOCK])
     # An adapter in use, or kept, is alive, so its address is its own.
-    last = b"" if adapter is None else id(adapter).to_bytes(8, "little")
-    for start in range(0, len(ids) - BLOCK + 1, BLOCK):
+    root = b"" if adapter is None else id(adapter).to_bytes(8, "little")
+    for start in range(len(marks) * BLOCK, len(ids) - BLOCK + 1, BLOCK):
         block = array("q", ids[start : start + BLOCK])
-        last = blake2b(last + block.tobytes(), digest_size=16).digest()
-        marks.append(last)
+        last = marks[-1] if marks else root
+        marks.append(blake2b(last + block.tobytes(), digest_size=16).digest())
     return marks

@@ -147,7 +147,8 @@ class Scheduler:
                 return
             # The last token passes through the model in any case: its logits are wanted.
             reusable = [] if sequence.needs_prompt_rows else sequence.ids[:-1]
-            marks = marks_of(sequence.adapter, reusable)
+            marks = marks_of(sequence.adapter, reusable, sequence.marks)
+            sequence.marks = marks  # it may come to this again and again before there is room
             self._prefixes.find(marks)  # now the last to be dropped
             sequence.extent = self._reserve(min(sequence.limit, len(sequence.ids) + _ANSWER_ROOM))
             if sequence.extent is None:
@@ -199,7 +200,7 @@ class Scheduler:
         self._running.remove(sequence)
         if sequence.extent is None:
             return
-        marks = marks_of(sequence.adapter, sequence.ids[: sequence.computed])
+        marks = marks_of(sequence.adapter, sequence.ids[: sequence.computed], sequence.marks)
         needless = self._prefixes.keep(Kept(sequence.extent, sequence.adapter, marks))
         if needless is not None:
             self._cache.release(needless)

@@ -226,11 +226,8 @@ class Upstream:
             return sampling
         room = context - prompt
         if room < 1:
-            raise ContextOverflow(
-                f"The prompt has {prompt} tokens, and the upstream '{self.name}' takes {context}.",
-                hint=f"Shorten the prompt by at least {1 - room} tokens.",
-                param="messages",
-            )
+            limit = f"the upstream '{self.name}' takes {context}"
+            raise ContextOverflow.of(prompt, context, limit=limit)
         return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
 
     async def _adapted(
