@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the code: verbs, settings, recipe fields, errors. `--check` only looks."""
+"""Writes docs/reference.md from the code: verbs, settings, recipe and upstream fields, errors. `--check` only looks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from baigong.cli import VERBS
 from baigong.config import PREFIX, Settings
 from baigong.evals.metrics import METRICS
 from baigong.industry.recipe import Recipe
+from baigong.inference.upstream.settings import UpstreamSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 
@@ -46,6 +47,11 @@ def _page() -> Iterator[str]:
     yield "\n## Recipe\n"
     yield "| field | allowed | default | is |\n|---|---|---|---|"
     schema = Recipe.model_json_schema()
+    yield from _fields(schema, schema, "")
+    yield "\n## upstreams.yaml\n"
+    yield "In the home; a mapping from each upstream's name to these fields.\n"
+    yield "| field | allowed | default | is |\n|---|---|---|---|"
+    schema = UpstreamSettings.model_json_schema()
     yield from _fields(schema, schema, "")
     yield "\n## Metrics\n"
     yield "| metric | tasks | compared by |\n|---|---|---|"

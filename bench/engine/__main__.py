@@ -18,11 +18,13 @@ from rich.console import Console
 from bench.engine.compare import compare
 from bench.engine.limits import BYTES
 from bench.engine.own import OWN
-from bench.engine.peers import OURS, PEERS
+from bench.engine.peers import OURS, PEERS, Peer
 from bench.engine.process import ROOT
 from bench.engine.report import Row, keep, table
 from bench.engine.shapes import SHAPES
 from bench.engine.stage import Stage
+
+RESULTS = ROOT / "bench" / "results" / "engine.json"
 
 
 def main() -> None:
@@ -40,18 +42,18 @@ def main() -> None:
         for peer in (OURS, *PEERS):
             if options.peer and peer.name not in options.peer:
                 continue
-            rows = list(
-                _own(stage, options)
-                if peer is OURS
-                else compare(stage, peer, options.only, options.ours)
-            )
+            rows = []
+            for row in _rows(stage, peer, options):
+                rows.append(row)
+                keep(RESULTS, [row], machine, stage.versions)  # a run that is cut short keeps these
             if rows:
                 console.print(table(rows))
-                keep(ROOT / "bench" / "results" / "engine.json", rows, machine, stage.versions)
 
 
-def _own(stage: Stage, options: argparse.Namespace) -> Iterator[Row]:
-    """Ours beside itself."""
+def _rows(stage: Stage, peer: Peer, options: argparse.Namespace) -> Iterator[Row]:
+    if peer is not OURS:
+        yield from compare(stage, peer, options.only, options.ours)
+        return
     for name, measure in OWN.items():
         if options.ours != ["none"] and options.only in f"{stage.shape.name}: {name}":
             yield from measure(stage)

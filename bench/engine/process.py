@@ -109,11 +109,13 @@ def python(peer: Peer, home: Path) -> Path:
         return interpreter
     print(f"Installing {peer.name} into {folder} ...", flush=True)
     venv.create(folder, clear=True, with_pip=True)
-    pip = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for packages in (peer.packages, ("--no-deps", *peer.bare) if peer.bare else ()):
-        if not packages:
-            continue
-        done = subprocess.run([*pip, *packages], capture_output=True, text=True, check=False)
+    quiet = ("--quiet", "--disable-pip-version-check")
+    steps = [("install", *quiet, *peer.packages)]
+    steps += [("install", *quiet, "--no-deps", *peer.bare)] if peer.bare else []
+    steps += [("uninstall", "--yes", *peer.unwanted)] if peer.unwanted else []
+    for step in steps:
+        pip = [interpreter, "-m", "pip", *step]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
         if done.returncode:
             raise CannotPlay(f"pip could not install it: {done.stderr[-300:]}")
     mark.write_text(wanted, "utf-8")

@@ -106,8 +106,12 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a later measurement of the same replaces, whichever weights were best then."""
-        return self.work.partition(" [")[0], self.peer
+        """What a later measurement of the same replaces.
+
+        A row of several weights is the same one, whichever were best then.
+        """
+        work = self.work.partition(" [")[0] if len(self.each) > 2 else self.work
+        return work, self.peer
 
 
 def table(rows: list[Row]) -> Table:

@@ -12,6 +12,9 @@ from baigong.industry.releases import Releases
 from baigong.industry.serving import Serving
 from baigong.inference.client import EngineConfig
 from baigong.inference.engines import Engines
+from baigong.inference.upstream.pool import Upstreams
+from baigong.inference.upstream.settings import read_upstreams
+from baigong.inference.upstream.vllm import VllmConfig, VllmEngines
 from baigong.jobs import Jobs
 from baigong.knowledge.index import KnowledgeStore
 from baigong.store.blobs import Blobs
@@ -32,6 +35,7 @@ class Platform:
     releases: Releases
     knowledge: KnowledgeStore
     engines: Engines
+    upstreams: Upstreams
     serving: Serving
 
     @classmethod
@@ -51,10 +55,12 @@ class Platform:
                 dtype=settings.dtype,
                 threads=settings.threads or usable_cores(),
                 max_batch=settings.max_batch,
+                context=settings.context or None,
                 cache_mb=settings.cache_mb,
                 logs=settings.logs_folder,
             )
         )
+        upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
         return cls(
             settings=settings,
             database=database,
@@ -65,7 +71,8 @@ class Platform:
             releases=releases,
             knowledge=knowledge,
             engines=engines,
-            serving=Serving(hub, releases, engines, knowledge),
+            upstreams=upstreams,
+            serving=Serving(hub, releases, engines, knowledge, upstreams),
         )
 
     @property
@@ -82,6 +89,22 @@ class Platform:
         )
 
     async def close(self) -> None:
-        """Stop the engines and let go of the database."""
+        """Stop the engines, let go of upstreams and of the database."""
+        await self.upstreams.close()
         await self.engines.close()
         self.database.close()
+
+
+def _vllm(settings: Settings) -> VllmEngines | None:
+    if settings.engine != "vllm":
+        return None
+    return VllmEngines(
+        VllmConfig(
+            dtype=settings.dtype,
+            context=settings.context,
+            max_batch=settings.max_batch,
+            max_adapters=settings.max_adapters,
+            max_rank=settings.max_rank,
+            logs=settings.logs_folder,
+        )
+    )

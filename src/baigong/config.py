@@ -27,11 +27,21 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=1024, description="compute threads; 0 means one for each physical core"
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
         "auto", description="what weights are computed in"
+    )
+    engine: Literal["own", "vllm"] = Field(
+        "own", description="what serves models on this machine: the engine within, or `vllm serve`"
+    )
+    context: int = Field(
+        0, ge=0, description="most tokens of prompt and answer; 0 is what a model was made for"
     )
     max_batch: int = Field(32, ge=1, le=4096, description="sequences in one running batch")
     cache_mb: int = Field(1024, ge=16, description="memory for the KV cache of one engine, MiB")
+    max_adapters: int = Field(8, ge=1, description="adapters in one step of vLLM")
+    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(
+        64, description="the largest rank of an adapter that vLLM makes room for"
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the home")
     blobs_url: str = Field("", description="folder or s3:// URL; empty means `blobs/` in the home")
     vectors_url: str = Field(
@@ -45,6 +55,10 @@ class Settings(BaseSettings):
     @property
     def logs_folder(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def upstreams_file(self) -> Path:
+        return self.home / "upstreams.yaml"
 
     @property
     def cache_folder(self) -> Path:

@@ -8,7 +8,7 @@ BaigongError
 ├── NotFound                404  use one of the suggested names
 ├── Conflict                409  wait for, or stop, what holds the resource
 ├── Refused                 422  the gate or the parity check said no; live is untouched
-├── Overloaded             429  send again after the seconds it names
+├── Overloaded              429  send again after the seconds it names
 ├── EngineUnavailable       503  try again: the engine is being restarted
 ├── StorageFull             507  free disk space and run the same command again
 └── Unsupported             501  what was asked is not something this model or build can do

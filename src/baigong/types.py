@@ -156,6 +156,7 @@ class Delta(msgspec.Struct, frozen=True):
 
     Where they were asked for, `scored` are the tokens of the text, and the first piece has those of
     the prompt too. `reasoning_tokens` of the `tokens` were thoughts, and `reasoning` is their text.
+    `prompt_tokens` is told by whoever alone has counted them: an upstream with a tokenizer of its own.
     """
 
     text: str = ""
@@ -166,6 +167,7 @@ class Delta(msgspec.Struct, frozen=True):
     reasoning: str = ""
     reasoning_tokens: int = 0
     calls: tuple[CallDelta, ...] = ()
+    prompt_tokens: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -44,15 +44,19 @@ def test_less_is_better_in_milliseconds_and_more_in_rates() -> None:
 def test_new_rows_replace_those_for_the_same_work_and_peer(tmp_path: Path) -> None:
     path = tmp_path / "results" / "engine.json"
 
-    def row(work: str, peer: str, rate: float) -> Row:
-        return Row.of(work, peer, Seen(figures=[0, rate]), Seen(figures=[0, 1]), None)
+    def row(work: str, peer: str, rate: float, kinds: int) -> Row:
+        each: dict[str, float | None] = {str(kind): 1.0 for kind in range(kinds)}
+        figures = Seen(figures=[0, rate]), Seen(figures=[0, 1])
+        return Row.of(work, peer, *figures, None, each=each)
 
-    keep(path, [row("a [int8 / Q8_0]", "p", 1), row("a [x]", "q", 2)], {}, {"torch": "1"})
-    keep(path, [row("a [int4 / Q4_0]", "p", 3)], {"cores": 2}, {"peft": "2"})
+    first = [row("a [int8 / Q8_0]", "p", 1, 6), row("a [x]", "q", 2, 2), row("a [y]", "q", 3, 2)]
+    keep(path, first, {}, {"torch": "1"})
+    keep(path, [row("a [int4 / Q4_0]", "p", 4, 6), row("a [y]", "q", 5, 2)], {}, {"peft": "2"})
     kept = json.loads(path.read_text("utf-8"))
-    assert [(one["work"], one["ours"]) for one in kept["rows"]] == [
-        ("a [x]", 2),
-        ("a [int4 / Q4_0]", 3),
+    assert [(one["work"], one["peer"], one["ours"]) for one in kept["rows"]] == [
+        ("a [x]", "q", 2),
+        ("a [int4 / Q4_0]", "p", 4),
+        ("a [y]", "q", 5),
     ]
     assert kept["versions"] == {"torch": "1", "peft": "2"}
 

@@ -70,7 +70,9 @@ class Stage:
             folder = teach(make_model(home / family), family)
             platform.hub.add("model", f"tests/{family}", folder, {})
         engines = ScriptedEngines()
-        serving = Serving(platform.hub, platform.releases, engines, platform.knowledge)
+        serving = Serving(
+            platform.hub, platform.releases, engines, platform.knowledge, platform.upstreams
+        )
         return cls(replace(platform, engines=engines, serving=serving))
 
     def engine(self, family: str) -> ScriptedEngine:

@@ -197,3 +197,46 @@ def _is_alive(pid: int) -> bool:
     """A dead process that nobody has waited for yet is not alive."""
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_two_hundred_clients_that_go_away_leave_nothing_behind(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+
+    async def leave(engine: Engine, number: int) -> None:
+        stream = engine.generate([number, 1, 2], LONG)
+        async with aclosing(stream):
+            async for _ in stream:
+                if number % 3:
+                    return  # some after a token, the others only when the queue lets them begin
+                await asyncio.sleep(0)
+                return
+
+    async with running(folder) as engine:
+        expected = await answer(engine, [1, 2, 3])
+        tasks = [asyncio.create_task(leave(engine, number)) for number in range(200)]
+        await asyncio.sleep(0.05)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert await answer(engine, [1, 2, 3]) == expected
+        stats = engine.stats()
+        assert (stats.running, stats.waiting, stats.cached_tokens, stats.starts) == (0, 0, 0, 1)
+
+
+async def test_a_kill_while_prompts_are_read_fails_them_and_the_next_one_is_answered(
+    tmp_path: Path,
+) -> None:
+    folder = make_model(tmp_path / "m", max_position_embeddings=4096)
+    prompt = [number % 250 for number in range(4000)]
+    async with running(folder) as engine:
+        expected = await answer(engine, prompt)
+        pid = engine.stats().pid
+        assert pid is not None
+        asked = [asyncio.create_task(answer(engine, [n, *prompt[1:]])) for n in range(6)]
+        await asyncio.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        assert any(isinstance(end, EngineUnavailable) for end in ends)
+        assert all(isinstance(end, EngineUnavailable | list) for end in ends)
+        assert await answer(engine, prompt) == expected
+        assert engine.stats().starts == 2

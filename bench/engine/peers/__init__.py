@@ -17,6 +17,7 @@ class Peer:
         is_best: compare our best of these pairs with its best, not each pair.
         packages: pip requirements of its environment; without any it runs in the project's own.
         bare: more of them, installed without what they ask for.
+        unwanted: names of packages that came along and are removed again.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Peer:
     is_best: bool = False
     packages: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
 
 
 OURS = Peer("ours", "ours")
@@ -94,5 +96,7 @@ PEERS = (
         "xinference",
         {"decode, 8 streams": None, "decode, 32 streams": 2.0},
         packages=("xinference==4.1.0", "torch==2.13.0", "transformers==5.17.0", "accelerate"),
+        # Built for another torch than the one pinned here, it cannot be imported.
+        unwanted=("torchvision", "timm"),
     ),
 )

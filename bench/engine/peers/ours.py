@@ -8,13 +8,15 @@ from pathlib import Path
 
 from baigong.inference.client import Engine, EngineConfig
 from baigong.types import Sampling
-from bench.engine.play import CannotPlay, Heard, Job, Play, Request, serve
+from bench.engine.play import Heard, Job, Play, Request, serve
 
 
 class Ours:
     def __init__(self, job: Job) -> None:
         self._runner = asyncio.Runner()
-        self._engine = self._runner.run(Engine.start(Path(job.model), _config(job)))
+        self._engine = self._runner.run(
+            Engine.start(Path(job.model), EngineConfig(threads=job.threads, dtype=job.weights))
+        )
         self._runner.run(self._add(job.adapters))
 
     def play(self, play: Play) -> list[Heard]:
@@ -57,15 +59,6 @@ class Ours:
     async def _add(self, adapters: dict[str, str]) -> None:
         for name, folder in adapters.items():
             await self._engine.add_adapter(name, Path(folder))
-
-
-def _config(job: Job) -> EngineConfig:
-    fields = EngineConfig.__struct_fields__
-    if "weights" in fields:
-        return EngineConfig(threads=job.threads, weights=job.weights)
-    if job.weights not in {"auto", "float32", "bfloat16"}:
-        raise CannotPlay(f"this engine has no {job.weights} weights")
-    return EngineConfig(threads=job.threads, dtype=job.weights)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Xinference:
         shutil.rmtree(home, ignore_errors=True)  # it would remember models of other runs
         # Else it would install torch again, for each model.
         own = {"XINFERENCE_HOME": str(home), "XINFERENCE_ENABLE_VIRTUAL_ENV": "0"}
+        own["XINFERENCE_AUTH_ADVANCED"] = "0"  # nobody else reaches this one
         command = [str(Path(sys.executable).with_name("xinference-local")), "-H", "127.0.0.1"]
         self._process = subprocess.Popen(
             [*command, "-p", str(port)], env=os.environ | own, stdin=subprocess.DEVNULL

@@ -10,7 +10,7 @@ import typer
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, errors, print_json, verb
 from baigong.config import Settings
-from baigong.industry.serving import Served
+from baigong.industry.serving import Foreign, Served
 from baigong.types import Message
 
 app = verb()
@@ -29,7 +29,8 @@ def chat(
 
 async def _chat(platform: Platform, model: str, question: str, json: bool) -> None:
     try:
-        served = platform.serving.open(model)
+        await platform.upstreams.watch()
+        served = platform.serving.open_chat(model)
         if question:
             await _ask(served, [Message("user", question)], json)
             return
@@ -49,7 +50,7 @@ def _prompt() -> str:
         return ""
 
 
-async def _ask(served: Served, messages: list[Message], json: bool) -> str:
+async def _ask(served: Served | Foreign, messages: list[Message], json: bool) -> str:
     answer = await served.answer(messages, served.defaults)
     parts: list[str] = []
     async for delta in answer.deltas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import shutil
@@ -16,7 +17,9 @@ import typer
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, print_json, size, verb
 from baigong.config import Settings
-from baigong.errors import BaigongError
+from baigong.errors import BaigongError, DataProblems
+from baigong.inference.upstream.pool import Upstreams
+from baigong.inference.upstream.settings import read_upstreams
 
 app = verb()
 
@@ -36,7 +39,7 @@ class Finding:
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Look at Python, memory, disk, the database, the base model and the port."""
+    """Look at Python, memory, disk, the database, the base model, the port and upstreams."""
     settings = Settings.load()
     checks: list[Callable[[Settings], Finding]] = [
         _python,
@@ -47,7 +50,7 @@ def doctor(json: Json = False) -> None:
         _base,
         _port,
     ]
-    findings = [check(settings) for check in checks]
+    findings = [*(check(settings) for check in checks), *_upstreams(settings)]
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -97,7 +100,8 @@ def _home(settings: Settings) -> Finding:
     try:
         platform = Platform.open(settings)
     except (BaigongError, OSError) as error:
-        return Finding("home", False, str(error), "Set BAIGONG_HOME to a folder you can write to.")
+        mend = _mend(error, "Set BAIGONG_HOME to a folder you can write to.")
+        return Finding("home", False, str(error), mend)
     live = platform.releases.live()
     names = ", ".join(f"{name}@{number}" for name, number in live.items()) or "nothing live yet"
     return Finding("home", True, f"{settings.home}: {names}")
@@ -107,10 +111,37 @@ def _base(settings: Settings) -> Finding:
     try:
         sapling = Platform.open(settings).hub.get("model", "sapling")
     except (BaigongError, OSError) as error:
-        return Finding(
-            "base", False, str(error), "Reinstall: `pip install --force-reinstall baigong`."
-        )
+        mend = _mend(error, "Reinstall: `pip install --force-reinstall baigong`.")
+        return Finding("base", False, str(error), mend)
     return Finding("base", True, f"{sapling.ref}, {size(sapling.size_bytes)}")
+
+
+def _mend(error: Exception, otherwise: str) -> str:
+    """What to do where nothing opens: a mistake in upstreams.yaml has its own remedy."""
+    return error.hint if isinstance(error, DataProblems) else otherwise
+
+
+def _upstreams(settings: Settings) -> list[Finding]:
+    """Each server beyond this process, asked now."""
+    try:
+        upstreams = Upstreams(read_upstreams(settings.upstreams_file))
+    except BaigongError as error:
+        return [Finding("upstreams", False, error.message, error.hint)]
+
+    async def ask() -> None:
+        await upstreams.probe()
+        await upstreams.close()
+
+    asyncio.run(ask())
+    return [
+        Finding(
+            "upstream",
+            one.is_well,
+            f"{one.name} ({one.kind}): {', '.join(one.models) if one.is_well else one.reason}",
+            "Start it, or mend its entry in upstreams.yaml.",
+        )
+        for one in upstreams.status()
+    ]
 
 
 def _port(settings: Settings) -> Finding:

@@ -12,6 +12,7 @@ from baigong.config import Settings
 from baigong.console.pages import routes
 from baigong.gateway.keys import Keys
 from baigong.gateway.run import serve as run_server
+from baigong.inference.upstream.vllm import find_vllm
 
 app = verb()
 
@@ -22,9 +23,16 @@ def serve(
     port: Annotated[
         int, typer.Option(help="port; 0 picks a free one [7860]", show_default=False)
     ] = -1,
+    engine: Annotated[
+        str, typer.Option(help="own, or vllm to have `vllm serve` run the models [own]")
+    ] = "",
 ) -> None:
     """Serve live releases and foundation models until interrupted."""
-    settings = Settings.load(host=host or None, port=None if port < 0 else port)
+    settings = Settings.load(
+        host=host or None, port=None if port < 0 else port, engine=engine or None
+    )
+    if settings.engine == "vllm":
+        find_vllm()  # before anything else: a server that cannot answer should not listen
     platform = Platform.open(settings)
 
     def ready(url: str) -> None:
@@ -32,6 +40,9 @@ def serve(
         guarded = Keys(platform.database, platform.secret).any()
         console.print(f"[bold]Baigong[/] listens at [bold]{url}[/]   live: {live}")
         console.print(f"  console   {url}/\n  OpenAI    {url}/v1   (OPENAI_BASE_URL={url}/v1)")
+        for one in platform.upstreams.status():
+            state = "well" if one.is_well else f"[yellow]not well[/]: {one.reason}"
+            console.print(f"  upstream  {one.name} ({one.kind}): {state}")
         if not guarded:
             console.print(
                 "  [yellow]open[/]      no key is needed on this machine; "

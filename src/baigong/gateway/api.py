@@ -1,4 +1,4 @@
-"""`/api`: what no foreign protocol has: releases and their gates, jobs, documents of a knowledge base."""
+"""`/api`: what no foreign protocol has: releases and their gates, jobs, documents, upstreams."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Api:
                 Route("/releases/{ref}", self.release, methods=["GET"]),
                 Route("/releases/{ref}/promote", self.promote, methods=["POST"]),
                 Route("/releases/{ref}/rollback", self.rollback, methods=["POST"]),
+                Route("/upstreams", self.upstreams, methods=["GET"]),
                 Route("/jobs", self.jobs, methods=["GET"]),
                 Route("/jobs/{job}", self.job, methods=["GET"]),
                 Route("/knowledge/{rest:path}", self.document, methods=["GET"]),
@@ -89,6 +90,10 @@ class Api:
         name = request.path_params["ref"]
         before, now = await asyncio.to_thread(self._platform.releases.rollback, name)
         return json_reply({"name": name, "live": now, "previous": before})
+
+    async def upstreams(self, _request: Request) -> Response:
+        """How the servers beyond this process are doing."""
+        return json_reply({"data": self._platform.upstreams.status()})
 
     async def jobs(self, _request: Request) -> Response:
         """The last fifty, newest first."""

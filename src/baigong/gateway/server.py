@@ -43,6 +43,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await platform.upstreams.watch()
         warming = asyncio.create_task(_warm(platform.serving))
         try:
             yield

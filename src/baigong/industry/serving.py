@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from baigong.errors import NotFound
+from baigong.errors import NotFound, Unsupported
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.embedder import EngineEmbed
@@ -26,9 +26,12 @@ from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
 from baigong.inference.forced import forced_grammar
 from baigong.inference.ranking import Ranked, rank
-from baigong.inference.reasoning import Thoughts, marks_of
+from baigong.inference.reasoning import Thoughts, effort_options, marks_of
 from baigong.inference.text import stream_text
 from baigong.inference.tools import Calls, style_of
+from baigong.inference.upstream.dialect import UNSAID
+from baigong.inference.upstream.pool import Remote, Route, Upstreams
+from baigong.inference.upstream.server import Adapter, Conversation, Prompt
 from baigong.knowledge.index import KnowledgeStore
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.retrieve import Retriever
@@ -90,6 +93,7 @@ class Served:
     adapter: Revision | None = None
     content: Content | None = None
     knowledge: KnowledgeStore | None = None
+    remote: Remote | None = None  # answers in the engine's place
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -106,6 +110,20 @@ class Served:
         if self.content is None:
             return Sampling()
         return Sampling(max_tokens=self.content.max_tokens, temperature=self.content.temperature)
+
+    @property
+    def fingerprint(self) -> str:
+        """Which weights answer: equal fingerprints and seeds give equal answers."""
+        adapter = f"-{self.adapter.revision[:12]}" if self.adapter is not None else ""
+        return f"fp_{self.base.revision[:12]}{adapter}"
+
+    def effort(self, effort: str) -> dict[str, Any]:
+        """The template's options for a `reasoning_effort`.
+
+        Raises:
+            InvalidInput: the model cannot think, or cannot do without.
+        """
+        return effort_options(effort, self.tokenizer)
 
     async def answer(
         self,
@@ -169,10 +187,13 @@ class Served:
 
     async def warm(self) -> None:
         """Start the engine and load the adapter, so that the first question need not wait."""
-        await self._engine()
+        if self.remote is not None:
+            await self.remote.warm(self._adapter)
+        else:
+            await self._engine()
 
     async def greedy_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
-        """The engine's own greedy tokens after `ids`, for the parity check."""
+        """The engine's own greedy tokens after `ids`, for the parity check: an upstream tells text."""
         engine, name = await self._engine()
         sampling = Sampling(max_tokens=max_tokens)
         stop_ids = sorted(self.tokenizer.eos_ids)
@@ -186,6 +207,13 @@ class Served:
             return engine, None
         await engine.add_adapter(self.adapter.revision, self.adapter.folder)
         return engine, self.adapter.revision
+
+    @property
+    def _adapter(self) -> Adapter | None:
+        """The adapter as an upstream is given it."""
+        if self.adapter is None:
+            return None
+        return Adapter(self.adapter.revision, self.adapter.folder)
 
     def _prompt(
         self, messages: Sequence[Message], use: ToolUse, options: Mapping[str, Any] | None = None
@@ -215,8 +243,12 @@ class Served:
     async def _stream(
         self, ids: list[int], sampling: Sampling, shown: Mapping[int, str] | None = None
     ) -> AsyncGenerator[Delta]:
-        engine, name = await self._engine()
-        deltas = stream_text(engine, self.tokenizer, ids, sampling, name, shown)
+        if self.remote is not None:
+            prompt = Prompt(ids, self.tokenizer, bool(shown))
+            deltas = self.remote.complete(prompt, sampling, self._adapter)
+        else:
+            engine, name = await self._engine()
+            deltas = stream_text(engine, self.tokenizer, ids, sampling, name, shown)
         async with aclosing(
             deltas
         ):  # a caller that goes away frees the slot now, not at a collection
@@ -240,22 +272,64 @@ class Served:
         return [Message("system", persona), *messages]
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Answers chats under a name that only upstreams know, by the template that they have."""
+
+    name: str
+    route: Route
+    fingerprint: str = "fp_upstream"
+
+    @property
+    def defaults(self) -> Sampling:
+        """What a caller leaves out is the upstream's to say."""
+        return UNSAID
+
+    def effort(self, effort: str) -> dict[str, Any]:
+        """Passed on: the upstream knows whether its model can think."""
+        return {"reasoning_effort": effort}
+
+    async def answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: ToolUse = ToolUse(),  # noqa: B008  frozen
+        options: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Answer a conversation; the last delta tells how many tokens the prompt had."""
+        fields, variables = {}, dict(options or {})
+        if "reasoning_effort" in variables:
+            fields["reasoning_effort"] = variables.pop("reasoning_effort")
+        if variables:
+            fields["chat_template_kwargs"] = variables
+        say = partial(self.route.chat, Conversation(messages, tools, fields))
+        return Answer((), (), say(sampling), say)
+
+
 class Serving:
     """Resolves names to what answers them."""
 
     def __init__(
-        self, hub: Hub, releases: Releases, engines: Engines, knowledge: KnowledgeStore
+        self,
+        hub: Hub,
+        releases: Releases,
+        engines: Engines,
+        knowledge: KnowledgeStore,
+        upstreams: Upstreams,
     ) -> None:
         self._hub = hub
         self._releases = releases
         self._engines = engines
         self._knowledge = knowledge
+        self._upstreams = upstreams
 
     def open(self, name: str) -> Served:
         """What answers `name`: a live release, a numbered one, or a foundation model.
 
         Raises:
             NotFound: nothing has this name; near names are suggested.
+            Unsupported: only an upstream has it.
         """
         bare, _, number = name.partition("@")
         if bare in self._releases.live() or number.isdigit():
@@ -263,10 +337,31 @@ class Serving:
         try:
             base = self._hub.get("model", name)
         except NotFound as error:
+            if name in self._upstreams.models():
+                raise Unsupported(
+                    f"The model '{name}' is not here: an upstream answers for it, chats alone.",
+                    hint="Ask /v1/chat/completions, or bring its files here with `baigong pull`.",
+                    param="model",
+                ) from error
             known = [model.name for model in self.models()]
             raise NotFound.among("model", name, known, param="model") from error
+        remote = self._upstreams.of_base(base.name, base.folder, has_adapter=False)
         words = tokenizer_of(base.folder) if (base.folder / "tokenizer.json").exists() else None
-        return Served(name, base, words, self._engines)
+        return Served(name, base, words, self._engines, remote=remote)
+
+    def open_chat(self, name: str) -> Served | Foreign:
+        """What answers chats under `name`: as `open`, or else an upstream's own model.
+
+        Raises:
+            NotFound: nothing has this name; near names are suggested.
+        """
+        try:
+            return self.open(name)
+        except (NotFound, Unsupported):
+            route = self._upstreams.of_name(name)
+            if route is None:
+                raise
+            return Foreign(name, route)
 
     def of_release(self, release: Release) -> Served:
         return self.of_content(release.ref, release.content)
@@ -283,6 +378,7 @@ class Serving:
             adapter,
             content,
             self._knowledge,
+            self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
         )
 
     def live(self) -> list[str]:
@@ -290,7 +386,7 @@ class Serving:
         return list(self._releases.live())
 
     def models(self) -> list[ServedModel]:
-        """Live releases first, then foundation models."""
+        """Live releases first, then foundation models, then those that only upstreams have."""
         live = self._releases.live()
         listed = [
             ServedModel(r.name, r.created_at, "baigong", r.number, r.content.title)
@@ -303,6 +399,10 @@ class Serving:
             if short not in seen:
                 seen.add(short)
                 listed.append(ServedModel(short, created_at, name.partition("/")[0]))
+        for name, upstream in self._upstreams.models().items():
+            if name not in seen and name.removeprefix("baigong/") not in seen:
+                seen.add(name)
+                listed.append(ServedModel(name, 0.0, upstream))
         return listed
 
 

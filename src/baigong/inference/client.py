@@ -5,8 +5,6 @@ from __future__ import annotations
 import array
 import asyncio
 import itertools
-import time
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -31,12 +29,10 @@ from baigong.inference.engine.messages import (
     Token,
 )
 from baigong.inference.process import EngineProcess, Reply
+from baigong.inference.restarts import MOST, WINDOW_S, Restarts
 from baigong.types import Sampling, caller
 
 __all__ = ["Engine", "EngineConfig", "EngineStats", "ModelFacts", "Token"]
-
-# This many restarts within this time are a crash loop: none more before the time has passed.
-_RESTARTS, _WINDOW_S = 3, 60.0
 
 _T = TypeVar("_T")
 
@@ -68,7 +64,7 @@ class Engine:
         self._process = process
         self._starts = 1
         self._generated = 0  # by processes that have died
-        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
+        self._restarts = Restarts()
         self._adapters: dict[str, Path] = {}
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
@@ -243,15 +239,13 @@ class Engine:
 
     async def _restart(self) -> None:
         await self._process.close()  # waits until the dead one is reaped
-        now = time.monotonic()
-        if len(self._restarts) == _RESTARTS and self._restarts[0] > now - _WINDOW_S:
+        if wait := self._restarts.wait_s():
             raise EngineUnavailable(
-                f"The engine for {self.folder.name} was restarted {_RESTARTS} times within "
-                f"{_WINDOW_S:.0f} s and died again; the next try is in "
-                f"{self._restarts[0] + _WINDOW_S - now:.0f} s.",
+                f"The engine for {self.folder.name} was restarted {MOST} times within "
+                f"{WINDOW_S:.0f} s and died again; the next try is in {wait:.0f} s.",
                 hint=self._last_words or self._process.log_tail(),
             )
-        self._restarts.append(now)
+        self._restarts.note()
         try:
             process = await EngineProcess.start(self.folder, self.config)
         except EngineUnavailable as error:

@@ -12,7 +12,7 @@ from baigong.errors import BaigongError, EngineUnavailable
 from baigong.gateway.bodies import read_object
 from baigong.gateway.doors.openai.formats import naming
 from baigong.gateway.doors.openai.logprobs import chat_logprobs
-from baigong.gateway.doors.openai.models import open_model
+from baigong.gateway.doors.openai.models import open_chat
 from baigong.gateway.doors.openai.replies import (
     DONE,
     Envelope,
@@ -25,8 +25,7 @@ from baigong.gateway.doors.openai.requests import ChatRequest, parse, seeded
 from baigong.gateway.doors.openai.tools import Gathered, call_deltas, tool_use
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import EventStream, Many, unless_gone
-from baigong.industry.serving import Citation, Served, Serving
-from baigong.inference.reasoning import effort_options
+from baigong.industry.serving import Citation, Serving
 from baigong.types import Delta, Scored, Usage
 
 
@@ -35,12 +34,12 @@ async def chat(serving: Serving, request: Request) -> Response:
     asked = parse(await read_object(request), ChatRequest)
     messages = asked.conversation()
     use = tool_use(asked.tools or [], asked.tool_choice, asked.parallel_tool_calls)
-    served = await open_model(serving, asked.model)
+    served = await open_chat(serving, asked.model)
     samplings = seeded(asked.sampling(served.defaults), asked.num_choices)
     options = dict(asked.chat_template_kwargs or {})
     if asked.reasoning_effort is not None:
-        options = effort_options(asked.reasoning_effort, served.tokenizer) | options
-    envelope = Envelope(served.name, fingerprint(served), "chat", asked.includes_usage)
+        options = served.effort(asked.reasoning_effort) | options
+    envelope = Envelope(served.name, served.fingerprint, "chat", asked.includes_usage)
 
     async def begin() -> tuple[tuple[Citation, ...], int, Many[Delta]]:
         first = await served.answer(messages, samplings[0], tools=use, options=options)
@@ -65,12 +64,6 @@ async def chat(serving: Serving, request: Request) -> Response:
     citations, prompt_tokens, many = await unless_gone(request, begin())
     events = _events(envelope, citations, prompt_tokens, many, asked)
     return EventStream(guarded(events, request), many)
-
-
-def fingerprint(served: Served) -> str:
-    """Which weights answered: equal fingerprints and seeds give equal answers."""
-    adapter = f"-{served.adapter.revision[:12]}" if served.adapter is not None else ""
-    return f"fp_{served.base.revision[:12]}{adapter}"
 
 
 @dataclass(slots=True)
@@ -106,7 +99,7 @@ async def collect(
 def counted(usage: Usage, delta: Delta) -> Usage:
     """The usage after one more delta."""
     return Usage(
-        usage.prompt_tokens,
+        max(usage.prompt_tokens, delta.prompt_tokens),
         usage.completion_tokens + delta.tokens,
         usage.reasoning_tokens + delta.reasoning_tokens,
     )

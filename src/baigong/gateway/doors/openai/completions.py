@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import read_object
-from baigong.gateway.doors.openai.chat import collect, fingerprint, finish_of, guarded
+from baigong.gateway.doors.openai.chat import collect, finish_of, guarded
 from baigong.gateway.doors.openai.formats import naming
 from baigong.gateway.doors.openai.logprobs import TextLogprobs
 from baigong.gateway.doors.openai.models import open_model
@@ -42,7 +42,7 @@ async def complete(serving: Serving, request: Request) -> Response:
     given = prompts("prompt", asked.prompt)
     served = await open_model(serving, asked.model)
     sampling = asked.sampling(Sampling(COMPLETION_TOKENS, served.defaults.temperature))
-    envelope = Envelope(served.name, fingerprint(served), "text", asked.includes_usage)
+    envelope = Envelope(served.name, served.fingerprint, "text", asked.includes_usage)
     many, prompt_tokens = await asyncio.to_thread(_start, served, given, sampling, asked)
     if asked.stream:
         await unless_gone(request, naming(asked.grammar_field, many.peek()))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from baigong.errors import NotFound
 from baigong.gateway.replies import json_reply
-from baigong.industry.serving import Served, ServedModel, Serving
+from baigong.industry.serving import Foreign, Served, ServedModel, Serving
+
+T = TypeVar("T")
 
 
 async def list_models(serving: Serving, _request: Request) -> Response:
-    """Live releases, then foundation models."""
+    """Live releases, then foundation models, then those of upstreams."""
     models = await asyncio.to_thread(serving.models)
     return json_reply({"object": "list", "data": [_model(model) for model in models]})
 
@@ -34,9 +37,23 @@ async def open_model(serving: Serving, name: str) -> Served:
 
     Raises:
         NotFound: under the code that OpenAI's clients know, whatever it was that is missing.
+        Unsupported: an upstream answers for it, through chat alone.
     """
+    return await _opened(serving.open, name)
+
+
+async def open_chat(serving: Serving, name: str) -> Served | Foreign:
+    """What answers chats under `name`, which may be a model that only an upstream has.
+
+    Raises:
+        NotFound: as `open_model`.
+    """
+    return await _opened(serving.open_chat, name)
+
+
+async def _opened(find: Callable[[str], T], name: str) -> T:
     try:
-        return await asyncio.to_thread(serving.open, name)
+        return await asyncio.to_thread(find, name)
     except NotFound as error:
         error.code, error.param = "model_not_found", "model"
         raise

@@ -70,7 +70,7 @@ def _compiled(compiler: str, folder: Path) -> Path:
         mark.update(file.read_bytes())
     path = folder / f"forward-{mark.hexdigest()[:16]}.so"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # nobody else may put code there
         with tempfile.TemporaryDirectory(dir=folder) as room:
             made = Path(room, path.name)
             command = [compiler, *_FLAGS, *_LINK, str(source / "forward.cpp"), "-o", str(made)]

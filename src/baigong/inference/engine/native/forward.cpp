@@ -90,7 +90,6 @@ class Engine {
 
  private:
   void pass(int me) {
-    pool.meet();
     each_row(s->rows, [&](int r) {
       float* row = &x[(size_t)r * m.hidden];
       for (int i = 0; i < m.hidden; i++) row[i] = weight_at(m.embedding, s->ids[r], i);
@@ -145,7 +144,6 @@ class Engine {
     pool.share(rows, pool.grain(rows), [&](int from, int to) {
       for (int r = from; r < to; r++) work(r);
     });
-    pool.meet();
   }
 
   // Row `from` of x over its root mean square, times the weight.
@@ -185,7 +183,6 @@ class Engine {
         }
       }
     });
-    pool.meet();
   }
 
   static void add_bias(const float* bias, int height, float* tile) {
@@ -213,7 +210,6 @@ class Engine {
         }
       }
     });
-    pool.meet();
   }
 
   template <class T> void project(int rank, const T* a, const Rows& in, int r, float* out) {
@@ -273,7 +269,6 @@ class Engine {
     pool.share(s->sequences, 1, [&](int from, int to) {
       for (int q = from; q < to; q++) keep<T>(number, s->sequence[q], l);
     });
-    pool.meet();
     const int tiles = all_tiles(s->sequences, group);
     pool.share(tiles * m.kv_heads, 1, [&](int from, int to) {
       for (int task = from; task < to; task++) {
@@ -283,7 +278,6 @@ class Engine {
         attend_tile<T>(me, number, s->sequence[q], tile, head, group, width, l.window, mixed);
       }
     });
-    pool.meet();
   }
   int tiles_of(int q, int group) const { return (s->sequence[q].count * group + QUERIES - 1) / QUERIES; }
   int all_tiles(int sequences, int group) const {

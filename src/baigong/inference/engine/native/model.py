@@ -36,7 +36,7 @@ from baigong.inference.engine.weights import Weights
 
 _PAGE = 32  # tokens, as in attention.h
 _LARGEST_HEAD = 256
-_SMALL_STEP = 16_000_000  # multiplications
+_INT32 = 4
 
 
 def library_for(config: ModelConfig) -> ctypes.CDLL | None:
@@ -111,6 +111,7 @@ class NativeModel:
         self.num_parameters = weights.size
         self.dtype = torch.float32 if kind == "float32" else torch.bfloat16
         self.cache = NativeCache(config, tokens, self.dtype)
+        self._pages = np.arange(-(-tokens // _PAGE), dtype=np.int32)
         self._library = library
         self._threads = threads
         self._load = _Packer(config, weights, kind, library, threads)
@@ -127,7 +128,7 @@ class NativeModel:
         spans = [
             (c.extent.start // _PAGE, c.extent.capacity, c.count, c.past) for c in batch.chunks()
         ]
-        step, held = self._step(ids, positions, spans)
+        step, held = self._step(ids, positions, spans, self._pages)
         segments = batch.segments()
         table = (structs.Segment * len(segments))()
         for place, segment in zip(table, segments, strict=True):
@@ -170,7 +171,8 @@ class NativeModel:
         for length in lengths:
             spans.append((page, length, length, 0))
             page += -(-length // _PAGE)
-        step, held = self._step(ids, positions, spans)
+        pages = np.arange(page, dtype=np.int32)
+        step, held = self._step(ids, positions, spans, pages)
         # All layers share one layer's room: none looks back at another's.
         room = torch.zeros(2, page, config.kv_heads, _PAGE * config.head_dim, dtype=self.dtype)
         hidden, logits = torch.empty(0), torch.empty(0)
@@ -207,23 +209,24 @@ class NativeModel:
         return NativeAdapter(name, (), table, tuple(held))
 
     def _step(
-        self, ids: Tensor, positions: Tensor, spans: list[tuple[int, int, int, int]]
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        spans: list[tuple[int, int, int, int]],
+        pages: np.ndarray,
     ) -> tuple[structs.Step, tuple[object, ...]]:
-        """A step over sequences given as (first page, capacity, tokens, past), and what it points to."""
+        """A step over sequences given as (first of `pages`, capacity, tokens, past), and what it points to."""
         ids, positions = ids.to(torch.int32), positions.to(torch.int32)
         sequences = (structs.Sequence * len(spans))()
-        last = max(page + -(-capacity // _PAGE) for page, capacity, _, _ in spans)
-        pages = np.arange(last, dtype=np.int32)  # an extent's pages lie side by side
+        first = address(pages) or 0
         start = 0
         for place, (page, _, count, past) in zip(sequences, spans, strict=True):
             place.start, place.count, place.past = start, count, past
-            place.pages = address(pages[page:])
+            place.pages = first + page * _INT32  # an extent's pages lie side by side
             start += count
-        # Two threads that share so little suffer more from a busy neighbour than they gain.
-        threads = 1 if len(ids) * self.num_parameters < _SMALL_STEP else self._threads
-        step = structs.Step(rows=len(ids), sequences=len(spans), threads=threads)
+        step = structs.Step(rows=len(ids), sequences=len(spans), threads=self._threads)
         step.ids, step.positions, step.sequence = address(ids), address(positions), sequences
-        return step, (ids, positions, sequences, pages)
+        return step, (ids, positions, sequences)
 
 
 class _Packer:

@@ -1,6 +1,7 @@
 // Threads that share one piece of work: they spin for a moment between its phases and sleep between pieces.
 #pragma once
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -25,7 +26,9 @@ class Pool {
   // Run work(thread) on the first `threads` threads, the caller's being number 0; returns when all have ended.
   void run(int threads, const std::function<void(int)>& work) {
     active = threads < size ? threads : size;
+    here = {(uint32_t)(state.load(std::memory_order_relaxed) >> 32), active};
     if (active > 1) {
+      first = here.phase;
       job = &work;
       busy = active - 1;
       begin_round();
@@ -35,34 +38,27 @@ class Pool {
       for (int spins = 0; busy.load(std::memory_order_acquire) > 0; spins++) rest(spins);
   }
 
-  // Wait until every active thread is here.
-  void meet() {
-    if (active == 1) {
-      claimed[0] = claimed[1] = 0;
-      return;
-    }
-    unsigned now = phase.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) == active - 1) {
-      arrived.store(0, std::memory_order_relaxed);
-      claimed[~now & 1].store(0, std::memory_order_relaxed);  // nobody looks at the next one yet
-      phase.store(now + 1, std::memory_order_release);
-      return;
-    }
-    for (int spins = 0; phase.load(std::memory_order_acquire) == now; spins++) rest(spins);
-  }
-
-  // Hand out items 0:count in small shares to whoever is free, so that a thread that the system has put aside
-  // does not hold the others up. Every thread calls it, once between two meetings.
+  // One phase: items 0:count in small shares to whoever is free; returns when all are done. Every thread calls it
+  // with the same count. What counts is the work and not who is here: a thread that the system has put aside holds
+  // up no phase but the one in which it has taken a share.
   template <class Work> void share(int count, int grain, Work work) {
-    if (active == 1) {
-      work(0, count);
-      return;
-    }
-    auto& counter = claimed[phase.load(std::memory_order_relaxed) & 1];
-    for (;;) {
-      int from = counter.fetch_add(grain, std::memory_order_relaxed);
-      if (from >= count) return;
-      work(from, from + grain < count ? from + grain : count);
+    if (count == 0) return;
+    if (here.active == 1) return work(0, count);
+    const uint32_t phase = here.phase++;
+    for (uint64_t now = state.load(std::memory_order_acquire); now >> 32 == phase;) {
+      const int from = (int)(uint32_t)now, to = from + grain < count ? from + grain : count;
+      if (from >= count) {
+        for (int spins = 0; state.load(std::memory_order_acquire) >> 32 == phase; spins++) rest(spins);
+        return;
+      }
+      if (!state.compare_exchange_weak(now, now + (to - from), std::memory_order_acq_rel)) continue;
+      work(from, to);
+      if (done.fetch_add(to - from, std::memory_order_acq_rel) + to - from == count) {
+        done.store(0, std::memory_order_relaxed);
+        state.store((uint64_t)(phase + 1) << 32, std::memory_order_release);
+        return;
+      }
+      now = state.load(std::memory_order_acquire);
     }
   }
 
@@ -82,7 +78,7 @@ class Pool {
 
   static void rest(int spins) {
     RELAX();
-    if (spins > 4000) std::this_thread::yield();
+    if (spins > 500) std::this_thread::yield();
   }
 
   void serve(int me) {
@@ -93,6 +89,7 @@ class Pool {
       seen = round.load(std::memory_order_acquire);
       if (is_over) return;
       if (me >= (int)(seen & 255)) continue;
+      here = {first, (int)(seen & 255)};
       (*job)(me);
       busy.fetch_sub(1, std::memory_order_release);
     }
@@ -104,7 +101,13 @@ class Pool {
   std::atomic<bool> is_over{false};
   alignas(64) std::atomic<unsigned> round{0};
   alignas(64) std::atomic<int> busy{0};
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<unsigned> phase{0};
-  alignas(64) std::atomic<int> claimed[2] = {};
+  alignas(64) std::atomic<uint64_t> state{0};  // the phase, and below it the first item that nobody has taken
+  alignas(64) std::atomic<int> done{0};
+  uint32_t first = 0;
+
+  struct Here {  // where this thread is
+    uint32_t phase;
+    int active;
+  };
+  static inline thread_local Here here{0, 1};
 };
