@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from baigong.errors import ContextOverflow, Unsupported
+from baigong.errors import ContextOverflow, InvalidInput, Unsupported
 from baigong.inference.engine.messages import Choose, Classify, Embed, Rows
 from tests.inference.local import LocalEngine, save_model
 from tests.models import VOCABULARY, make_model
@@ -141,6 +141,14 @@ def test_an_unknown_module_is_refused(tmp_path: Path) -> None:
     encoder(tmp_path / "m", "bert")
     pooled(tmp_path / "m", "Pooling", "WordWeights", pooling_mode_mean_tokens=True)
     with pytest.raises(Unsupported, match="WordWeights"):
+        LocalEngine(tmp_path / "m")
+
+
+@pytest.mark.parametrize("broken", ["{", "[{}]", "7"])
+def test_broken_modules_are_refused(tmp_path: Path, broken: str) -> None:
+    encoder(tmp_path / "m", "bert")
+    (tmp_path / "m" / "modules.json").write_text(broken, "utf-8")
+    with pytest.raises(InvalidInput, match=r"modules\.json"):
         LocalEngine(tmp_path / "m")
 
 
