@@ -202,7 +202,10 @@ def test_images_are_classified(url: str, models: dict[str, Any]) -> None:
     for row, shares in zip(reply.json()["data"], expected, strict=True):
         assert row["probs"] == pytest.approx(shares.tolist(), abs=1e-4)
         assert row["label"] in ("cat", "dog")
-    for wrong in ("a cat", "data:image/png;base64,!", "data:image/png;base64,aaaa"):
+    file = io.BytesIO()
+    Image.new("1", (8000, 7000)).save(file, "PNG")
+    huge = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    for wrong in ("a cat", "data:image/png;base64,!", "data:image/png;base64,aaaa", huge):
         reply = post(url, "classify", model="tests/seer", input=[sent[0], wrong])
         assert reply.status_code == 400
         assert reply.json()["error"]["param"] == "input"

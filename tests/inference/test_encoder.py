@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from baigong.errors import ContextOverflow, Unsupported
+from baigong.errors import ContextOverflow, InvalidInput, Unsupported
 from baigong.inference.engine.messages import Choose, Classify, Embed, Rows
 from tests.inference.local import LocalEngine, save_model
 from tests.models import VOCABULARY, make_model
@@ -144,6 +144,14 @@ def test_an_unknown_module_is_refused(tmp_path: Path) -> None:
         LocalEngine(tmp_path / "m")
 
 
+@pytest.mark.parametrize("broken", ["{", "[{}]", "7"])
+def test_broken_modules_are_refused(tmp_path: Path, broken: str) -> None:
+    encoder(tmp_path / "m", "bert")
+    (tmp_path / "m" / "modules.json").write_text(broken, "utf-8")
+    with pytest.raises(InvalidInput, match=r"modules\.json"):
+        LocalEngine(tmp_path / "m")
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_a_decoder_makes_vectors_of_its_last_token(tmp_path: Path, native: bool) -> None:
     from transformers import AutoModel
@@ -156,16 +164,24 @@ def test_a_decoder_makes_vectors_of_its_last_token(tmp_path: Path, native: bool)
     close(rows(engine, Embed(1, TEXTS)), [vector / vector.norm() for vector in expected])
 
 
-def test_a_decoder_that_looks_ahead_makes_vectors(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("gemma3_text", {"use_bidirectional_attention": True}), ("qwen2", {"is_causal": False})],
+)
+def test_a_decoder_that_looks_ahead_makes_vectors(
+    tmp_path: Path, kind: str, field: dict[str, bool]
+) -> None:
     from transformers import AutoModel
 
-    folder = make_model(tmp_path / "m", "gemma3_text", use_bidirectional_attention=True)
-    pooled(folder, "Pooling", "Normalize", pooling_mode_mean_tokens=True)
+    folder = make_model(tmp_path / "m", kind, **field)
+    causal = LocalEngine(make_model(tmp_path / "causal", kind))
     model = AutoModel.from_pretrained(folder).eval()
     engine = LocalEngine(folder)
     assert engine.facts.tasks == ("embed",)
     expected = [states(model, ids).mean(0) for ids in TEXTS]
-    close(rows(engine, Embed(1, TEXTS)), [vector / vector.norm() for vector in expected])
+    found = rows(engine, Embed(1, TEXTS))
+    close(found, [vector / vector.norm() for vector in expected])
+    assert not torch.allclose(found, rows(causal, Embed(1, TEXTS)), atol=1e-2)
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from baigong.errors import Unsupported
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.messages import EngineConfig
@@ -87,6 +88,15 @@ def test_quantised_weights_stay_near(tmp_path: Path, dtype: str, limit: float) -
     oracle = logits_of(open_model(folder, native=False, dtype="float32"))
     found = logits_of(open_model(folder, native=True, dtype=dtype))
     assert 1e-4 < distance(found, oracle) < limit
+
+
+def test_what_it_cannot_do_goes_through_torch(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "gemma2")
+    open_model(folder, native=False)
+    with pytest.raises(Unsupported, match="Use bfloat16"):
+        load(folder, EngineConfig(dtype="int8"))
+    model, _ = load(folder, EngineConfig(native=True))
+    assert isinstance(model, PlainModel)
 
 
 def test_embeddings_equal_torch(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from baigong.tuning.plan import plan_tuning, read_base
 from baigong.tuning.rows import batches, encode, prepare, read_rows
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.types import Message, Row
-from tests.models import END
+from tests.models import END, make_model
 from tests.tuning.conftest import make_row
 
 
@@ -33,6 +33,11 @@ def test_trainable_parameters_are_those_that_peft_makes(base: Path, rows: list[R
     plan = plan_tuning(rows, base, TuneSpec(rank=8))
     assert plan.trainable_parameters == 8 * inputs_and_outputs
     assert "lm_head" not in read_base(base).targets
+
+
+def test_an_adapter_leaves_experts_as_they_are(tmp_path: Path) -> None:
+    base = read_base(make_model(tmp_path / "m", "qwen3_moe"))
+    assert base.targets == ["k_proj", "o_proj", "q_proj", "v_proj"]
 
 
 def test_rows_that_cannot_be_trained_on_are_counted_by_reason(base: Path) -> None:

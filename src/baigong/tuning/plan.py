@@ -165,8 +165,10 @@ def read_base(folder: Path) -> Base:
     for name, shape in shapes.items():
         parent, _, leaf = name.removesuffix(".weight").rpartition(".")
         if len(shape) == 2 and ".layers." in f".{parent}.":
-            linear[leaf] = linear.get(leaf, 0) + sum(shape)
             products += math.prod(shape)
+            # Experts, and the gate that chooses them, are no layers of their own in transformers.
+            if ".experts." not in name and leaf != "gate":
+                linear[leaf] = linear.get(leaf, 0) + sum(shape)
     if not linear:
         raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
     return Base(

@@ -133,9 +133,10 @@ def _model(
     if library is not None:
         return NativeModel(shape, weights, kind, tokens, library, torch.get_num_threads())
     if kind in ("int8", "int4"):
+        compiler = "Install a C++ compiler (g++ 12 or later), or use bfloat16."
         raise Unsupported(
             f"Weights as {kind} need the native forward pass, which is not to be had here.",
-            hint="Install a C++ compiler (g++ 12 or later), or use bfloat16.",
+            hint=compiler if shape.is_ordinary else "Use bfloat16.",
         )
     return PlainModel(shape, weights, getattr(torch, kind), tokens, device)
 

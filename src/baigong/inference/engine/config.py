@@ -267,9 +267,14 @@ def is_own(fields: dict[str, Any]) -> bool:
     architecture = architecture_of(fields)
     if fields.get("model_type") in WRAPPERS:
         return decoder_fields(fields).get("model_type") in FAMILIES
-    if fields.get("use_bidirectional_attention") or "Classification" in architecture:
+    if looks_ahead(fields) or "Classification" in architecture:
         return False
     return fields.get("model_type") in FAMILIES
+
+
+def looks_ahead(fields: dict[str, Any]) -> bool:
+    """Whether a decoder was made to see a text as a whole, and so to make vectors of it."""
+    return bool(fields.get("use_bidirectional_attention")) or fields.get("is_causal") is False
 
 
 def architecture_of(fields: dict[str, Any]) -> str:
@@ -334,7 +339,7 @@ def _refuse_unknown(fields: dict[str, Any], is_quantised: bool) -> None:
         raise Unsupported(
             "The model's weights are quantised.", hint="Use its float16, bfloat16 or float32 form."
         )
-    if fields.get("use_bidirectional_attention"):
+    if looks_ahead(fields):
         raise Unsupported("The model looks ahead in its text, so that it cannot write any.")
 
 

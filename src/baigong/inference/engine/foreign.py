@@ -23,6 +23,7 @@ from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.cache import Extent, Extents, room_for
 from baigong.inference.engine.config import Sizes
 from baigong.inference.engine.embedding import Texts
+from baigong.inference.engine.foreign_lora import ForeignAdapters
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import EngineConfig, Task
 from baigong.inference.engine.pooling import Pooling
@@ -84,7 +85,7 @@ class Foreign:
 
     def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
         raise Unsupported(
-            f"Adapters cannot be added to the architecture '{self.config.architecture}'.",
+            f"{folder.name} cannot be added: the model does not write.",
             hint="Merge it into the base with PEFT's merge_and_unload, and pull that.",
         )
 
@@ -116,7 +117,11 @@ class TransformersModel(Foreign):
         context = min(context, self.cache.longest)
         self.config = msgspec.structs.replace(self.config, context=context)
         self._pooling = Pooling.read(folder)
+        self._adapters = ForeignAdapters(self._model)
         self._states: WeakKeyDictionary[Sequence, _State] = WeakKeyDictionary()
+        # What such a model remembers of a prompt's first part does not always go on with the next:
+        # it reads the whole at once, when the last part is due.
+        self._is_recurrent = bool(getattr(self._model, "_is_stateful", False))
         # transformers 5.2x calls by the first name what was the second before.
         self._cache_name = "cache" if "cache" in self._accepts else "past_key_values"
         if self._cache_name not in self._accepts:
@@ -124,32 +129,53 @@ class TransformersModel(Foreign):
                 f"The architecture '{self.config.architecture}' keeps another kind of cache."
             )
 
+        self._try()
+
+    def _try(self) -> None:
+        """See that it can do what `forward` will ask: better now than in the middle of an answer."""
+        options = {self._cache_name: transformers.DynamicCache(config=self._fields)}
+        try:
+            for ids in ([0, 0], [0]):
+                self._logits(ids, 1, use_cache=True, **options)
+        except Exception as error:
+            raise Unsupported(
+                f"The architecture '{self.config.architecture}' cannot be served step by step: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
     @override
     def forward(self, batch: Batch) -> Tensor | None:
         rows = []
         for sequence, count in zip(batch.sequences, batch.counts, strict=True):
             wanted = count if sequence.needs_prompt_rows else int(count == sequence.num_pending)
-            logits = self._advance(sequence, count, max(wanted, 1))
-            if wanted:
-                rows.append(logits[-wanted:])
+            if wanted or not self._is_recurrent:
+                with self._adapters.using(sequence.adapter):
+                    logits = self._advance(sequence, count, max(wanted, 1))
+                rows += [logits[-wanted:]] if wanted else []
         return torch.cat(rows) if rows else None
 
     @override
     def embed(self, texts: Texts) -> Tensor:
-        states = [
-            self._model.base_model(input_ids=self._row(text)).last_hidden_state[0] for text in texts
-        ]
+        body = self._model.base_model
+        with self._adapters.using(None):
+            states = [body(input_ids=self._row(text)).last_hidden_state[0] for text in texts]
         return self._pooling(states)
 
     @override
     def choose(self, texts: Texts, tokens: Many[int]) -> Tensor:
-        rows = [self._logits(text, 1)[-1] for text in texts]
+        with self._adapters.using(None):
+            rows = [self._logits(text, 1)[-1] for text in texts]
         return torch.stack(rows)[:, list(tokens)].softmax(-1, torch.float32)
+
+    @override
+    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+        return self._adapters.load(name, folder)
 
     def _advance(self, sequence: Sequence, count: int, wanted: int) -> Tensor:
         """Logits [at least wanted, vocabulary] after `count` more of the sequence's tokens."""
         state = self._states.get(sequence)
-        if state is None or state.length != sequence.computed:
+        is_cut = self._is_recurrent and count > 1
+        if is_cut or state is None or state.length != sequence.computed:
             state = _State(transformers.DynamicCache(config=self._fields), 0)
             self._states[sequence] = state
         end = sequence.computed + count
@@ -168,7 +194,8 @@ class TransformersModel(Foreign):
         """Memory of one cached token in all layers, as far as the configuration tells."""
         fields = self._fields
         heads = fields.num_attention_heads
-        size = getattr(fields, "head_dim", None) or fields.hidden_size // heads
+        # Not the attribute: some configurations refuse to name one for layers that differ.
+        size = fields.to_dict().get("head_dim") or fields.hidden_size // heads
         kept = getattr(fields, "num_key_value_heads", None) or heads
         return int(fields.num_hidden_layers * 2 * kept * size * dtype.itemsize)
 

@@ -22,6 +22,9 @@ except ImportError as error:
     ) from error
 
 
+_PIXELS = 50_000_000
+
+
 class ImageClassifier(Foreign):
     """Tells how likely each label is for an image."""
 
@@ -52,7 +55,10 @@ class ImageClassifier(Foreign):
 
 def _picture(data: bytes, number: int) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        picture = Image.open(io.BytesIO(data))
+        if picture.width * picture.height > _PIXELS:  # a small file can hold a very large image
+            raise ValueError(f"it has more than {_PIXELS} pixels")
+        return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(
             f"input: image {number} cannot be read: {error}",

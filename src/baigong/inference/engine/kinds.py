@@ -8,7 +8,7 @@ import torch
 from transformers.models.auto import modeling_auto as auto
 
 from baigong.errors import Unsupported
-from baigong.inference.engine.config import architecture_of, read_fields
+from baigong.inference.engine.config import architecture_of, looks_ahead, read_fields
 from baigong.inference.engine.encoder import Classifier, Embedder
 from baigong.inference.engine.foreign import Foreign, TransformersModel
 from baigong.inference.engine.messages import EngineConfig
@@ -36,7 +36,7 @@ def load(folder: Path, config: EngineConfig, dtype: torch.dtype, device: torch.d
         from baigong.inference.engine.images import ImageClassifier  # noqa: PLC0415
 
         return ImageClassifier(folder, dtype, device)
-    has_pooling = (folder / "modules.json").exists()
+    has_pooling = (folder / "modules.json").exists() or looks_ahead(fields)
     if name in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() and not has_pooling:
         return TransformersModel(folder, dtype, device, config)
     is_encoder = has_pooling or name.endswith(_ENCODERS)

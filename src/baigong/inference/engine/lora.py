@@ -89,7 +89,7 @@ def read_adapter(folder: Path, config: ModelConfig) -> dict[int, dict[str, tuple
     Raises:
         Unsupported, InvalidInput: as load_adapter.
     """
-    settings = _read_settings(folder)
+    settings = read_settings(folder)
     pairs = _pairs(folder, Weights(folder, "adapter_model"), config)
     return {
         layer: {
@@ -100,7 +100,13 @@ def read_adapter(folder: Path, config: ModelConfig) -> dict[int, dict[str, tuple
     }
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What `folder/adapter_config.json` holds, where it is plain LoRA.
+
+    Raises:
+        Unsupported: another kind of adapter.
+        InvalidInput: the file is missing.
+    """
     path = folder / "adapter_config.json"
     if not path.exists():
         raise InvalidInput(

@@ -80,6 +80,16 @@ class Pooling:
         """
         if not (folder / "modules.json").exists():
             return cls()
+        try:
+            return cls._of_modules(folder)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput(
+                f"{folder.name}/modules.json, or a file that it names, lacks something: {error}",
+                hint="Download it again.",
+            ) from error
+
+    @classmethod
+    def _of_modules(cls, folder: Path) -> Pooling:
         modes: list[str] = ["mean"]
         layers: list[Dense] = []
         is_unit = False
