@@ -57,6 +57,7 @@ class Platform:
                 max_batch=settings.max_batch,
                 context=settings.context or None,
                 cache_mb=settings.cache_mb,
+                packed=settings.cache_folder / "packed",
                 logs=settings.logs_folder,
             )
         )

@@ -131,7 +131,8 @@ def _model(
 ) -> Model:
     library = library_for(shape) if config.native and device.type == "cpu" else None
     if library is not None:
-        return NativeModel(shape, weights, kind, tokens, library, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        return NativeModel(shape, weights, kind, tokens, library, threads, config.packed)
     if kind in ("int8", "int4"):
         compiler = "Install a C++ compiler (g++ 12 or later), or use bfloat16."
         raise Unsupported(
