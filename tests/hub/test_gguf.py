@@ -276,6 +276,10 @@ def test_what_is_not_known_is_refused_by_name(tmp_path: Path, fields: Any, said:
         ({"llama__block_count": None}, "llama.block_count"),
         ({"llama__block_count": 3}, "Layer 2"),
         ({"tokenizer__ggml__tokens": None}, "no tokenizer"),
+        ({"tokenizer__ggml__merges": ["a bc"]}, "a and bc"),
+        ({"tokenizer__ggml__token_type": [1, 1]}, "kinds of 2"),
+        ({"tokenizer__ggml__eos_token_id": 300}, "300 as its eos"),
+        ({"llama__attention__head_count": 7}, "7 heads"),
     ],
 )
 def test_what_lacks_a_part_is_refused(tmp_path: Path, fields: Any, said: str) -> None:

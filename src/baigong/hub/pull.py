@@ -23,7 +23,7 @@ import httpx2
 from baigong.errors import BaigongError, InvalidInput, NotFound, Unsupported
 from baigong.hub.gguf.convert import convert
 from baigong.hub.gguf.file import stem_of
-from baigong.hub.repository import Hub, Revision
+from baigong.hub.repository import Hub, Revision, check_name
 from baigong.store.blobs import digest_file
 from baigong.store.room import room_for
 from baigong.types import Progress, Report
@@ -157,6 +157,7 @@ def _keep(hub: Hub, folder: Path, name: str, facts: dict[str, Any]) -> Revision:
 def _keep_gguf(
     hub: Hub, path: Path, name: str, facts: dict[str, Any], workdir: Path, report: Report
 ) -> Revision:
+    check_name(name)  # before what may take minutes
     folder = workdir / "gguf" / stem_of(path)
     try:
         with room_for(path.name):

@@ -26,9 +26,9 @@ def convert(path: Path, folder: Path, report: Report) -> None:
     vocabulary = Vocabulary(file)
     folder.mkdir(parents=True, exist_ok=True)
     marks = {
-        "bos_token_id": vocabulary.get("bos_token_id"),
+        "bos_token_id": vocabulary.mark("bos"),
         "eos_token_id": vocabulary.ends,
-        "pad_token_id": vocabulary.get("padding_token_id"),
+        "pad_token_id": vocabulary.mark("padding"),
     }
     (folder / "tokenizer.json").write_text(vocabulary.tokenizer().to_str(), "utf-8")
     _write(folder / "tokenizer_config.json", vocabulary.settings())

@@ -53,9 +53,9 @@ class File:
         return float(str(np.float32(found))) if isinstance(found, float) else found
 
     def need(self, key: str) -> Any:
-        """The same of a field without which there is no model."""
+        """The same of a field without which, or with 0, there is no model."""
         found = self.get(key)
-        if found is None:
+        if not found:
             raise InvalidInput(
                 f"{self.name} lacks {self.architecture}.{key}.", hint="Is it a whole model?"
             )
@@ -67,8 +67,8 @@ def stem_of(path: Path) -> str:
     return _SPLIT.sub("", path.stem)
 
 
-def floats(tensor: Any) -> np.ndarray:
-    """A tensor's numbers in float32, whatever it is quantised to.
+def floats(tensor: Any, data: np.ndarray | None = None) -> np.ndarray:
+    """A tensor's numbers, or those of some rows of its `data`, in float32, however it is quantised.
 
     Raises:
         Unsupported: in a way that the library cannot undo.
@@ -76,7 +76,7 @@ def floats(tensor: Any) -> np.ndarray:
     from gguf import dequantize  # noqa: PLC0415
 
     try:
-        found: np.ndarray = dequantize(tensor.data, tensor.tensor_type)
+        found: np.ndarray = dequantize(tensor.data if data is None else data, tensor.tensor_type)
     except NotImplementedError as error:
         raise Unsupported(
             f"{tensor.name} is quantised as {tensor.tensor_type.name}, which cannot be undone.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _WHOLE = {
     "output_norm.weight": "model.norm.weight",
     "output.weight": "lm_head.weight",
 }
+_AT_ONCE = 1 << 21  # bytes of quantised numbers
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}  # the types by safetensors' names, which are GGUF's too
 
 
@@ -82,8 +84,8 @@ def _targets(tensor: Any, family: Family, heads: tuple[int, int]) -> Iterator[Ta
     kind = tensor.tensor_type.name
     dtype = kind if kind in _BYTES else "BF16"
 
-    def read() -> np.ndarray:
-        return _numbers(tensor, dtype)
+    def read(expert: int | None = None) -> np.ndarray:
+        return _numbers(tensor, tensor.data if expert is None else tensor.data[expert], dtype)
 
     if name in _WHOLE:
         target, part = _WHOLE[name], ""
@@ -95,11 +97,13 @@ def _targets(tensor: Any, family: Family, heads: tuple[int, int]) -> Iterator[Ta
         target = f"model.layers.{number}.{found}.{ending}"
     if "{}" in target:
         for expert in range(shape[0]):
-            yield Target(target.format(expert), dtype, shape[1:], lambda at=expert: read()[at])  # type: ignore[misc]
+            yield Target(target.format(expert), dtype, shape[1:], partial(read, expert))
     elif family.norm_offset and target.endswith("norm.weight"):
         yield Target(target, "F32", shape, lambda: floats(tensor) - np.float32(family.norm_offset))
     elif family.is_turned and part in ("attn_q", "attn_k"):
         count = heads[part == "attn_k"]
+        if shape[0] % (2 * count):
+            raise InvalidInput(f"{name} has {shape[0]} rows, which {count} heads cannot share.")
         yield Target(target, dtype, shape, lambda: _halves(read(), count))
     else:
         yield Target(target, dtype, shape, read)
@@ -108,11 +112,9 @@ def _targets(tensor: Any, family: Family, heads: tuple[int, int]) -> Iterator[Ta
 def _split(name: str) -> tuple[str, str, str]:
     """`blk.7.attn_q.weight` as 7, attn_q and weight."""
     pieces = name.split(".")
-    return (
-        ("", "", "")
-        if len(pieces) != 4 or pieces[0] != "blk"
-        else (pieces[1], pieces[2], pieces[3])
-    )
+    if len(pieces) == 4 and pieces[0] == "blk":
+        return pieces[1], pieces[2], pieces[3]
+    return "", "", ""
 
 
 def _check_layers(file: File, targets: list[Target]) -> None:
@@ -128,14 +130,15 @@ def _check_layers(file: File, targets: list[Target]) -> None:
             )
 
 
-def _numbers(tensor: Any, dtype: str) -> np.ndarray:
+def _numbers(tensor: Any, data: np.ndarray, dtype: str) -> np.ndarray:
+    """`data` of a tensor, or of one expert in it, in the type that is written."""
     if tensor.tensor_type.name == "BF16":
-        found: np.ndarray = tensor.data.view(np.uint16)
-        return found
+        return data.view(np.uint16)
     if tensor.tensor_type.name == dtype:
-        found = tensor.data
-        return found
-    return _bfloat16(floats(tensor))
+        return data
+    few = max(1, _AT_ONCE // data.shape[-1])  # an embedding whole would take gigabytes
+    rows = (data[at : at + few] for at in range(0, len(data), few))
+    return np.concatenate([_bfloat16(floats(tensor, piece)) for piece in rows])
 
 
 def _bfloat16(numbers: np.ndarray) -> np.ndarray:

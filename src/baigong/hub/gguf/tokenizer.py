@@ -79,6 +79,13 @@ class Vocabulary:
         if not self._tokens:
             raise InvalidInput(f"{file.name} has no tokenizer.", hint="Is it a whole model?")
         self._types: list[int] = self.get("token_type") or [_NORMAL] * len(self._tokens)
+        self._scores: list[float] = self.get("scores") or [0.0] * len(self._tokens)
+        if not len(self._tokens) == len(self._types) == len(self._scores):
+            raise InvalidInput(
+                f"{file.name} has {len(self._tokens)} tokens, but kinds of {len(self._types)} "
+                f"and scores of {len(self._scores)}.",
+                hint="Its tokenizer is damaged; pull the model from elsewhere.",
+            )
         self._kind, self._pre = self.get("model"), self.get("pre", "")
         self._is_bytes = self._kind == "gpt2"
         # The line ends after Phi-3's marks are no tokens, and no field says so.
@@ -98,17 +105,27 @@ class Vocabulary:
         """A field of the tokenizer."""
         return self._fields.get(f"tokenizer.ggml.{key}", default)
 
+    def mark(self, name: str) -> int | None:
+        """The id of a token with a part of its own, such as "bos"."""
+        id: int | None = self.get(f"{name}_token_id")
+        if id is not None and id >= len(self._tokens):
+            raise InvalidInput(
+                f"{self._file.name} gives {id} as its {name} token, of {len(self._tokens)}.",
+                hint="Its tokenizer is damaged; pull the model from elsewhere.",
+            )
+        return id
+
     @property
     def ends(self) -> list[int]:
         """Ids that end an answer."""
-        named = (self.get(f"{name}_token_id") for name in ("eos", "eot", "eom"))
+        named = (self.mark(name) for name in ("eos", "eot", "eom"))
         marks = (i for i in self._of(_CONTROL) if self._tokens[i] in _ENDS)
         return list(dict.fromkeys(id for id in (*named, *marks) if id is not None))
 
     def settings(self) -> dict[str, Any]:
         """tokenizer_config.json, with the chat templates."""
         names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-        ids = {name: self.get(f"{key}_token_id") for name, key in names.items()}
+        ids = {name: self.mark(key) for name, key in names.items()}
         settings: dict[str, Any] = {
             f"{name}_token": self._tokens[id] for name, id in ids.items() if id is not None
         }
@@ -150,13 +167,20 @@ class Vocabulary:
 
     def _edge(self, name: str, default: bool) -> dict[str, int]:
         """The mark that stands before or after a document, with its id."""
-        id = self.get(f"{name}_token_id")
+        id = self.mark(name)
         is_added = self.get(f"add_{name}_token", default)
         return {self._tokens[id]: id} if is_added and id is not None else {}
 
     def _byte_level(self) -> Tokenizer:
+        ids = self._ids()
         merges = [tuple(merge.split(" ")) for merge in self.get("merges") or []]
-        model = BPE(self._ids(), merges, ignore_merges=self._pre in _WHOLE_FIRST)
+        for merge in merges:
+            if len(merge) != 2 or not {*merge, "".join(merge)} <= ids.keys():
+                raise InvalidInput(
+                    f"{self._file.name} merges {' and '.join(merge)!r}, which are not tokens of it.",
+                    hint="Its tokenizer is damaged; pull the model from elsewhere.",
+                )
+        model = BPE(ids, merges, ignore_merges=self._pre in _WHOLE_FIRST)
         tokenizer = Tokenizer(model)
         if self._pre in _COMPOSED:
             tokenizer.normalizer = normalizers.NFC()
@@ -191,10 +215,9 @@ class Vocabulary:
 
     def _merges(self, ids: dict[str, int]) -> list[tuple[str, str]]:
         """Every way to put a token together from two, the best tokens first."""
-        scores = self.get("scores") or [0.0] * len(self._tokens)
-        if self._file.architecture.startswith("gemma"):  # whose scores do not follow its merges
-            scores = range(0, -len(self._tokens), -1)
-        normal = sorted(self._of(_NORMAL), key=lambda id: (-scores[id], id))
+        normal = self._of(_NORMAL)
+        if not self._file.architecture.startswith("gemma"):  # whose merges follow its ids instead
+            normal.sort(key=lambda id: -self._scores[id])
         return [
             (token[:cut], token[cut:])
             for token in (self._tokens[id] for id in normal)
