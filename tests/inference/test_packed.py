@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from baigong.inference.client import Engine
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.messages import EngineConfig
@@ -202,6 +203,20 @@ def test_other_weights_in_the_same_place_are_packed_anew(tmp_path: Path) -> None
         assert torch.equal(found, logits_of(open_model(folder, "int8", None)))
     logits_of(open_model(folder, "int4", packed))
     assert len(list(packed.iterdir())) == 3
+
+
+@needs_compiler
+@pytest.mark.anyio
+async def test_an_engine_starts_again_from_what_it_kept(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "qwen3", hidden_size=128)
+    answers = []
+    for packed in (None, tmp_path / "packed", tmp_path / "packed"):
+        engine = await Engine.start(folder, EngineConfig(dtype="int4", threads=1, packed=packed))
+        tokens = engine.generate([1, 2, 3], Sampling(max_tokens=20))
+        answers.append([token.id async for token in tokens])
+        await engine.close()
+    assert answers[0] == answers[1] == answers[2]
+    assert len(list((tmp_path / "packed").iterdir())) == 1
 
 
 @needs_compiler

@@ -220,7 +220,8 @@ class EngineProcess(asyncio.Protocol):
 
 
 def _spawn(folder: Path, config: EngineConfig, fd: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    settings = msgspec.json.encode(msgspec.structs.replace(config, logs=None)).decode()
+    asked = msgspec.structs.replace(config, logs=None)
+    settings = msgspec.json.encode(asked, enc_hook=str).decode()  # a path as text
     command = [
         sys.executable,
         "-P",

@@ -44,7 +44,7 @@ def main() -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl+C goes to the whole group; the parent decides
     wire = socket.socket(fileno=int(sys.argv[1]))
-    config = msgspec.json.decode(sys.argv[3], type=EngineConfig)
+    config = msgspec.json.decode(sys.argv[3], type=EngineConfig, dec_hook=_path)
     inbox = Inbox()
     Thread(target=_read, args=(wire, inbox), daemon=True).start()
 
@@ -65,6 +65,10 @@ def main() -> None:
     # At once: a thread that still reads an adapter must not keep a dead parent's engine alive.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _path(kind: type[Path], text: str) -> Path:
+    return kind(text)
 
 
 def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
