@@ -52,6 +52,7 @@ def library(folder: Path) -> ctypes.CDLL | None:
         ctypes.c_void_p,
         ctypes.c_void_p,
     ]
+    found.bg_pack_lora.argtypes = [ctypes.c_void_p]
     return found
 
 

@@ -4,19 +4,11 @@
 #include <memory>
 
 #include "attention.h"
+#include "lora.h"
 #include "matrix.h"
 #include "pool.h"
 
 extern "C" {
-
-struct Lora {  // one projection's addition; b in blocks of 16 outputs, each with the ranks that reach it
-  int32_t rank;
-  const void* a;          // [rank, k]
-  const void* b;          // per block [count, 16]
-  const int32_t* first;   // [blocks]
-  const int32_t* count;   // [blocks]
-  const int64_t* offset;  // [blocks] in values
-};
 
 struct Layer {
   const float *attention_norm, *mlp_norm, *qk_norm;  // the last [heads + kv_heads, d] or null
@@ -367,6 +359,11 @@ int bg_prepare() {
 void* bg_open(const Model* model, int threads) { return new Engine(*model, threads); }
 void bg_close(void* engine) { delete (Engine*)engine; }
 void bg_forward(void* engine, const Step* step) { ((Engine*)engine)->forward(*step); }
+
+void bg_pack_lora(const LoraJob* job) {
+  if (job->is_float) pack_lora<float>(*job);
+  else pack_lora<bf16>(*job);
+}
 
 // Pack blocks from:to of w [*, k] float32; rows[16 * block + lane] names the source row, or is negative.
 void bg_pack(int kind, const float* w, int k, const int32_t* rows, int from, int to, char* data, float* scales) {

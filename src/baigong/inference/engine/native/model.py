@@ -25,12 +25,12 @@ from baigong.inference.engine.native.pack import (
     GROUP,
     LANES,
     Packed,
-    Part,
     interleaved,
     pack,
-    pack_lora,
+    pack_adapter,
 )
 from baigong.inference.engine.native.structs import address
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.rope import rotary_table
 from baigong.inference.engine.weights import Weights
 
@@ -186,25 +186,11 @@ class NativeModel:
         del held
         return hidden, logits
 
-    def load_adapter(self, name: str, folder: Path) -> NativeAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> NativeAdapter:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""
-        config = self.config
-        table = (structs.Lora * (config.layers * len(PROJECTIONS)))()
-        held: list[object] = []
-        for layer, found in read_adapter(folder, config).items():
-            for column, (projection, members) in enumerate(PROJECTIONS.items()):
-                parts, at = [], 0
-                for member in members:
-                    width = projection_shapes(config)[member][0]
-                    if member in found:
-                        parts.append(Part(at, at + width, *found[member]))
-                    at += width
-                if parts:
-                    order = interleaved(config.inner_size) if projection == "gate_up" else None
-                    struct, memory = pack_lora(parts, at, self.dtype, order)
-                    table[layer * len(PROJECTIONS) + column] = struct
-                    held.append(memory)
-        return NativeAdapter(name, (), table, max(part.rank for part in table), tuple(held))
+        pairs = read_adapter(folder, self.config, pace)
+        table, held = pack_adapter(self._library, pairs, self.config, self.dtype, pace)
+        return NativeAdapter(name, (), table, max(part.rank for part in table), held)
 
     def _step(
         self,
