@@ -110,9 +110,9 @@ def test_each_block_of_outputs_is_reached_by_the_ranks_of_its_own_modules():
     found = reach(((40, 3), (24, 2)))
     assert found.rank == 5
     assert found.first.tolist() == [0, 0, 0, 3]
-    assert found.count.tolist() == [3, 3, 5, 2]  # the third block has outputs of both
-    assert found.offset.tolist() == [0, 48, 96, 176]
-    assert found.values == 13 * 16
+    assert found.count.tolist() == [4, 4, 6, 2]  # even; the third block has outputs of both
+    assert found.offset.tolist() == [0, 64, 128, 224]
+    assert found.values == 16 * 16
 
 
 def test_a_module_without_an_addition_is_not_reached():

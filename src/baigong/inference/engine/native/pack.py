@@ -112,7 +112,7 @@ def reach(modules: tuple[tuple[int, int], ...], inner: int | None = None) -> Rea
     stops = lanes[:, :, 1].max(1)
     starts = np.where(lanes[:, :, 1] > 0, lanes[:, :, 0], ends[-1]).min(1)
     first = np.minimum(starts, stops).astype(np.int32)
-    count = (stops - first).astype(np.int32)
+    count = ((stops - first + 1) // 2 * 2).astype(np.int32)
     offset = np.concatenate(([0], np.cumsum(count, dtype=np.int64))) * LANES
     return Reach(int(ends[-1]), blocks, order, first, count, offset[:-1], int(offset[-1]))
 
@@ -139,7 +139,7 @@ def pack_adapter(
             modules = tuple((widths[m], len(parts[m].a) if m in parts else 0) for m in members)
             plan = reach(modules, config.inner_size if projection == "gate_up" else None)
             k = next(iter(parts.values())).a.shape[1]
-            room = torch.empty(plan.rank * k + plan.values, dtype=dtype)
+            room = torch.zeros(plan.rank * k + plan.values, dtype=dtype)
             lora = table[layer * len(PROJECTIONS) + column]
             lora.rank, lora.a = plan.rank, room.data_ptr()
             lora.b = lora.a + plan.rank * k * dtype.itemsize

@@ -115,6 +115,7 @@ class Step(Structure):
         ("layer_stride", c_int64),
         ("logits", c_void_p),
         ("hidden", c_void_p),
+        ("tokens", c_void_p),
     )
 
 
