@@ -80,6 +80,7 @@ static int32_t likeliest(const float* row, int count) {
 
 struct Room {  // one thread's own
   std::vector<char> strip;
+  Bytes bytes;
   alignas(64) float tile[TILE_ROWS * BAND];
   Scratch<float> floats;
   Scratch<bf16> pairs;
@@ -205,12 +206,13 @@ class Engine {
     Room& room = *rooms[me];
     room.strip.resize((size_t)w.k * 64 + 64);
     char* strip_room = (char*)(((uintptr_t)room.strip.data() + 63) & ~(uintptr_t)63);
+    if (in.is_float && w.kind >= INT8) room.bytes.take(in.floats(0, 0), count, w.k, w.kind);
     pool.share(w.bands, pool.grain(w.bands), [&](int from, int to) {
       for (int band = from; band < to; band++) {
         const char* strip = prepare_strip(w, band, count, strip_room);
         for (int r = 0; r < count; r += TILE_ROWS) {
           const int height = count - r < TILE_ROWS ? count - r : TILE_ROWS;
-          product(w, band, in, r, height, strip, room.tile);
+          product(w, band, in, room.bytes, r, height, strip, room.tile);
           if (w.bias) add_bias(w.bias + band * BAND, height, room.tile);
           if (number >= 0 && s->segments) raise(number, projection, band, r, height, room.tile);
           for (int i = 0; i < height; i++)
