@@ -14,7 +14,7 @@
 
 enum Kind : int32_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 constexpr int GROUP = 64, LANES = 16, BAND = 32, TILE_ROWS = 32;
-constexpr int FEW = 2;  // rows up to which weights are widened to float32 and used at once
+constexpr int FEW = 4;  // rows up to which quantised weights are multiplied as they are, not widened to bfloat16
 
 // Sixteen levels for weights that are spread as a bell: the quantiles of NF4 (Dettmers et al. 2023, appendix E) in
 // steps of 1 / 127, so that they can be multiplied as bytes.
@@ -297,6 +297,7 @@ template <int KIND>
 static void quantised_rows(const Matrix& m, int band, const float* x, const Bytes& bytes, int rows, float* out) {
   int r = 0;
 #if HAS_BYTES
+  for (; r + 4 <= rows; r += 4) few_bytes<4, KIND>(m, band, bytes, r, out + r * BAND);
   for (; r + 2 <= rows; r += 2) few_bytes<2, KIND>(m, band, bytes, r, out + r * BAND);
   for (; r < rows; r++) few_bytes<1, KIND>(m, band, bytes, r, out + r * BAND);
 #endif
