@@ -53,6 +53,7 @@ class Foreign:
 
     tasks: tuple[Task, ...] = ()
     labels: tuple[str, ...] = ()
+    draft_rows = 0  # its caches cannot take tokens back
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         """Load `folder` through the automatic class `kind`.

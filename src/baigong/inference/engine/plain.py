@@ -20,6 +20,7 @@ from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.weights import Weights
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
+_DRAFT_ROWS = 16
 
 
 class Model(Reads, Protocol):
@@ -43,6 +44,11 @@ class Model(Reads, Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """What a classifier can tell."""
+        ...
+
+    @property
+    def draft_rows(self) -> int:
+        """Tokens of a step up to which guesses cost less than they save; 0: it takes none."""
         ...
 
     @property
@@ -76,6 +82,7 @@ class PlainModel:
         self.config = config
         self.device = device
         self.num_parameters = weights.size
+        self.draft_rows = _DRAFT_ROWS if device.type == "cpu" else 0  # measured nowhere else
         self.cache = ArenaCache(config, tokens, dtype, device)
         self._decoder = Decoder(config, weights, dtype, device)
         self._threads = self._threads_now = torch.get_num_threads()

@@ -88,6 +88,7 @@ class NativeModel:
 
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
     labels: tuple[str, ...] = ()
+    draft_rows = 32
 
     def __init__(
         self,
