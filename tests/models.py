@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
@@ -180,6 +180,22 @@ def make_model(
     _write_json(folder / "generation_config.json", {"eos_token_id": fields["eos_token_id"]})
     make_tokenizer(folder)
     _save(folder, _weights(fields, np.random.default_rng(seed)), shards)
+    return folder
+
+
+def make_counter(folder: Path, kind: str = "llama", **config: Any) -> Path:
+    """Write a model that counts: after an id comes the next one, hardly touched by what stood before."""
+    make_model(folder, kind, tie_word_embeddings=False, **config)
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[name] *= 0.05
+    embedding = tensors["model.embed_tokens.weight"]
+    units = embedding / np.linalg.norm(embedding, axis=-1, keepdims=True)
+    embedding[:] = units * embedding.shape[1] ** 0.5
+    tensors["model.norm.weight"][:] = 1
+    tensors["lm_head.weight"] = np.roll(units, 1, 0)
+    _save(folder, tensors, 1)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from baigong.inference.engine.cache import Chunk, Extent
 from baigong.inference.engine.decoder import Segment
 from baigong.inference.engine.grammar import Matcher
+from baigong.inference.engine.lookup import Lookup
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import Scores
 from baigong.inference.engine.penalties import Penalties
@@ -37,6 +39,8 @@ class Sequence:
         penalties: what changes its logits; made when they are first looked at.
         prompt_scores: of the prompt's tokens from the second on, as far as they are known; None
             where nobody asked, or they have been told.
+        lookup: where its draft comes from; made when there is room for one.
+        draft: ids that may come after `ids`, for the model to see in this step.
     """
 
     id: int
@@ -57,6 +61,8 @@ class Sequence:
     is_plain: bool = field(init=False)
     penalties: Penalties | None = None
     prompt_scores: list[Scores] | None = None
+    lookup: Lookup | None = None
+    draft: Many[int] = ()
 
     def __post_init__(self) -> None:
         sampling = self.sampling
@@ -77,6 +83,24 @@ class Sequence:
         """Tokens that still have to pass through the model before the next one is known."""
         return len(self.ids) - self.computed
 
+    def guess(self, most: int) -> int:
+        """Draft up to `most` tokens where it is due one, within its room; says how many."""
+        # What changes logits by the tokens before them would have to know the draft.
+        if self.num_pending != 1 or self.is_edited or self.needs_prompt_rows:
+            return 0
+        assert self.extent is not None
+        if self.lookup is None:
+            self.lookup = Lookup(self.ids)
+        room = min(self.extent.capacity, self.limit - 1) - len(self.ids)
+        self.draft = self.lookup.draft(min(most, room))
+        return len(self.draft)
+
+    def settle(self, right: int) -> None:
+        """Be done with the draft, whose first `right` tokens came true."""
+        if self.draft and self.lookup is not None:
+            self.lookup.learn(len(self.draft), right)
+            self.draft = ()
+
     def take(self, token: int) -> FinishReason | None:
         """Append a generated token; says why the sequence ends with it, if it does."""
         self.ids.append(token)
@@ -90,9 +114,11 @@ class Sequence:
         return scores or []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
-    """What one step computes: `counts[i]` pending tokens of `sequences[i]`, in one flat row.
+    """What one step computes: `counts[i]` tokens of `sequences[i]`, in one flat row.
+
+    They are pending ones, and after the last of those the sequence's draft.
 
     Sequences of one adapter stand together, so that each adapter is one segment of the row.
     """
@@ -112,13 +138,20 @@ class Batch:
 
     @property
     def num_prompt_tokens(self) -> int:
-        return sum(count for count in self.counts if count > 1)
-
-    @property
-    def finished(self) -> list[Sequence]:
-        """Those whose next token is known after this step, in order."""
         pairs = zip(self.sequences, self.counts, strict=True)
-        return [sequence for sequence, count in pairs if count == sequence.num_pending]
+        return sum(count for sequence, count in pairs if 1 < count <= sequence.num_pending)
+
+    @cached_property
+    def due(self) -> list[int]:
+        """After how many of its tokens, the last ones, each sequence is due another: mostly 0 or 1."""
+        pairs = zip(self.sequences, self.counts, strict=True)
+        return [max(0, count - sequence.num_pending + 1) for sequence, count in pairs]
+
+    @cached_property
+    def finished(self) -> list[Sequence]:
+        """Those whose next token is known after this step, in order, each as often as it is due one."""
+        pairs = zip(self.sequences, self.due, strict=True)
+        return [sequence for sequence, due in pairs for _ in range(due)]
 
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Ids and positions [num_tokens] of the flat row."""
@@ -131,6 +164,7 @@ class Batch:
                 positions.append(start)
             else:
                 ids += sequence.ids[start : start + count]
+                ids += sequence.draft
                 positions += range(start, start + count)
         return torch.tensor(ids, device=device), torch.tensor(positions, device=device)
 
@@ -158,16 +192,13 @@ class Batch:
     def wanted_rows(self, device: torch.device) -> Tensor | None:
         """Rows whose logits are wanted; None for every row.
 
-        They are the last of each of `finished`, and all of those whose prompt is scored.
+        They are those of `finished`, and all of a sequence whose prompt is scored.
         """
         rows: list[int] = []
         at = 0
-        for sequence, count in zip(self.sequences, self.counts, strict=True):
+        for sequence, count, due in zip(self.sequences, self.counts, self.due, strict=True):
             at += count
-            if sequence.needs_prompt_rows:
-                rows += range(at - count, at)
-            elif count == sequence.num_pending:
-                rows.append(at - 1)
+            rows += range(at - (count if sequence.needs_prompt_rows else due), at)
         return None if len(rows) == at else torch.tensor(rows, device=device)
 
 

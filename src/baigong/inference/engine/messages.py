@@ -42,6 +42,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cache_mb: that room in megabytes where `cache_tokens` is None.
         prefill_tokens: most prompt tokens in one step.
         stall_ms: how long a step with prompt tokens may keep decoding neighbours waiting.
+        lookup: guess what repeats itself and check several tokens in one step, where that is faster.
         start_timeout_s: how long loading the model may take.
         packed: where int8 and int4 weights are kept for the next start; None packs them at each.
         logs: where the process writes its log; None keeps it in memory for error messages.
@@ -58,6 +59,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_mb: int = 1024
     prefill_tokens: int = 1024
     stall_ms: float = 150.0
+    lookup: bool = True
     start_timeout_s: float = 600.0
     packed: Path | None = None
     logs: Path | None = None
