@@ -54,6 +54,7 @@ class Foreign:
     tasks: tuple[Task, ...] = ()
     labels: tuple[str, ...] = ()
     draft_rows = 0  # its caches cannot take tokens back
+    most_rounds = 0
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         """Load `folder` through the automatic class `kind`.
@@ -71,6 +72,9 @@ class Foreign:
         self.config = _sizes(self._model, self._fields)
 
     def forward(self, batch: Batch) -> Tensor | None:
+        raise NotImplementedError
+
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
         raise NotImplementedError
 
     def embed(self, texts: Texts) -> Tensor:

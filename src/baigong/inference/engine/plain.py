@@ -46,6 +46,9 @@ class Model(Reads, Protocol):
         """What a classifier can tell."""
         ...
 
+    # How often in a row `decode` may choose tokens; 0: it has none.
+    most_rounds: int
+
     @property
     def draft_rows(self) -> int:
         """Tokens of a step up to which guesses cost less than they save; 0: it takes none."""
@@ -60,6 +63,10 @@ class Model(Reads, Protocol):
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ...
 
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        """Each sequence's likeliest next tokens, chosen and fed back `rounds` times, or until one is BROKEN."""
+        ...
+
     def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         """Read a PEFT folder for this base; called from threads of its own, which `pace` slows down."""
         ...
@@ -69,6 +76,7 @@ class PlainModel:
     """See Model."""
 
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
+    most_rounds = 0
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -99,6 +107,9 @@ class PlainModel:
                 return None
             hidden = hidden.index_select(0, rows)
         return self._decoder.logits(hidden)
+
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        raise NotImplementedError
 
     def embed(self, texts: Texts) -> Tensor:
         self._use_threads(self._threads)

@@ -89,6 +89,7 @@ class NativeModel:
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
     labels: tuple[str, ...] = ()
     draft_rows = 32
+    most_rounds = 8
 
     def __init__(
         self,
