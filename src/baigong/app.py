@@ -57,8 +57,10 @@ class Platform:
                 max_batch=settings.max_batch,
                 context=settings.context or None,
                 cache_mb=settings.cache_mb,
+                adapter_mb=settings.adapter_mb,
                 logs=settings.logs_folder,
-            )
+            ),
+            idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
         return cls(

@@ -190,7 +190,7 @@ class NativeModel:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""
         config = self.config
         table = (structs.Lora * (config.layers * len(PROJECTIONS)))()
-        held: list[object] = []
+        held: list[Tensor | np.ndarray] = []
         for layer, found in read_adapter(folder, config).items():
             for column, (projection, members) in enumerate(PROJECTIONS.items()):
                 parts, at = [], 0
@@ -203,8 +203,9 @@ class NativeModel:
                     order = interleaved(config.inner_size) if projection == "gate_up" else None
                     struct, memory = pack_lora(parts, at, self.dtype, order)
                     table[layer * len(PROJECTIONS) + column] = struct
-                    held.append(memory)
-        return NativeAdapter(name, (), table, max(part.rank for part in table), tuple(held))
+                    held += memory
+        size = sum(array.nbytes for array in held)
+        return NativeAdapter(name, (), size, table, max(part.rank for part in table), tuple(held))
 
     def _step(
         self,

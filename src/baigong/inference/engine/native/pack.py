@@ -79,7 +79,7 @@ class Part:
 
 def pack_lora(
     parts: Sequence[Part], width: int, dtype: torch.dtype, order: np.ndarray | None = None
-) -> tuple[structs.Lora, tuple[object, ...]]:
+) -> tuple[structs.Lora, tuple[Tensor | np.ndarray, ...]]:
     """The additions to one projection of `width` outputs, each block of sixteen with the ranks it needs."""
     a = torch.cat([part.a for part in parts]).to(dtype).contiguous()
     blocks = -(-width // BAND) * 2
