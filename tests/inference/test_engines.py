@@ -105,7 +105,7 @@ async def test_two_models_take_turns_in_memory_for_one(tmp_path: Path) -> None:
         async with aclosing(first.generate([1], ENDLESS)) as tokens:
             await anext(tokens)
             with pytest.raises(
-                EngineUnavailable, match=r"GB are free.*when one is no longer"
+                EngineUnavailable, match=r"can be freed.*when one is not in use"
             ) as no:
                 await answer(second, [1])
             assert (no.value.code, no.value.retryable) == ("too_little_memory", True)
@@ -153,6 +153,21 @@ async def test_a_model_too_large_for_the_machine_is_refused_in_words(tmp_path: P
         with pytest.raises(EngineUnavailable, match="too little memory"):
             await engines.get(folder)
         assert engines.stats() == []
+
+
+async def test_a_model_that_would_not_fit_anyhow_drives_nobody_out(tmp_path: Path) -> None:
+    small, large = make_model(tmp_path / "m"), make_model(tmp_path / "large")
+    with (large / "model-2.safetensors").open("wb") as file:
+        file.truncate(2**40)  # takes no place on the disk
+    (large / "config.json").write_text("{}")
+    machine = Machine(small, count=1)
+    async with opened(available=machine) as engines:
+        machine.engines = engines
+        engine = await engines.get(small)
+        await answer(engine, [1])
+        with pytest.raises(EngineUnavailable, match=r"large: it takes up to 1099\.\d\d GB"):
+            await engines.get(large)
+        assert engine.pid is not None
 
 
 async def test_a_start_that_fails_gives_its_memory_back(tmp_path: Path) -> None:

@@ -86,9 +86,8 @@ class Adapters:
             EngineUnavailable: the process died.
             InvalidInput: its files are no longer what they were.
         """
-        async with (
-            self._turn
-        ):  # nobody overtakes: one for which there is no room would wait for ever
+        # Nobody overtakes: one for which there is no room would wait for ever.
+        async with self._turn:
             await self._make_room(adapter)
             held = self._held.pop(adapter.folder, None) or self._begin(*adapter)
             self._held[adapter.folder] = held  # now the last to leave

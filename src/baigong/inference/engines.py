@@ -94,7 +94,7 @@ class Engines:
     async def _rest(self, idle_s: float) -> None:
         """Unload what nobody has used for so long."""
         while True:
-            running = [engine for engine in self._engines.values() if engine.pid is not None]
+            running = self._running()
             for engine in running:
                 if engine.idle_s >= idle_s:
                     _log.info(
@@ -110,7 +110,7 @@ class Engines:
         folder = engine.folder
         need = await asyncio.to_thread(memory_need, folder, self._config)
         async with self._admission:
-            while (free := self._free()) < need:
+            while (free := await self._free()) < need:
                 await self._make_room(folder, need, free)
             self._needs[folder] = need
             self._loading.add(folder)
@@ -120,47 +120,53 @@ class Engines:
             self._loading.remove(folder)
             self._loaded.set()
 
-    def _free(self) -> float:
+    async def _free(self) -> float:
         """Bytes available, less what those that run or are being started may still come to take.
 
         Caches and adapters take their memory only when they are used.
         """
-        pids = {folder: engine.pid for folder, engine in self._engines.items()}
-        growth = 0.0
-        for folder, need in self._needs.items():
-            pid = pids.get(folder)
-            if pid is not None:
-                growth += max(0.0, need - memory.taken(pid))
-            elif folder in self._loading:
-                growth += need
-        return self._available() - growth
+        running = self._running()
+        taken = await asyncio.to_thread(lambda: [memory.taken(pid) for pid in running.values()])
+        sizes = zip(running, taken, strict=True)
+        growth = sum(max(0.0, self._needs[engine.folder] - size) for engine, size in sizes)
+        return self._available() - growth - sum(self._needs[folder] for folder in self._loading)
+
+    def _running(self) -> dict[Engine, int]:
+        """Engines that have a process, and its number."""
+        pids = ((engine, engine.pid) for engine in self._engines.values())
+        return {engine: pid for engine, pid in pids if pid is not None}
 
     async def _make_room(self, folder: Path, need: float, free: float) -> None:
         """Let the engine leave that has been idle the longest.
 
         Raises:
-            EngineUnavailable: all are in use.
+            EngineUnavailable: without all that are idle it would still not fit; none of them leaves.
         """
         if self._loading:  # what they have taken so far counts twice: look again when they are done
             self._loaded.clear()
             await self._loaded.wait()
             return
-        running = [engine for engine in self._engines.values() if engine.pid is not None]
+        running = self._running()
         idle = [engine for engine in running if engine.idle_s]
-        if idle:
+        free += sum(max(self._needs[e.folder], memory.taken(running[e])) for e in idle)
+        if idle and free >= need:
             longest = max(idle, key=lambda engine: engine.idle_s)
             _log.info("%s leaves memory to %s.", longest.folder.name, folder.name)
             await longest.unload()
-            return
-        names = ", ".join(engine.folder.name for engine in running)
-        wait = f", or try again when {names} is no longer in use" if names else ""
-        error = EngineUnavailable(
-            f"There is too little memory for {folder.name}: it takes up to {need / 1e9:.2f} GB, and "
-            f"{max(free, 0.0) / 1e9:.2f} GB are free.",
-            hint=f"Choose a smaller dtype (int8, int4), cache_mb or adapter_mb{wait}.",
-        )
-        error.code = "too_little_memory"
-        raise error
+        else:
+            busy = [engine.folder.name for engine in running if engine not in idle]
+            raise _too_little(folder.name, need, max(free, 0.0), busy)
+
+
+def _too_little(name: str, need: float, free: float, busy: list[str]) -> EngineUnavailable:
+    wait = f", or try again when {' and '.join(busy)} is not in use" if busy else ""
+    error = EngineUnavailable(
+        f"There is too little memory for {name}: it takes up to {need / 1e9:.2f} GB, and "
+        f"{free / 1e9:.2f} GB can be freed for it.",
+        hint=f"Choose a smaller dtype (int8, int4), cache_mb or adapter_mb{wait}.",
+    )
+    error.code = "too_little_memory"
+    return error
 
 
 def memory_need(folder: Path, config: EngineConfig) -> float:
