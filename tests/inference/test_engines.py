@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from baigong.errors import EngineUnavailable, InvalidInput
+from baigong.errors import InvalidInput
 from baigong.inference.client import Engine, EngineConfig
-from baigong.inference.engines import Engines, memory_need
+from baigong.inference.engines import Engines, TooLittleMemory, memory_need
 from baigong.inference.fit import PROCESS_BYTES, fit
 from baigong.types import Sampling
 from tests.inference.test_client import answer
@@ -105,7 +105,7 @@ async def test_two_models_take_turns_in_memory_for_one(tmp_path: Path) -> None:
         async with aclosing(first.generate([1], ENDLESS)) as tokens:
             await anext(tokens)
             with pytest.raises(
-                EngineUnavailable, match=r"can be freed.*when one is not in use"
+                TooLittleMemory, match=r"can be freed.*when one is not in use"
             ) as no:
                 await answer(second, [1])
             assert (no.value.code, no.value.retryable) == ("too_little_memory", True)
@@ -148,9 +148,9 @@ async def test_starts_at_once_do_not_count_on_the_same_memory(tmp_path: Path) ->
 async def test_a_model_too_large_for_the_machine_is_refused_in_words(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     async with opened(available=lambda: 50e6) as engines:
-        with pytest.raises(EngineUnavailable, match=r"for m: it takes .* and 0\.05 GB.*dtype"):
+        with pytest.raises(TooLittleMemory, match=r"for m: it takes .* and 0\.05 GB.*dtype"):
             await engines.get(folder)
-        with pytest.raises(EngineUnavailable, match="too little memory"):
+        with pytest.raises(TooLittleMemory, match="too little memory"):
             await engines.get(folder)
         assert engines.stats() == []
 
@@ -165,7 +165,7 @@ async def test_a_model_that_would_not_fit_anyhow_drives_nobody_out(tmp_path: Pat
         machine.engines = engines
         engine = await engines.get(small)
         await answer(engine, [1])
-        with pytest.raises(EngineUnavailable, match=r"large: it takes up to 1099\.\d\d GB"):
+        with pytest.raises(TooLittleMemory, match=r"large: it takes up to 1099\.\d\d GB"):
             await engines.get(large)
         assert engine.pid is not None
 

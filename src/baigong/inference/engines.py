@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,22 @@ _log = logging.getLogger(__name__)
 
 # Where one of these is, weights and cache are in the memory of a GPU, which is not watched here.
 _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+
+
+class TooLittleMemory(EngineUnavailable):
+    """A model does not fit beside what is in use, or not at all."""
+
+    code = "too_little_memory"
+
+    @classmethod
+    def of(cls, name: str, need: float, free: float, busy: Sequence[str]) -> TooLittleMemory:
+        """The error for a model that takes `need` bytes where `free` can be had; `busy` could leave later."""
+        wait = f", or try again when {' and '.join(busy)} is not in use" if busy else ""
+        return cls(
+            f"There is too little memory for {name}: it takes up to {need / 1e9:.2f} GB, and "
+            f"{free / 1e9:.2f} GB can be freed for it.",
+            hint=f"Choose a smaller dtype (int8, int4), cache_mb or adapter_mb{wait}.",
+        )
 
 
 class Engines:
@@ -61,7 +77,8 @@ class Engines:
 
         Raises:
             Unsupported, InvalidInput, EngineUnavailable: as `Engine.start`.
-            EngineUnavailable: code "too_little_memory", it does not fit beside those that are in use.
+            TooLittleMemory: it does not fit beside those that are in use; so may any later call of the
+                engine, which starts a process where there is none.
         """
         engine = self._engines.get(folder)
         if engine is not None:
@@ -140,7 +157,7 @@ class Engines:
         """Let the engine leave that has been idle the longest.
 
         Raises:
-            EngineUnavailable: without all that are idle it would still not fit; none of them leaves.
+            TooLittleMemory: without all that are idle it would still not fit; none of them leaves.
         """
         if self._loading:  # what they have taken so far counts twice: look again when they are done
             self._loaded.clear()
@@ -155,18 +172,7 @@ class Engines:
             await longest.unload()
         else:
             busy = [engine.folder.name for engine in running if engine not in idle]
-            raise _too_little(folder.name, need, max(free, 0.0), busy)
-
-
-def _too_little(name: str, need: float, free: float, busy: list[str]) -> EngineUnavailable:
-    wait = f", or try again when {' and '.join(busy)} is not in use" if busy else ""
-    error = EngineUnavailable(
-        f"There is too little memory for {name}: it takes up to {need / 1e9:.2f} GB, and "
-        f"{free / 1e9:.2f} GB can be freed for it.",
-        hint=f"Choose a smaller dtype (int8, int4), cache_mb or adapter_mb{wait}.",
-    )
-    error.code = "too_little_memory"
-    return error
+            raise TooLittleMemory.of(folder.name, need, max(free, 0.0), busy)
 
 
 def memory_need(folder: Path, config: EngineConfig) -> float:
