@@ -113,7 +113,6 @@ def test_adapter_made_by_peft_is_read(tmp_path: Path, kind: str, targets: str | 
 @pytest.mark.parametrize("native", [True, False])
 def test_an_adapter_says_what_memory_it_takes(tmp_path: Path, native: bool) -> None:
     folder = make_model(tmp_path / "m")
-    sizes = []
     for dtype in ("float32", "bfloat16"):
         engine = LocalEngine(folder, native=native, dtype=dtype)
         for rank in (4, 8):
@@ -122,10 +121,7 @@ def test_an_adapter_says_what_memory_it_takes(tmp_path: Path, native: bool) -> N
             done = engine.done[rank]
             assert isinstance(done, Done)
             numbers = 2 * rank * (64 + 64)  # both halves in both layers
-            tables = 2 * 4 * (4 + 4 + 8) if native else 0  # of 4 blocks of outputs
-            assert done.size == numbers * (4 if dtype == "float32" else 2) + tables
-            sizes.append(done.size)
-    assert len(set(sizes)) > 2
+            assert done.size == numbers * (4 if dtype == "float32" else 2)
 
 
 def test_adapters_come_and_go_while_others_run(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def main() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl+C goes to the whole group; the parent decides
+    # A thread that reads an adapter or compiles a grammar may hold a step up by this, not by 5 ms.
+    sys.setswitchinterval(1e-4)
     wire = socket.socket(fileno=int(sys.argv[1]))
     config = msgspec.json.decode(sys.argv[3], type=EngineConfig)
     inbox = Inbox()

@@ -26,6 +26,7 @@ from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.foreign_lora import ForeignAdapters
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import EngineConfig, Task
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
 
@@ -83,7 +84,7 @@ class Foreign:
     def look(self, images: Many[bytes]) -> Tensor:
         raise NotImplementedError
 
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         raise Unsupported(
             f"{folder.name} cannot be added: the model does not write.",
             hint="Merge it into the base with PEFT's merge_and_unload, and pull that.",
@@ -168,7 +169,7 @@ class TransformersModel(Foreign):
         return torch.stack(rows)[:, list(tokens)].softmax(-1, torch.float32)
 
     @override
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         return self._adapters.load(name, folder)
 
     def _advance(self, sequence: Sequence, count: int, wanted: int) -> Tensor:

@@ -38,6 +38,7 @@ from baigong.inference.engine.messages import (
     Task,
     ToEngine,
 )
+from baigong.inference.engine.pace import Pauses
 from baigong.inference.engine.plain import Model
 from baigong.inference.engine.sampler import BROKEN, sample
 from baigong.inference.engine.scheduler import Scheduler
@@ -305,7 +306,8 @@ class Loop:
             f"The adapter in {message.folder} cannot be read", hint="Download or train it again."
         )
         folder = Path(message.folder)
-        result = _attempt(lambda: self._model.load_adapter(message.name, folder), broken)
+        pace = Pauses(lambda: self._scheduler.num_running > 0)
+        result = _attempt(lambda: self._model.load_adapter(message.name, folder, pace), broken)
         self._inbox.put(Loaded(message.id, message.name, result))
 
     def _compile(self, message: Submit, grammar: Grammar, stop_ids: frozenset[int]) -> None:

@@ -16,6 +16,7 @@ from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.embedding import Reads, Texts, choose, embed
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from baigong.inference.engine.messages import Task
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.weights import Weights
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
@@ -53,8 +54,8 @@ class Model(Reads, Protocol):
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ...
 
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
-        """Read a PEFT folder for this base; called from threads of its own."""
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
+        """Read a PEFT folder for this base; called from threads of its own, which `pace` slows down."""
         ...
 
 
@@ -106,7 +107,7 @@ class PlainModel:
     def look(self, images: Sequence[bytes]) -> Tensor:
         raise NotImplementedError
 
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         return load_adapter(name, folder, self.config, self._decoder.dtype, self.device)
 
     def _use_threads(self, threads: int) -> None:

@@ -25,12 +25,12 @@ from baigong.inference.engine.native.pack import (
     GROUP,
     LANES,
     Packed,
-    Part,
     interleaved,
     pack,
-    pack_lora,
+    pack_adapter,
 )
 from baigong.inference.engine.native.structs import address
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.rope import rotary_table
 from baigong.inference.engine.weights import Weights
 
@@ -120,10 +120,33 @@ class NativeModel:
 
     def forward(self, batch: Batch) -> Tensor | None:
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
-        ids, positions = batch.inputs(self.device)
         rows = batch.wanted_rows(self.device)
         wanted = torch.arange(batch.num_tokens) if rows is None else rows
         logits = torch.empty(len(wanted), self.config.vocabulary) if len(wanted) else None
+        step, held = self._of_batch(batch)
+        wanted = wanted.to(torch.int32)
+        step.wanted, step.wanted_rows = len(wanted), address(wanted)
+        step.logits = address(logits)
+        self._library.bg_forward(self._engine, ctypes.byref(step))
+        del held
+        return logits
+
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        """See Model."""
+        size = len(batch.sequences)
+        step, held = self._of_batch(batch)
+        rows, tokens = np.arange(size, dtype=np.int32), np.empty((rounds, size), np.int32)
+        logits = np.empty((size, self.config.vocabulary), np.float32)
+        step.wanted, step.wanted_rows, step.logits = size, address(rows), address(logits)
+        step.tokens = address(tokens)
+        done = self._library.bg_decode(self._engine, ctypes.byref(step), rounds)
+        del held
+        chosen: list[list[int]] = tokens[:done].T.tolist()
+        return chosen
+
+    def _of_batch(self, batch: Batch) -> tuple[structs.Step, tuple[object, ...]]:
+        """A step without what is wanted of it, and what it points to."""
+        ids, positions = batch.inputs(self.device)
         spans = [(c.extent.start // _PAGE, c.count, c.past) for c in batch.chunks()]
         step, held = self._step(ids, positions, spans, self._pages)
         segments = batch.segments()
@@ -134,14 +157,9 @@ class NativeModel:
             place.ranks = segment.adapter.ranks
             place.parts = ctypes.addressof(segment.adapter.table)
         step.segments, step.segment = len(segments), table
-        wanted = wanted.to(torch.int32)
-        step.wanted, step.wanted_rows = len(wanted), address(wanted)
         step.keys, step.values = address(self.cache.keys), address(self.cache.values)
         step.layer_stride = self.cache.keys.stride(0) * self.dtype.itemsize
-        step.logits = address(logits)
-        self._library.bg_forward(self._engine, ctypes.byref(step))
-        del held
-        return logits
+        return step, (held, table)
 
     def embed(self, texts: Texts) -> Tensor:
         """See Reads."""
@@ -186,26 +204,13 @@ class NativeModel:
         del held
         return hidden, logits
 
-    def load_adapter(self, name: str, folder: Path) -> NativeAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> NativeAdapter:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""
-        config = self.config
-        table = (structs.Lora * (config.layers * len(PROJECTIONS)))()
-        held: list[Tensor | np.ndarray] = []
-        for layer, found in read_adapter(folder, config).items():
-            for column, (projection, members) in enumerate(PROJECTIONS.items()):
-                parts, at = [], 0
-                for member in members:
-                    width = projection_shapes(config)[member][0]
-                    if member in found:
-                        parts.append(Part(at, at + width, *found[member]))
-                    at += width
-                if parts:
-                    order = interleaved(config.inner_size) if projection == "gate_up" else None
-                    struct, memory = pack_lora(parts, at, self.dtype, order)
-                    table[layer * len(PROJECTIONS) + column] = struct
-                    held += memory
-        size = sum(array.nbytes for array in held)
-        return NativeAdapter(name, (), size, table, max(part.rank for part in table), tuple(held))
+        pairs = read_adapter(folder, self.config, pace)
+        table, held = pack_adapter(self._library, pairs, self.config, self.dtype, pace)
+        # Beside the weights there are tables, which all adapters share.
+        size = sum(part.nbytes for part in held if isinstance(part, Tensor))
+        return NativeAdapter(name, (), size, table, max(part.rank for part in table), held)
 
     def _step(
         self,
