@@ -215,7 +215,7 @@ class Loop:
         if isinstance(loaded.result, BaigongError):
             raise loaded.result
         self._adapters[loaded.name] = loaded.result
-        self._send(Done(loaded.id))
+        self._send(Done(loaded.id, loaded.result.size))
 
     def _begin(self, compiled: Compiled) -> None:
         if compiled.id not in self._compiling:

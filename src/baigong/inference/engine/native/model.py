@@ -210,7 +210,9 @@ class NativeModel:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""
         pairs = read_adapter(folder, self.config, pace)
         table, held = pack_adapter(self._library, pairs, self.config, self.dtype, pace)
-        return NativeAdapter(name, (), table, max(part.rank for part in table), held)
+        # Beside the weights there are tables, which all adapters share.
+        size = sum(part.nbytes for part in held if isinstance(part, Tensor))
+        return NativeAdapter(name, (), size, table, max(part.rank for part in table), held)
 
     def _step(
         self,
