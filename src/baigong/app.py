@@ -58,6 +58,7 @@ class Platform:
                 adapter_mb=settings.adapter_mb,
                 context=settings.context or None,
                 cache_mb=settings.cache_mb,
+                packed=settings.cache_folder / "packed",
                 logs=settings.logs_folder,
             ),
             idle_s=60 * settings.idle_minutes or None,

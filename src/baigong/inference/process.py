@@ -248,7 +248,8 @@ def expect(reply: Reply, kind: type[_T]) -> _T:
 
 
 def _spawn(folder: Path, config: EngineConfig, fd: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    settings = msgspec.json.encode(msgspec.structs.replace(config, logs=None)).decode()
+    asked = msgspec.structs.replace(config, logs=None)
+    settings = msgspec.json.encode(asked, enc_hook=str).decode()  # a path as text
     command = [
         sys.executable,
         "-P",

@@ -45,6 +45,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         stall_ms: how long a step with prompt tokens may keep decoding neighbours waiting.
         lookup: guess what repeats itself and check several tokens in one step, where that is faster.
         start_timeout_s: how long loading the model may take.
+        packed: where int8 and int4 weights are kept for the next start; None packs them at each.
         logs: where the process writes its log; None keeps it in memory for error messages.
     """
 
@@ -62,6 +63,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stall_ms: float = 150.0
     lookup: bool = True
     start_timeout_s: float = 600.0
+    packed: Path | None = None
     logs: Path | None = None
 
     def dtype_for(self, parameters: int) -> Dtype:
