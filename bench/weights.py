@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from baigong.hub.chat import tokenizer_of
 from baigong.inference.client import Engine, EngineConfig
 from baigong.types import Sampling
+from bench.record import record
 
 ROOT = Path(__file__).resolve().parents[1]
 SAPLING = ROOT / "src" / "baigong" / "foundation" / "sapling"
@@ -70,14 +68,7 @@ def main() -> None:
                 "ratio": round(perplexity / exact, 4),
             })
             print(f"{folder.name:<12}{dtype:>10}{perplexity:>12.3f}{perplexity / exact:>12.4f}")
-    result = {
-        "versions": {"baigong": importlib.metadata.version("baigong")},
-        "model": options.model.name,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": rows,
-    }
-    path = ROOT / "bench" / "results" / "weights.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    record("weights", rows, model=options.model.name)
 
 
 if __name__ == "__main__":

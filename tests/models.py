@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
@@ -180,6 +180,21 @@ def make_model(
     _write_json(folder / "generation_config.json", {"eos_token_id": fields["eos_token_id"]})
     make_tokenizer(folder)
     _save(folder, _weights(fields, np.random.default_rng(seed)), shards)
+    return folder
+
+
+def wrap_model(folder: Path, kind: str = "mistral3") -> Path:
+    """Turn a model into one that can see as well: other names, a `text_config`, and a tower."""
+    tensors = load_file(folder / "model.safetensors")
+    named = {f"language_model.{name}": tensor for name, tensor in tensors.items()}
+    layer = "vision_tower.encoder.layers.0.self_attn.q_proj.weight"
+    save_file(named | {layer: np.zeros((32, 32), np.float32)}, folder / "model.safetensors")
+    fields = json.loads((folder / "config.json").read_text("utf-8"))
+    tied = fields["tie_word_embeddings"]
+    _write_json(
+        folder / "config.json",
+        {"model_type": kind, "text_config": fields, "tie_word_embeddings": tied},
+    )
     return folder
 
 

@@ -46,8 +46,8 @@ WANTED = (
     "*_Pooling/config.json",
     "*_Dense/config.json",
 )
-_HF = "https://huggingface.co"
-_MODELSCOPE = "https://www.modelscope.cn"
+HF = "https://huggingface.co"
+MODELSCOPE = "https://www.modelscope.cn"
 
 
 class Unreachable(BaigongError):
@@ -96,13 +96,7 @@ def pull(
         folder = Path(source).expanduser().resolve()
         _check(folder, source)
         return _keep(hub, folder, name or f"local/{folder.name}", {"source": "folder"})
-    scheme, _, rest = source.rpartition("://")
-    if scheme not in {"", "hf", "modelscope"} or rest.count("/") != 1:
-        raise InvalidInput(
-            f"'{source}' is neither a folder nor a model.",
-            hint="Write a folder, owner/name, hf://owner/name or modelscope://owner/name.",
-            param="source",
-        )
+    scheme, rest = address(source)
     fetch = _from_modelscope if scheme == "modelscope" else _from_hugging_face
     folder = workdir / (scheme or "hf") / rest / (revision or "newest")
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +105,22 @@ def pull(
     kept = _keep(hub, folder, name or rest, {"source": source, **facts})
     shutil.rmtree(folder)
     return kept
+
+
+def address(source: str) -> tuple[str, str]:
+    """The scheme, which may be empty, and the `owner/name` of a model that is elsewhere.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    scheme, _, rest = source.rpartition("://")
+    if scheme not in {"", "hf", "modelscope"} or rest.count("/") != 1:
+        raise InvalidInput(
+            f"'{source}' is neither a folder nor a model.",
+            hint="Write a folder, owner/name, hf://owner/name or modelscope://owner/name.",
+            param="source",
+        )
+    return scheme, rest
 
 
 def add_dataset(hub: Hub, source: Path, name: str | None = None) -> Revision:
@@ -160,38 +170,60 @@ def _from_hugging_face(
     report: Report,
 ) -> dict[str, Any]:
     # A library of its own weight, needed for this verb alone.
-    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
-    try:
-        info = HfApi(endpoint=endpoint, token=token).model_info(
-            name, revision=revision, files_metadata=True
-        )
-        files = [
-            RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
-            for s in info.siblings or []
-            if _is_wanted(s.rfilename)
-        ]
+    with _hugging_face_errors(name, endpoint):
+        commit, files = hugging_face_files(name, endpoint, revision, token)
         with _watched(folder, files, report):
             for file in files:
                 hf_hub_download(
                     name,
                     file.path,
-                    revision=info.sha,
+                    revision=commit,
                     local_dir=folder,
                     endpoint=endpoint,
                     token=token,
                 )
+    _verify(folder, files)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {"commit": commit}
+
+
+def hugging_face_files(
+    name: str, endpoint: str | None, revision: str | None, token: str | None
+) -> tuple[str, list[RemoteFile]]:
+    """The commit of a revision, and the wanted ones of its files.
+
+    Raises:
+        NotFound, Unreachable: as `pull`.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    with _hugging_face_errors(name, endpoint):
+        info = HfApi(endpoint=endpoint, token=token).model_info(
+            name, revision=revision, files_metadata=True
+        )
+    files = [
+        RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
+        for s in info.siblings or []
+        if _is_wanted(s.rfilename)
+    ]
+    return info.sha or "main", files
+
+
+@contextmanager
+def _hugging_face_errors(name: str, endpoint: str | None) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+
+    try:
+        yield
     except RepositoryNotFoundError as error:
         raise NotFound(
             f"The model '{name}' does not exist there, or needs a token.",
             hint="Check the name; a gated model needs --token.",
         ) from error
     except (HfHubHTTPError, httpx2.HTTPError) as error:
-        raise _unreachable(endpoint or _HF, error) from error
-    _verify(folder, files)
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return {"commit": info.sha}
+        raise unreachable(endpoint or HF, error) from error
 
 
 def _from_modelscope(
@@ -202,27 +234,44 @@ def _from_modelscope(
     token: str | None,
     report: Report,
 ) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    base = f"{(endpoint or _MODELSCOPE).rstrip('/')}/api/v1/models/{name}"
-    revision = revision or "master"
-    try:
-        with httpx2.Client(headers=headers, timeout=60, follow_redirects=True) as client:
-            listing = client.get(
-                f"{base}/repo/files", params={"Revision": revision, "Recursive": "True"}
-            )
-            if listing.status_code == 404:
-                raise NotFound(
-                    f"The model '{name}' has no revision '{revision}' there, or needs a token."
-                )
-            files = _modelscope_files(listing.raise_for_status().json())
-            with _watched(folder, files, report):
-                for file in files:
-                    query = {"Revision": revision, "FilePath": file.path}
-                    _download(client, f"{base}/repo", query, folder / file.path, file.size)
-    except httpx2.HTTPError as error:
-        raise _unreachable(endpoint or _MODELSCOPE, error) from error
+    url, revision = modelscope_url(name, endpoint), revision or "master"
+    with modelscope_client(endpoint, token) as client:
+        files = modelscope_files(client, name, url, revision)
+        with _watched(folder, files, report):
+            for file in files:
+                query = {"Revision": revision, "FilePath": file.path}
+                _download(client, url, query, folder / file.path, file.size)
     _verify(folder, files)
     return {"commit": revision}
+
+
+def modelscope_url(name: str, endpoint: str | None) -> str:
+    """Where a model's files are asked for."""
+    return f"{(endpoint or MODELSCOPE).rstrip('/')}/api/v1/models/{name}/repo"
+
+
+@contextmanager
+def modelscope_client(endpoint: str | None, token: str | None) -> Iterator[httpx2.Client]:
+    """What talks to the endpoint; its errors become Unreachable."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with httpx2.Client(headers=headers, timeout=60, follow_redirects=True) as client:
+            yield client
+    except httpx2.HTTPError as error:
+        raise unreachable(endpoint or MODELSCOPE, error) from error
+
+
+def modelscope_files(client: httpx2.Client, name: str, url: str, revision: str) -> list[RemoteFile]:
+    """The wanted files of a revision.
+
+    Raises:
+        NotFound: there is no such model, or no such revision of it.
+    """
+    query = {"Revision": revision, "Recursive": "True"}
+    listing = client.get(f"{url}/files", params=query)
+    if listing.status_code == 404:
+        raise NotFound(f"The model '{name}' has no revision '{revision}' there, or needs a token.")
+    return _modelscope_files(listing.raise_for_status().json())
 
 
 def _modelscope_files(listing: dict[str, Any]) -> list[RemoteFile]:
@@ -302,7 +351,7 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _unreachable(endpoint: str, error: Exception) -> Unreachable:
+def unreachable(endpoint: str, error: Exception) -> Unreachable:
     return Unreachable(
         f"{endpoint} could not be asked: {error}",
         hint="Check the address and the network and run the same command again; "

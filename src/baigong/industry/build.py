@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 from baigong import __version__
 from baigong.errors import Conflict
 from baigong.evals.report import Contender, EvalReport
+from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
@@ -282,13 +282,12 @@ class Build:
 
     def _load(self, base: Revision) -> Dataset:
         tokenizer = tokenizer_of(base.folder)
-        config = json.loads((base.folder / "config.json").read_text("utf-8"))
         return load_dataset(
             self.recipe,
             count_tokens=lambda messages: len(
                 tokenizer.encode(messages, add_generation_prompt=False)
             ),
-            context=config.get("max_position_embeddings"),
+            context=read_shape(base.folder).context,
             locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
         )
 

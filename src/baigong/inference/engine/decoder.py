@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baigong.inference.engine.config import ExpertConfig, ModelConfig
+from baigong.hub.architecture import ExpertConfig, ModelConfig
 from baigong.inference.engine.experts import Experts
 from baigong.inference.engine.messages import SMALL_MODEL
 from baigong.inference.engine.rope import query_scales, rotary_table

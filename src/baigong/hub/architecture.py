@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.inference.engine.pooling import Pooling
+from baigong.hub.vectors import Vectors
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -139,6 +139,15 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     context: int
 
 
+class Shape(Sizes, frozen=True, kw_only=True):
+    """What there is to know of any model of attention and MLPs."""
+
+    inner_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
 class ExpertConfig(msgspec.Struct, frozen=True):
     """The MLPs of which a router chooses `chosen` for each token.
 
@@ -156,7 +165,7 @@ class ExpertConfig(msgspec.Struct, frozen=True):
     is_normalised: bool
 
 
-class ModelConfig(Sizes, frozen=True, kw_only=True):
+class ModelConfig(Shape, frozen=True, kw_only=True):
     """Sizes and switches of a decoder.
 
     Attributes:
@@ -170,13 +179,9 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
         has_post_norms: what attention and MLP add is normalised too.
         embedding_scale: of embeddings, before the first layer.
         is_fused: the checkpoint holds q, k, v in one matrix, and gate and up in another.
-        pooling: how a text's vector is made.
+        vectors: how a text's vector is made.
     """
 
-    inner_size: int
-    heads: int
-    kv_heads: int
-    head_dim: int
     norm_epsilon: float
     is_tied: bool
     qkv_bias: bool
@@ -195,7 +200,7 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
     embedding_scale: float = 1.0
     is_fused: bool = False
     experts: ExpertConfig | None = None
-    pooling: Pooling = Pooling()
+    vectors: Vectors = Vectors()
 
     @property
     def is_ordinary(self) -> bool:
@@ -217,6 +222,20 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
             and rotary_size(self.rope, self.head_dim) == self.head_dim
         )
 
+    @property
+    def is_packable(self) -> bool:
+        """Whether the native forward pass knows such a model, and can pack its matrices.
+
+        Weights are packed in groups of 64 and lanes of 16.
+        """
+        sizes = (self.hidden_size, self.inner_size, self.heads * self.head_dim)
+        return (
+            self.is_ordinary
+            and not any(size % 64 for size in sizes)
+            and self.head_dim % 16 == 0
+            and self.head_dim <= 256
+        )
+
     @classmethod
     def read(cls, folder: Path) -> ModelConfig:
         """Read `folder/config.json`.
@@ -225,12 +244,22 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
             Unsupported: an architecture or a setting that this engine cannot do.
             InvalidInput: the file is missing, broken or contradicts itself.
         """
-        fields = read_fields(folder)
+        config = cls.of(read_fields(folder), folder.name)
+        return msgspec.structs.replace(config, vectors=Vectors.read(folder))
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], where: str) -> ModelConfig:
+        """What the fields of the config.json of the model `where` mean.
+
+        Raises:
+            Unsupported, InvalidInput: as `read`.
+        """
         try:
-            config = _from_fields(fields)
+            return _from_fields(fields)
         except KeyError as error:
-            raise InvalidInput(f"{folder.name}/config.json lacks {error}.") from error
-        return msgspec.structs.replace(config, pooling=Pooling.read(folder))
+            raise InvalidInput(f"{where}/config.json lacks {error}.") from error
+        except (TypeError, AttributeError, ZeroDivisionError) as error:
+            raise InvalidInput(f"{where}/config.json holds something odd: {error}") from error
 
 
 def read_fields(folder: Path) -> dict[str, Any]:
@@ -240,16 +269,78 @@ def read_fields(folder: Path) -> dict[str, Any]:
         InvalidInput: the file is missing or broken.
     """
     try:
-        fields = json.loads((folder / "config.json").read_text("utf-8"))
+        return parse_fields((folder / "config.json").read_bytes(), folder.name)
     except FileNotFoundError as error:
         raise InvalidInput(
             f"{folder.name} has no config.json.", hint="Is it a Hugging Face model folder?"
         ) from error
+
+
+def parse_fields(data: bytes, where: str) -> dict[str, Any]:
+    """The fields of the config.json of the model `where`.
+
+    Raises:
+        InvalidInput: it is broken.
+    """
+    try:
+        fields = json.loads(data)
     except ValueError as error:
-        raise InvalidInput(f"{folder.name}/config.json is not JSON: {error}") from error
+        raise InvalidInput(f"{where}/config.json is not JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise InvalidInput(f"{folder.name}/config.json is not an object.")
+        raise InvalidInput(f"{where}/config.json is not an object.")
     return fields
+
+
+def read_shape(folder: Path) -> Shape:
+    """See shape_of."""
+    return shape_of(read_fields(folder), folder.name)
+
+
+def shape_of(fields: dict[str, Any], where: str) -> Shape:
+    """The sizes of any model, from the fields of its config.json.
+
+    They are exact for those that `decoder.py` serves. For the others they are what the fields say by
+    the names that are about, and `context` is 2048 where none is named.
+
+    Raises:
+        Unsupported, InvalidInput: as ModelConfig.read.
+    """
+    if is_own(fields):
+        return ModelConfig.of(fields, where)
+    found = fields.get("text_config") or fields
+    family = FAMILIES.get(found.get("model_type", ""))
+    found = found if family is None else family.defaults | found
+    hidden, layers = _first(found, _HIDDEN, where), _first(found, _LAYERS, where)
+    heads = _first(found, _HEADS, where, 1)
+    return Shape(
+        architecture=str(found.get("model_type", "?")),
+        vocabulary=int(found.get("vocab_size") or 0),
+        hidden_size=hidden,
+        layers=layers,
+        context=_first(found, _CONTEXT, where, 2048),
+        inner_size=_first(found, _INNER, where, 4 * hidden),
+        heads=heads,
+        kv_heads=int(found.get("num_key_value_heads") or heads),
+        head_dim=int(found.get("head_dim") or hidden // heads),
+    )
+
+
+# What the sizes of a model are called by one maker or another.
+_HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+_INNER = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim", "d_ff")
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+
+
+def _first(
+    fields: dict[str, Any], names: tuple[str, ...], where: str, default: int | None = None
+) -> int:
+    numbers = (fields.get(name) for name in names)
+    found = next((n for n in numbers if isinstance(n, int) and n > 0), default)
+    if found is None:
+        raise InvalidInput(f"{where}/config.json lacks {names[0]}.")
+    return found
 
 
 def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
@@ -260,6 +351,19 @@ def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("tie_word_embeddings") is None:
         return inner
     return inner | {"tie_word_embeddings": fields["tie_word_embeddings"]}
+
+
+def plain_name(name: str) -> str:
+    """What a tensor of a decoder is called in a checkpoint that is a decoder with a head.
+
+    A part of a model that can see as well is called otherwise, and so is one saved without a head.
+    """
+    for part in ("model.language_model.", "language_model.model."):
+        if name.startswith(part):
+            return f"model.{name.removeprefix(part)}"
+    if name.startswith(("layers.", "embed_tokens.", "norm.")):
+        return f"model.{name}"
+    return name.removeprefix("language_model.")
 
 
 def is_own(fields: dict[str, Any]) -> bool:
