@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,19 @@ def test_a_model_elsewhere_takes_what_its_folder_would(
     assert isinstance(bytes_there, int) and bytes_there > FAT > endpoint.sent
     del here["free on this machine"], there["free on this machine"]
     assert there == here
+
+
+def test_a_name_that_is_nowhere_gets_the_names_that_are_here(
+    tmp_path: Path,
+) -> None:
+    with Endpoint(tmp_path).open() as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "baigong", "fit", "baigong/saplink"],
+            env={**os.environ, "HF_ENDPOINT": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "'baigong/saplink' does not exist there" in done.stderr
+    assert "baigong/sapling" in done.stderr

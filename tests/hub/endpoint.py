@@ -98,7 +98,7 @@ class Endpoint:
     @contextmanager
     def open(self) -> Iterator[str]:
         with served(
-            Route("/api/models/acme/{name}", self.info),
+            Route("/api/models/{owner}/{name}", self.info),
             Route("/api/models/acme/{name}/revision/{rev}", self.info),
             Route("/acme/tiny/resolve/{rev}/{path:path}", self.file),
             Route("/api/v1/models/acme/{name}/repo/files", self.listing),

@@ -97,12 +97,18 @@ def _look_up(
     """The model's headers, and the bytes to download where it is not here."""
     if (Path(model) / "config.json").exists():
         return Headers.read(Path(model)), None
-    is_elsewhere = "://" in model or bool(endpoint or revision)
-    if not is_elsewhere:
+    unknown: NotFound | None = None
+    if "://" not in model and not endpoint and not revision:
         try:
             return Headers.read(Platform.open(Settings.load()).hub.get("model", model).folder), None
-        except NotFound:
+        except NotFound as error:
             if model.count("/") != 1 or "@" in model:
                 raise
-    found = peek(model, endpoint=endpoint, revision=revision, token=token)
+            unknown = error
+    try:
+        found = peek(model, endpoint=endpoint, revision=revision, token=token)
+    except NotFound as error:
+        if unknown is not None:  # names that are like it here help as well
+            error.hint = f"{error.hint} {unknown.hint}".strip()
+        raise
     return found.headers, found.download_bytes

@@ -1,4 +1,4 @@
-"""The transformer: one piece of code for every architecture in `config.FAMILIES`.
+"""The transformer: one piece of code for every architecture in `hub.families`.
 
 It works on a flat row of tokens, whatever sequences they belong to. How tokens look at each other
 is not its business: `attend` knows, and holds the cache.
