@@ -89,6 +89,7 @@ class Platform:
             self.engines,
             self.serving,
             self.settings.jobs_folder,
+            self.settings.dtype,
         )
 
     async def close(self) -> None:

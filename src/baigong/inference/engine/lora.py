@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.inference.engine.config import ModelConfig
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import LowRank, projection_shapes, projections
 from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.weights import Weights

@@ -9,14 +9,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from baigong.hub.architecture import ModelConfig, Sizes
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import ArenaCache, Cache
-from baigong.inference.engine.config import ModelConfig, Sizes
 from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.embedding import Reads, Texts, choose, embed
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from baigong.inference.engine.messages import Task
 from baigong.inference.engine.pace import Pace, no_pace
+from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
@@ -93,6 +94,7 @@ class PlainModel:
         self.draft_rows = _DRAFT_ROWS if device.type == "cpu" else 0  # measured nowhere else
         self.cache = ArenaCache(config, tokens, dtype, device)
         self._decoder = Decoder(config, weights, dtype, device)
+        self._pooling = Pooling.of(config.vectors)
         self._threads = self._threads_now = torch.get_num_threads()
 
     def forward(self, batch: Batch) -> Tensor | None:
@@ -113,7 +115,7 @@ class PlainModel:
 
     def embed(self, texts: Texts) -> Tensor:
         self._use_threads(self._threads)
-        return embed(texts, self._decoder)
+        return embed(texts, self._decoder, self._pooling)
 
     def choose(self, texts: Texts, tokens: Sequence[int]) -> Tensor:
         self._use_threads(self._threads)
