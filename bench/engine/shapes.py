@@ -58,7 +58,7 @@ class Shape:
 
     def model(self, home: Path) -> Path:
         """The model's folder."""
-        return _once(home / "models" / self.name, lambda to: make_model(to, "qwen3", **self.config))
+        return once(home / "models" / self.name, lambda to: make_model(to, "qwen3", **self.config))
 
     def adapters(self, home: Path, count: int) -> dict[str, str]:
         """`count` rank-8 adapters of all seven projections: name to folder."""
@@ -66,7 +66,7 @@ class Shape:
         folders = {}
         for number in range(count):
             to = home / "adapters" / self.name / f"adapter{number}"
-            _once(
+            once(
                 to,
                 lambda to, seed=number: make_adapter(to, model, rank=8, seed=seed, targets=TARGETS),
             )
@@ -74,7 +74,7 @@ class Shape:
         return folders
 
 
-def _once(folder: Path, make: Any) -> Path:
+def once(folder: Path, make: Any) -> Path:
     """Make it beside its place first, so that a half-written one is never taken for whole."""
     if not folder.exists():
         part = folder.with_name(folder.name + ".part")

@@ -2,13 +2,8 @@ import hashlib
 import json
 import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -17,6 +12,7 @@ from baigong.errors import InvalidInput, NotFound, Unsupported
 from baigong.hub.pull import Unreachable, add_dataset, pull
 from baigong.hub.repository import Hub
 from tests.ggufs import make_gguf
+from tests.hub.endpoint import served
 from tests.models import make_model
 
 FILES = {
@@ -27,21 +23,6 @@ FILES = {
     "modeling_evil.py": b"import os",
 }
 COMMIT = "c" * 40
-
-
-@contextmanager
-def served(*routes: Route):
-    config = uvicorn.Config(Starlette(routes=list(routes)), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 async def hf_info(request: Request) -> Response:

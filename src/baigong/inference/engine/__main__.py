@@ -16,9 +16,9 @@ import msgspec
 import torch
 
 from baigong.errors import BaigongError, InvalidInput, Unsupported
+from baigong.hub.architecture import ModelConfig, is_own, read_fields
 from baigong.inference.engine import messages
 from baigong.inference.engine.cache import Extents, room_for, token_bytes
-from baigong.inference.engine.config import ModelConfig, is_own, read_fields
 from baigong.inference.engine.grammar import Grammars
 from baigong.inference.engine.loop import Inbox, Loop
 from baigong.inference.engine.messages import (

@@ -15,17 +15,16 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from baigong.hub.architecture import ModelConfig
+from baigong.hub.vectors import Vectors
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import Extent, Extents, zeros
-from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.lora import LoraAdapter, read_adapter
 from baigong.inference.engine.messages import Task
 from baigong.inference.engine.native import build, structs
 from baigong.inference.engine.native.pack import (
-    GROUP,
-    LANES,
     Form,
     interleaved,
     pack,
@@ -39,17 +38,12 @@ from baigong.inference.engine.rope import rotary_table
 from baigong.inference.engine.weights import Weights
 
 _PAGE = 32  # tokens, as in attention.h
-_LARGEST_HEAD = 256
 _INT32 = 4
 
 
 def library_for(config: ModelConfig) -> ctypes.CDLL | None:
     """The compiled forward pass where there is one and it can run such a model."""
-    if not config.is_ordinary:
-        return None
-    head, wide = config.head_dim, config.heads * config.head_dim
-    sizes = (config.hidden_size, config.inner_size, wide)
-    if any(size % GROUP for size in sizes) or head % LANES or head > _LARGEST_HEAD:
+    if not config.is_packable:
         return None
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return build.library(base / "baigong")
@@ -93,6 +87,7 @@ class NativeModel:
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
     labels: tuple[str, ...] = ()
     draft_rows = 32
+    most_rounds = 8
 
     def __init__(
         self,
@@ -116,6 +111,7 @@ class NativeModel:
         self.config = config
         self.device = torch.device("cpu")
         self.num_parameters = weights.size
+        self._pooling = Pooling.of(config.vectors)
         self.dtype = torch.float32 if kind == "float32" else torch.bfloat16
         self.cache = NativeCache(config, tokens, self.dtype)
         self._pages = np.arange(-(-tokens // _PAGE), dtype=np.int32)
@@ -174,7 +170,7 @@ class NativeModel:
     def embed(self, texts: Texts) -> Tensor:
         """See Reads."""
         hidden, _ = self._read(texts)
-        return self.config.pooling(torch.split(hidden, [len(text) for text in texts]))
+        return self._pooling(torch.split(hidden, [len(text) for text in texts]))
 
     def choose(self, texts: Texts, tokens: Sequence[int]) -> Tensor:
         """See Reads."""
@@ -218,7 +214,9 @@ class NativeModel:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""
         pairs = read_adapter(folder, self.config, pace)
         table, held = pack_adapter(self._library, pairs, self.config, self.dtype, pace)
-        return NativeAdapter(name, (), table, max(part.rank for part in table), held)
+        # Beside the weights there are tables, which all adapters share.
+        size = sum(part.nbytes for part in held if isinstance(part, Tensor))
+        return NativeAdapter(name, (), size, table, max(part.rank for part in table), held)
 
     def _step(
         self,
@@ -256,7 +254,7 @@ class _Packer:
     @property
     def key(self) -> str:
         """Names what a packed file depends on: the checkpoint, the kind, and who laid it out."""
-        config = msgspec.structs.replace(self._config, context=0, pooling=Pooling())
+        config = msgspec.structs.replace(self._config, context=0, vectors=Vectors())
         facts = repr((self._weights.identity, config, self._kind, self._library._name))
         mark = sha256(facts.encode())
         for name in ("model.py", "pack.py"):

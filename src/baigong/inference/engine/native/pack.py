@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baigong.inference.engine.config import ModelConfig
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
 from baigong.inference.engine.lora import Pair
 from baigong.inference.engine.native import structs
