@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from baigong.errors import Unsupported
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Batch, Sequence
-from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.messages import EngineConfig
 from baigong.inference.engine.native.model import NativeModel, library_for
 from baigong.inference.engine.native.pack import Form, pack, reach
