@@ -198,6 +198,22 @@ def wrap_model(folder: Path, kind: str = "mistral3") -> Path:
     return folder
 
 
+def make_counter(folder: Path, kind: str = "llama", **config: Any) -> Path:
+    """Write a model that counts: after an id comes the next one, hardly touched by what stood before."""
+    make_model(folder, kind, tie_word_embeddings=False, **config)
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[name] *= 0.05
+    embedding = tensors["model.embed_tokens.weight"]
+    units = embedding / np.linalg.norm(embedding, axis=-1, keepdims=True)
+    embedding[:] = units * embedding.shape[1] ** 0.5
+    tensors["model.norm.weight"][:] = 1
+    tensors["lm_head.weight"] = np.roll(units, 1, 0)
+    _save(folder, tensors, 1)
+    return folder
+
+
 def make_tokenizer(folder: Path) -> Path:
     """Write a tokenizer with one token per byte, and a ChatML template with generation marks."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def test_too_many_are_told_to_come_again(tmp_path: Path) -> None:
 def test_a_kept_prefix_gives_what_none_gives(tmp_path: Path, native: bool) -> None:
     folder = make_model(tmp_path / "m", "qwen3")
     adapter = make_adapter(tmp_path / "a", folder)
-    engine = LocalEngine(folder, native=native, prefill_tokens=64)
+    engine = LocalEngine(folder, native=native, prefill_tokens=64, lookup=False)
     engine.add_adapter(1, "a", adapter)
     asked = [LONG, [*LONG[:150], 9, 9, 9], LONG[:64], LONG]
     for number, ids in enumerate(asked):

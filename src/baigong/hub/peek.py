@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import httpx2
 
+from baigong.errors import Unsupported
 from baigong.hub.headers import Headers
 from baigong.hub.pull import (
     HF,
@@ -17,6 +18,7 @@ from baigong.hub.pull import (
     Unreachable,
     address,
     hugging_face_files,
+    is_wanted,
     modelscope_client,
     modelscope_files,
     modelscope_url,
@@ -45,10 +47,16 @@ def peek(
 
     Raises:
         NotFound: the model does not exist there, or needs a token.
+        Unsupported: it is a GGUF file.
         InvalidInput: the name is none, or a file of the model is missing or broken.
         Unreachable: the endpoint could not be asked.
     """
-    scheme, name = address(source)
+    scheme, name, file = address(source)
+    if file:
+        raise Unsupported(
+            f"'{source}' is a GGUF file, which is read once it is here.",
+            hint="Pull it, and ask for what it is then called; or name a model in safetensors.",
+        )
     ask = _ask_modelscope if scheme == "modelscope" else _ask_hugging_face
     return ask(name, endpoint, revision, token)
 
@@ -61,7 +69,7 @@ def _ask_hugging_face(
         build_hf_headers,
     )
 
-    commit, files = hugging_face_files(name, endpoint, revision, token)
+    commit, files = hugging_face_files(name, endpoint, revision, token, is_wanted)
 
     def where(path: str) -> tuple[str, dict[str, str]]:
         return hf_hub_url(name, path, revision=commit, endpoint=endpoint), {}
@@ -79,7 +87,7 @@ def _ask_modelscope(
 ) -> Peek:
     url, revision = modelscope_url(name, endpoint), revision or "master"
     with modelscope_client(endpoint, token) as client:
-        files = modelscope_files(client, name, url, revision)
+        files = modelscope_files(client, name, url, revision, is_wanted)
         return _peek(
             name, files, client, lambda path: (url, {"Revision": revision, "FilePath": path})
         )

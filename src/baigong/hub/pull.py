@@ -1,7 +1,8 @@
 """Brings a model into the hub: from a folder, a Hugging Face endpoint or a ModelScope endpoint.
 
 Only data travels: safetensors, tokenizer, configuration and papers. Pickled weights and code are
-left where they are, and a model that has nothing else is refused.
+left where they are, and a model that has nothing else is refused. A GGUF file is made a folder of
+that kind first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,8 +21,11 @@ from typing import Any
 import httpx2
 
 from baigong.errors import BaigongError, InvalidInput, NotFound, Unsupported
-from baigong.hub.repository import Hub, Revision
+from baigong.hub.gguf.convert import convert
+from baigong.hub.gguf.file import stem_of
+from baigong.hub.repository import Hub, Revision, check_name
 from baigong.store.blobs import digest_file
+from baigong.store.room import room_for
 from baigong.types import Progress, Report
 
 WANTED = (
@@ -48,6 +52,10 @@ WANTED = (
 )
 HF = "https://huggingface.co"
 MODELSCOPE = "https://www.modelscope.cn"
+
+
+Wanted = Callable[[str], bool]
+"""Whether a file, by its path, is to be brought."""
 
 
 class Unreachable(BaigongError):
@@ -81,46 +89,60 @@ def pull(
     """Bring `source` into the hub.
 
     Args:
-        source: a folder, `owner/name` or `hf://owner/name` (Hugging Face), or
-            `modelscope://owner/name`.
+        source: a folder, a .gguf file, `owner/name` or `hf://owner/name` (Hugging Face), or
+            `modelscope://owner/name`; of a GGUF file there, `owner/name/FILE.gguf`.
         name: what to call it here; default the remote name, or `local/<folder>`.
         endpoint: another address that speaks the same protocol.
         workdir: where downloads are kept until they are whole, so that they resume.
 
     Raises:
         NotFound: the folder or the remote model does not exist.
-        Unsupported: the model has no safetensors, or no config.json.
+        Unsupported: the model has no safetensors, or no config.json, or is GGUF of a kind that is
+            not read.
+        InvalidInput: a GGUF file is damaged, or a part of it is missing.
         Unreachable: run the same command again; the download goes on where it was.
     """
     if Path(source).expanduser().is_dir():
         folder = Path(source).expanduser().resolve()
         _check(folder, source)
         return _keep(hub, folder, name or f"local/{folder.name}", {"source": "folder"})
-    scheme, rest = address(source)
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return _keep_gguf(hub, path, name or f"local/{stem_of(path)}", {}, workdir, report)
+    scheme, remote, file = address(source)
     fetch = _from_modelscope if scheme == "modelscope" else _from_hugging_face
-    folder = workdir / (scheme or "hf") / rest / (revision or "newest")
+    folder = workdir / (scheme or "hf") / remote / (revision or "newest")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = fetch(rest, folder, endpoint, revision, token, report)
-    _check(folder, source)
-    kept = _keep(hub, folder, name or rest, {"source": source, **facts})
+    wanted = (lambda path: _is_part(path, file)) if file else is_wanted
+    facts = fetch(remote, folder, wanted, endpoint, revision, token, report)
+    facts = {"source": source, **facts}
+    if file:
+        if not (folder / file).is_file():
+            raise NotFound(f"The model '{remote}' has no file {file} there.")
+        kept = _keep_gguf(hub, folder / file, name or remote, facts, workdir, report)
+    else:
+        _check(folder, source)
+        kept = _keep(hub, folder, name or remote, facts)
     shutil.rmtree(folder)
     return kept
 
 
-def address(source: str) -> tuple[str, str]:
-    """The scheme, which may be empty, and the `owner/name` of a model that is elsewhere.
+def address(source: str) -> tuple[str, str, str]:
+    """The scheme, the `owner/name` and the GGUF file of a model that is elsewhere; the outer two may be empty.
 
     Raises:
         InvalidInput: it is neither.
     """
     scheme, _, rest = source.rpartition("://")
-    if scheme not in {"", "hf", "modelscope"} or rest.count("/") != 1:
+    remote, file = _remote(rest)
+    if scheme not in {"", "hf", "modelscope"} or remote.count("/") != 1:
         raise InvalidInput(
             f"'{source}' is neither a folder nor a model.",
-            hint="Write a folder, owner/name, hf://owner/name or modelscope://owner/name.",
+            hint="Write a folder, a .gguf file, owner/name, hf://owner/name or "
+            "modelscope://owner/name.",
             param="source",
         )
-    return scheme, rest
+    return scheme, remote, file
 
 
 def add_dataset(hub: Hub, source: Path, name: str | None = None) -> Revision:
@@ -143,16 +165,47 @@ def _keep(hub: Hub, folder: Path, name: str, facts: dict[str, Any]) -> Revision:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     facts["architecture"] = (config.get("architectures") or ["unknown"])[0]
     # A local folder may hold anything: checkpoints, notebooks, secrets.
-    return hub.add("model", name, folder, facts, wanted=_is_wanted)
+    return hub.add("model", name, folder, facts, wanted=is_wanted)
 
 
-def _is_wanted(name: str) -> bool:
+def _keep_gguf(
+    hub: Hub, path: Path, name: str, facts: dict[str, Any], workdir: Path, report: Report
+) -> Revision:
+    check_name(name)  # before what may take minutes
+    folder = workdir / "gguf" / stem_of(path)
+    try:
+        with room_for(path.name):
+            convert(path, folder, report)
+        return _keep(hub, folder, name, {"source": "file", "file": path.name, **facts})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remote(rest: str) -> tuple[str, str]:
+    """`owner/name/FILE.gguf` as owner/name and the file, which may lie in a folder."""
+    owner, _, path = rest.partition("/")
+    model, _, file = path.partition("/")
+    return (f"{owner}/{model}", file) if file.endswith(".gguf") else (rest, "")
+
+
+def _is_part(name: str, file: str) -> bool:
+    """Whether a file is that GGUF file, or another part of it."""
+    path, wanted = PurePosixPath(name), PurePosixPath(file)
+    same = (path.parent, path.suffix) == (wanted.parent, ".gguf")
+    return same and stem_of(Path(path)) == stem_of(Path(wanted))
+
+
+def is_wanted(name: str) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)
 
 
 def _check(folder: Path, source: str) -> None:
     if not (folder / "config.json").is_file():
-        raise Unsupported(f"'{source}' has no config.json.", hint="It is not a transformers model.")
+        raise Unsupported(
+            f"'{source}' has no config.json.",
+            hint="It is not a transformers model. Of GGUF files, name one: folder/FILE.gguf or "
+            "owner/name/FILE.gguf.",
+        )
     if not any(folder.glob("*.safetensors")):
         raise Unsupported(
             f"'{source}' has no safetensors.",
@@ -164,6 +217,7 @@ def _check(folder: Path, source: str) -> None:
 def _from_hugging_face(
     name: str,
     folder: Path,
+    wanted: Wanted,
     endpoint: str | None,
     revision: str | None,
     token: str | None,
@@ -173,7 +227,7 @@ def _from_hugging_face(
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
     with _hugging_face_errors(name, endpoint):
-        commit, files = hugging_face_files(name, endpoint, revision, token)
+        commit, files = hugging_face_files(name, endpoint, revision, token, wanted)
         with _watched(folder, files, report):
             for file in files:
                 hf_hub_download(
@@ -190,7 +244,7 @@ def _from_hugging_face(
 
 
 def hugging_face_files(
-    name: str, endpoint: str | None, revision: str | None, token: str | None
+    name: str, endpoint: str | None, revision: str | None, token: str | None, wanted: Wanted
 ) -> tuple[str, list[RemoteFile]]:
     """The commit of a revision, and the wanted ones of its files.
 
@@ -206,7 +260,7 @@ def hugging_face_files(
     files = [
         RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
         for s in info.siblings or []
-        if _is_wanted(s.rfilename)
+        if wanted(s.rfilename)
     ]
     return info.sha or "main", files
 
@@ -229,6 +283,7 @@ def _hugging_face_errors(name: str, endpoint: str | None) -> Iterator[None]:
 def _from_modelscope(
     name: str,
     folder: Path,
+    wanted: Wanted,
     endpoint: str | None,
     revision: str | None,
     token: str | None,
@@ -236,7 +291,7 @@ def _from_modelscope(
 ) -> dict[str, Any]:
     url, revision = modelscope_url(name, endpoint), revision or "master"
     with modelscope_client(endpoint, token) as client:
-        files = modelscope_files(client, name, url, revision)
+        files = modelscope_files(client, name, url, revision, wanted)
         with _watched(folder, files, report):
             for file in files:
                 query = {"Revision": revision, "FilePath": file.path}
@@ -261,7 +316,9 @@ def modelscope_client(endpoint: str | None, token: str | None) -> Iterator[httpx
         raise unreachable(endpoint or MODELSCOPE, error) from error
 
 
-def modelscope_files(client: httpx2.Client, name: str, url: str, revision: str) -> list[RemoteFile]:
+def modelscope_files(
+    client: httpx2.Client, name: str, url: str, revision: str, wanted: Wanted
+) -> list[RemoteFile]:
     """The wanted files of a revision.
 
     Raises:
@@ -271,14 +328,14 @@ def modelscope_files(client: httpx2.Client, name: str, url: str, revision: str) 
     listing = client.get(f"{url}/files", params=query)
     if listing.status_code == 404:
         raise NotFound(f"The model '{name}' has no revision '{revision}' there, or needs a token.")
-    return _modelscope_files(listing.raise_for_status().json())
+    return _modelscope_files(listing.raise_for_status().json(), wanted)
 
 
-def _modelscope_files(listing: dict[str, Any]) -> list[RemoteFile]:
+def _modelscope_files(listing: dict[str, Any], wanted: Wanted) -> list[RemoteFile]:
     found = [
         RemoteFile(str(f["Path"]), int(f["Size"]), str(f.get("Sha256") or ""))
         for f in (listing.get("Data") or {}).get("Files", [])
-        if f.get("Type") != "tree" and _is_wanted(str(f["Path"]))
+        if f.get("Type") != "tree" and wanted(str(f["Path"]))
     ]
     for file in found:
         path = PurePosixPath(file.path)

@@ -43,8 +43,10 @@ def main() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl+C goes to the whole group; the parent decides
+    # A thread that reads an adapter or compiles a grammar may hold a step up by this, not by 5 ms.
+    sys.setswitchinterval(1e-4)
     wire = socket.socket(fileno=int(sys.argv[1]))
-    config = msgspec.json.decode(sys.argv[3], type=EngineConfig)
+    config = msgspec.json.decode(sys.argv[3], type=EngineConfig, dec_hook=_path)
     inbox = Inbox()
     Thread(target=_read, args=(wire, inbox), daemon=True).start()
 
@@ -65,6 +67,10 @@ def main() -> None:
     # At once: a thread that still reads an adapter must not keep a dead parent's engine alive.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _path(kind: type[Path], text: str) -> Path:
+    return kind(text)
 
 
 def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
@@ -131,7 +137,8 @@ def _model(
 ) -> Model:
     library = library_for(shape) if config.native and device.type == "cpu" else None
     if library is not None:
-        return NativeModel(shape, weights, kind, tokens, library, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        return NativeModel(shape, weights, kind, tokens, library, threads, config.packed)
     if kind in ("int8", "int4"):
         compiler = "Install a C++ compiler (g++ 12 or later), or use bfloat16."
         raise Unsupported(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from baigong.inference.engine.cache import Chunk, Extent
 from baigong.inference.engine.decoder import Segment
 from baigong.inference.engine.grammar import Matcher
+from baigong.inference.engine.lookup import Lookup
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import Scores
 from baigong.inference.engine.penalties import Penalties
@@ -33,10 +35,12 @@ class Sequence:
         marks: of the first blocks of `ids`, as far as they have been worked out (prefixes.py).
         prompt: how many of `ids` are the prompt.
         is_edited: its logits are changed before a token is chosen.
-        is_plain: its next token is simply the likeliest, and nothing more is told.
+        is_plain: its next token is simply the likeliest.
         penalties: what changes its logits; made when they are first looked at.
         prompt_scores: of the prompt's tokens from the second on, as far as they are known; None
             where nobody asked, or they have been told.
+        lookup: where its draft comes from; made when there is room for one.
+        draft: ids that may come after `ids`, for the model to see in this step.
     """
 
     id: int
@@ -57,6 +61,8 @@ class Sequence:
     is_plain: bool = field(init=False)
     penalties: Penalties | None = None
     prompt_scores: list[Scores] | None = None
+    lookup: Lookup | None = None
+    draft: Many[int] = ()
 
     def __post_init__(self) -> None:
         sampling = self.sampling
@@ -77,6 +83,32 @@ class Sequence:
         """Tokens that still have to pass through the model before the next one is known."""
         return len(self.ids) - self.computed
 
+    def guess(self, most: int) -> int:
+        """Draft up to `most` tokens where it is due one, within its room; says how many."""
+        # What changes logits by the tokens before them would have to know the draft.
+        if self.num_pending != 1 or self.is_edited or self.needs_prompt_rows:
+            return 0
+        assert self.extent is not None
+        if self.lookup is None:
+            self.lookup = Lookup(self.ids)
+        room = min(self.extent.capacity, self.limit - 1) - len(self.ids)
+        self.draft = self.lookup.draft(min(most, room))
+        return len(self.draft)
+
+    def settle(self, right: int, *, is_guess: bool) -> None:
+        """Be done with the draft, whose first `right` tokens came true."""
+        if self.draft and self.lookup is not None and is_guess:
+            self.lookup.learn(len(self.draft), right)
+        self.draft = ()
+
+    @property
+    def most_rounds(self) -> int:
+        """How often in a row its next token can be chosen by the model itself."""
+        if self.num_pending != 1 or not self.is_plain or self.sampling.logprobs is not None:
+            return 0
+        assert self.extent is not None
+        return min(self.extent.capacity - self.computed, self.limit - len(self.ids))
+
     def take(self, token: int) -> FinishReason | None:
         """Append a generated token; says why the sequence ends with it, if it does."""
         self.ids.append(token)
@@ -90,21 +122,30 @@ class Sequence:
         return scores or []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
-    """What one step computes: `counts[i]` pending tokens of `sequences[i]`, in one flat row.
+    """What one step computes: `counts[i]` tokens of `sequences[i]`, in one flat row.
+
+    They are pending ones, and after the last of those the sequence's draft.
 
     Sequences of one adapter stand together, so that each adapter is one segment of the row.
     """
 
     sequences: Many[Sequence]
     counts: Many[int]
+    rounds: int = 0  # how often the model goes on by itself; 0 where logits are wanted
 
     @classmethod
-    def of(cls, counts: dict[Sequence, int]) -> Batch:
+    def of(cls, counts: dict[Sequence, int], rounds: int = 0) -> Batch:
         """Put the sequences into the order in which they cost least."""
         order = sorted(counts, key=_order)
-        return cls(order, [counts[sequence] for sequence in order])
+        return cls(order, [counts[sequence] for sequence in order], rounds)
+
+    def decoded(self, tokens: Many[Many[int]]) -> Batch:
+        """The batch after its rounds, in which each sequence was given `tokens`: all but the last were its draft."""
+        for sequence, own in zip(self.sequences, tokens, strict=True):
+            sequence.draft = own[:-1]
+        return Batch(self.sequences, [len(own) for own in tokens], self.rounds)
 
     @property
     def num_tokens(self) -> int:
@@ -112,13 +153,20 @@ class Batch:
 
     @property
     def num_prompt_tokens(self) -> int:
-        return sum(count for count in self.counts if count > 1)
-
-    @property
-    def finished(self) -> list[Sequence]:
-        """Those whose next token is known after this step, in order."""
         pairs = zip(self.sequences, self.counts, strict=True)
-        return [sequence for sequence, count in pairs if count == sequence.num_pending]
+        return sum(count for sequence, count in pairs if 1 < count <= sequence.num_pending)
+
+    @cached_property
+    def due(self) -> list[int]:
+        """After how many of its tokens, the last ones, each sequence is due another: mostly 0 or 1."""
+        pairs = zip(self.sequences, self.counts, strict=True)
+        return [max(0, count - sequence.num_pending + 1) for sequence, count in pairs]
+
+    @cached_property
+    def finished(self) -> list[Sequence]:
+        """Those whose next token is known after this step, in order, each as often as it is due one."""
+        pairs = zip(self.sequences, self.due, strict=True)
+        return [sequence for sequence, due in pairs for _ in range(due)]
 
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Ids and positions [num_tokens] of the flat row."""
@@ -131,6 +179,7 @@ class Batch:
                 positions.append(start)
             else:
                 ids += sequence.ids[start : start + count]
+                ids += sequence.draft
                 positions += range(start, start + count)
         return torch.tensor(ids, device=device), torch.tensor(positions, device=device)
 
@@ -158,16 +207,13 @@ class Batch:
     def wanted_rows(self, device: torch.device) -> Tensor | None:
         """Rows whose logits are wanted; None for every row.
 
-        They are the last of each of `finished`, and all of those whose prompt is scored.
+        They are those of `finished`, and all of a sequence whose prompt is scored.
         """
         rows: list[int] = []
         at = 0
-        for sequence, count in zip(self.sequences, self.counts, strict=True):
+        for sequence, count, due in zip(self.sequences, self.counts, self.due, strict=True):
             at += count
-            if sequence.needs_prompt_rows:
-                rows += range(at - count, at)
-            elif count == sequence.num_pending:
-                rows.append(at - 1)
+            rows += range(at - (count if sequence.needs_prompt_rows else due), at)
         return None if len(rows) == at else torch.tensor(rows, device=device)
 
 

@@ -27,6 +27,7 @@ from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.foreign_lora import ForeignAdapters
 from baigong.inference.engine.lora import LoraAdapter
 from baigong.inference.engine.messages import EngineConfig, Task
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
 
@@ -53,6 +54,8 @@ class Foreign:
 
     tasks: tuple[Task, ...] = ()
     labels: tuple[str, ...] = ()
+    draft_rows = 0  # its caches cannot take tokens back
+    most_rounds = 0
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         """Load `folder` through the automatic class `kind`.
@@ -72,6 +75,9 @@ class Foreign:
     def forward(self, batch: Batch) -> Tensor | None:
         raise NotImplementedError
 
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        raise NotImplementedError
+
     def embed(self, texts: Texts) -> Tensor:
         raise NotImplementedError
 
@@ -84,7 +90,7 @@ class Foreign:
     def look(self, images: Many[bytes]) -> Tensor:
         raise NotImplementedError
 
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         raise Unsupported(
             f"{folder.name} cannot be added: the model does not write.",
             hint="Merge it into the base with PEFT's merge_and_unload, and pull that.",
@@ -169,7 +175,7 @@ class TransformersModel(Foreign):
         return torch.stack(rows)[:, list(tokens)].softmax(-1, torch.float32)
 
     @override
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         return self._adapters.load(name, folder)
 
     def _advance(self, sequence: Sequence, count: int, wanted: int) -> Tensor:

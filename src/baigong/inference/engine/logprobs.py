@@ -40,16 +40,13 @@ def score_prompts(logits: Tensor, batch: Batch) -> Tensor:
     """
     if not any(sequence.needs_prompt_rows for sequence in batch.sequences):
         return logits
-    at, last = 0, []
-    for sequence, count in zip(batch.sequences, batch.counts, strict=True):
-        is_finished = count == sequence.num_pending
+    at = 0
+    last: list[int] = []
+    for sequence, count, due in zip(batch.sequences, batch.counts, batch.due, strict=True):
         if sequence.needs_prompt_rows:
             _score_prompt(logits[at : at + count], sequence)
-            at += count
-        elif is_finished:
-            at += 1
-        if is_finished:
-            last.append(at - 1)
+        at += count if sequence.needs_prompt_rows else due
+        last += range(at - due, at)
     return logits[last]
 
 

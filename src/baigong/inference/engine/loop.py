@@ -38,8 +38,9 @@ from baigong.inference.engine.messages import (
     Task,
     ToEngine,
 )
+from baigong.inference.engine.pace import Pauses
 from baigong.inference.engine.plain import Model
-from baigong.inference.engine.sampler import BROKEN, sample
+from baigong.inference.engine.sampler import sample
 from baigong.inference.engine.scheduler import Scheduler
 from baigong.types import Grammar
 
@@ -110,6 +111,8 @@ class Loop:
             config.max_waiting,
             config.prefill_tokens,
             config.stall_ms / 1000,
+            model.draft_rows if config.lookup else 0,
+            model.most_rounds,
         )
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
@@ -130,25 +133,25 @@ class Loop:
         batch = self._scheduler.next_batch()
         if batch is not None:
             started = time.perf_counter()
-            tokens, scores = self._forward(batch)
-            self._scheduler.observe(batch.num_prompt_tokens, time.perf_counter() - started)
+            batch, tokens, scores = self._forward(batch)
+            self._scheduler.observe(batch, time.perf_counter() - started)
             self._deliver(batch, tokens, scores)
 
-    def _forward(self, batch: Batch) -> tuple[list[int], list[Scores | None]]:
-        """Run the batch through the model and choose a token for each sequence that is due one."""
+    def _forward(self, batch: Batch) -> tuple[Batch, list[int], list[Scores | None]]:
+        """Run the batch through the model and choose a token wherever one is due."""
+        if batch.rounds:
+            rows = self._model.decode(batch, batch.rounds)
+            tokens = [token for row in rows for token in row]
+            return batch.decoded(rows), tokens, [None] * len(tokens)
         logits = self._model.forward(batch)
         if logits is None:
-            return [], []
+            return batch, [], []
         logits, finished = score_prompts(logits, batch), batch.finished
         tokens = sample(logits, finished)
-        return tokens, score(logits, finished, tokens)
+        return batch, tokens, score(logits, finished, tokens)
 
     def _deliver(self, batch: Batch, tokens: list[int], scores: list[Scores | None]) -> None:
-        broken = []
-        if BROKEN in tokens:
-            pairs = zip(batch.finished, tokens, strict=True)
-            broken = [sequence for sequence, token in pairs if token == BROKEN]
-        news = self._scheduler.accept(batch, tokens, scores)
+        news, broken = self._scheduler.accept(batch, tokens, scores)
         for sequence in broken:
             self._send(Rejected(sequence.id, ErrorReport.of(_breakdown(sequence))))
         scheduler = self._scheduler
@@ -212,7 +215,7 @@ class Loop:
         if isinstance(loaded.result, BaigongError):
             raise loaded.result
         self._adapters[loaded.name] = loaded.result
-        self._send(Done(loaded.id))
+        self._send(Done(loaded.id, loaded.result.size))
 
     def _begin(self, compiled: Compiled) -> None:
         if compiled.id not in self._compiling:
@@ -305,7 +308,8 @@ class Loop:
             f"The adapter in {message.folder} cannot be read", hint="Download or train it again."
         )
         folder = Path(message.folder)
-        result = _attempt(lambda: self._model.load_adapter(message.name, folder), broken)
+        pace = Pauses(lambda: self._scheduler.num_running > 0)
+        result = _attempt(lambda: self._model.load_adapter(message.name, folder, pace), broken)
         self._inbox.put(Loaded(message.id, message.name, result))
 
     def _compile(self, message: Submit, grammar: Grammar, stop_ids: frozenset[int]) -> None:

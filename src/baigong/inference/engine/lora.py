@@ -16,6 +16,7 @@ from torch import Tensor
 from baigong.errors import InvalidInput, Unsupported
 from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import LowRank, projection_shapes, projections
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.weights import Weights
 
 # Settings of adapter_config.json that change the arithmetic, and the values under which they do not.
@@ -55,10 +56,11 @@ class Product:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraAdapter:
-    """An adapter in memory. `parts` is indexed by layer and by the names in PROJECTIONS."""
+    """An adapter in memory, of `size` bytes; `parts` is indexed by layer and by names of PROJECTIONS."""
 
     name: str
     parts: Sequence[dict[str, LowRank]]
+    size: int
 
 
 def load_adapter(
@@ -71,33 +73,57 @@ def load_adapter(
         InvalidInput: the files are missing or broken, or do not fit this base.
     """
     parts: list[dict[str, LowRank]] = [{} for _ in range(config.layers)]
+    size = 0
     with torch.inference_mode():
         for layer, modules in read_adapter(folder, config).items():
             for projection, members in projections(config).items():
                 found = {m: modules[m] for m in members if m in modules}
                 if found:
                     product = _fuse(members, found, projection_shapes(config))
-                    parts[layer][projection] = Product(
-                        product.a.to(device, dtype), product.b.to(device, dtype)
-                    )
-    return LoraAdapter(name, parts)
+                    a, b = product.a.to(device, dtype), product.b.to(device, dtype)
+                    parts[layer][projection] = Product(a, b)
+                    size += a.nbytes + b.nbytes
+    return LoraAdapter(name, parts, size)
 
 
-def read_adapter(folder: Path, config: ModelConfig) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
-    """A [rank, in] and B [rank, out] with its scale, float32, by layer and module.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a module's output gains: scale * b @ a @ x. a [rank, in] and b [out, rank] are the file's own."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+
+def read_adapter(
+    folder: Path, config: ModelConfig, pace: Pace = no_pace
+) -> dict[int, dict[str, Pair]]:
+    """The pairs of a PEFT folder by layer and module, with every shape checked.
 
     Raises:
         Unsupported, InvalidInput: as load_adapter.
     """
-    settings = read_settings(folder)
-    pairs = _pairs(folder, Weights(folder, "adapter_model"), config)
-    return {
-        layer: {
-            module: (a, b.T * _scale(settings, layer, module, len(a)))
-            for module, (a, b) in modules.items()
-        }
-        for layer, modules in pairs.items()
-    }
+    settings, shapes = read_settings(folder), projection_shapes(config)
+    pairs: dict[int, dict[str, Pair]] = {}
+    for (layer, module), half in _halves(folder, config, pace).items():
+        if half.keys() != {"A", "B"}:
+            raise InvalidInput(
+                f"{folder.name} holds only one half of layer {layer}'s {module}.",
+                hint="Download or train the adapter again.",
+            )
+        out, into = shapes[module]
+        a, b = half["A"], half["B"]
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+            raise InvalidInput(f"{folder.name}: the halves of layer {layer}'s {module} differ.")
+        if (b.shape[0], a.shape[1]) != (out, into):
+            raise _misfit(
+                folder,
+                f"its {module} is {a.shape[1]} to {b.shape[0]}, and the base's {into} to {out}",
+            )
+        pace()
+        scale = _scale(settings, layer, module, a.shape[0])
+        pairs.setdefault(layer, {})[module] = Pair(a, b, scale)
+    return pairs
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -124,13 +150,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _pairs(
-    folder: Path, weights: Weights, config: ModelConfig
-) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
-    """(A [rank, in], B [out, rank]) by layer and module, float32, with every shape checked."""
-    shapes = projection_shapes(config)
+def _halves(
+    folder: Path, config: ModelConfig, pace: Pace
+) -> dict[tuple[int, str], dict[str, Tensor]]:
+    """Tensors by layer and module, and by "A" and "B"."""
+    weights, shapes = Weights(folder, "adapter_model"), projection_shapes(config)
     halves: dict[tuple[int, str], dict[str, Tensor]] = {}
     for key in weights.names:
+        pace()
         match = _KEY.fullmatch(key)
         if match is None or match[2] not in shapes:
             raise Unsupported(
@@ -142,25 +169,8 @@ def _pairs(
             raise _misfit(folder, f"layer {layer} of the base has experts, and no {match[2]}")
         if layer >= config.layers:
             raise _misfit(folder, f"it changes layer {layer}, and the base has {config.layers}")
-        halves.setdefault((layer, match[2]), {})[match[3]] = weights.get(key).float()
-    pairs: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
-    for (layer, module), half in halves.items():
-        if half.keys() != {"A", "B"}:
-            raise InvalidInput(
-                f"{folder.name} holds only one half of layer {layer}'s {module}.",
-                hint="Download or train the adapter again.",
-            )
-        out, into = shapes[module]
-        a, b = half["A"], half["B"]
-        if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:
-            raise InvalidInput(f"{folder.name}: the halves of layer {layer}'s {module} differ.")
-        if (b.shape[0], a.shape[1]) != (out, into):
-            raise _misfit(
-                folder,
-                f"its {module} is {a.shape[1]} to {b.shape[0]}, and the base's {into} to {out}",
-            )
-        pairs.setdefault(layer, {})[module] = (a, b)
-    return pairs
+        halves.setdefault((layer, match[2]), {})[match[3]] = weights.get(key)
+    return halves
 
 
 def _module(key: str) -> str:
@@ -185,19 +195,18 @@ def _scale(settings: dict[str, Any], layer: int, module: str, rank: int) -> floa
 
 
 def _fuse(
-    members: Sequence[str],
-    found: Mapping[str, tuple[Tensor, Tensor]],
-    shapes: Mapping[str, tuple[int, int]],
+    members: Sequence[str], found: Mapping[str, Pair], shapes: Mapping[str, tuple[int, int]]
 ) -> Product:
     """One product for a fused projection: the A's stacked, the B's in a block diagonal."""
-    a = torch.cat([found[m][0] for m in members if m in found])
+    a = torch.cat([found[m].a.float() for m in members if m in found])
     b = a.new_zeros(len(a), sum(shapes[m][0] for m in members))
     row = column = 0
     for member in members:
         width = shapes[member][0]
         if member in found:
-            rank = len(found[member][0])
-            b[row : row + rank, column : column + width] = found[member][1]
+            pair = found[member]
+            rank = len(pair.a)
+            b[row : row + rank, column : column + width] = pair.b.float().T * pair.scale
             row += rank
         column += width
     return Product(a, b)

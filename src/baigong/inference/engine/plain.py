@@ -16,10 +16,12 @@ from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.embedding import Reads, Texts, choose, embed
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from baigong.inference.engine.messages import Task
+from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
+_DRAFT_ROWS = 16
 
 
 class Model(Reads, Protocol):
@@ -45,6 +47,14 @@ class Model(Reads, Protocol):
         """What a classifier can tell."""
         ...
 
+    # How often in a row `decode` may choose tokens; 0: it has none.
+    most_rounds: int
+
+    @property
+    def draft_rows(self) -> int:
+        """Tokens of a step up to which guesses cost less than they save; 0: it takes none."""
+        ...
+
     @property
     def cache(self) -> Cache:
         """Room for the sequences that `forward` works on."""
@@ -54,8 +64,12 @@ class Model(Reads, Protocol):
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ...
 
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
-        """Read a PEFT folder for this base; called from threads of its own."""
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        """Each sequence's likeliest next tokens, chosen and fed back `rounds` times, or until one is BROKEN."""
+        ...
+
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
+        """Read a PEFT folder for this base; called from threads of its own, which `pace` slows down."""
         ...
 
 
@@ -63,6 +77,7 @@ class PlainModel:
     """See Model."""
 
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
+    most_rounds = 0
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -76,6 +91,7 @@ class PlainModel:
         self.config = config
         self.device = device
         self.num_parameters = weights.size
+        self.draft_rows = _DRAFT_ROWS if device.type == "cpu" else 0  # measured nowhere else
         self.cache = ArenaCache(config, tokens, dtype, device)
         self._decoder = Decoder(config, weights, dtype, device)
         self._pooling = Pooling.of(config.vectors)
@@ -94,6 +110,9 @@ class PlainModel:
             hidden = hidden.index_select(0, rows)
         return self._decoder.logits(hidden)
 
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        raise NotImplementedError
+
     def embed(self, texts: Texts) -> Tensor:
         self._use_threads(self._threads)
         return embed(texts, self._decoder, self._pooling)
@@ -108,7 +127,7 @@ class PlainModel:
     def look(self, images: Sequence[bytes]) -> Tensor:
         raise NotImplementedError
 
-    def load_adapter(self, name: str, folder: Path) -> LoraAdapter:
+    def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         return load_adapter(name, folder, self.config, self._decoder.dtype, self.device)
 
     def _use_threads(self, threads: int) -> None:

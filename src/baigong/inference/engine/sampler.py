@@ -22,6 +22,7 @@ _COLDEST = 1e-6
 def sample(logits: Tensor, sequences: Many[Sequence]) -> list[int]:
     """One token for each row of logits [rows, vocabulary], which stay as they are.
 
+    Rows of one sequence stand together, and are of tokens that follow each other.
     A row with a number that is not finite, or whose grammar has come to nothing, gets BROKEN.
     """
     best = logits.max(-1)  # a third of argmax's time, and NaN shows in the values
@@ -81,15 +82,25 @@ def _scaled(logits: Tensor, rows: list[int], sequences: Many[Sequence]) -> tuple
     """
     wanted = logits if len(rows) == len(logits) else logits[rows]
     device = logits.device
+    places = _places(sequences)
     settings = [sequences[row].sampling for row in rows]
     # Smaller temperatures would divide to infinity, and change nothing any more.
     temperatures = [[max(s.temperature, _COLDEST)] for s in settings]
-    uniforms = [[uniform(sequences[row].seed, len(sequences[row].ids))] for row in rows]
+    uniforms = [[uniform(sequences[row].seed, places[row])] for row in rows]
     scaled = wanted.float() / torch.tensor(temperatures, device=device)
     if any(s.min_p > 0 for s in settings):
         floor = torch.tensor([[s.min_p] for s in settings], device=device).log()
         scaled.masked_fill_(scaled < scaled.amax(-1, True) + floor, float("-inf"))
     return scaled, torch.tensor(uniforms, device=device)
+
+
+def _places(sequences: Many[Sequence]) -> list[int]:
+    """Where in its sequence each row's token will stand."""
+    places: list[int] = []
+    for row, sequence in enumerate(sequences):
+        is_next = row > 0 and sequences[row - 1] is sequence
+        places.append(places[-1] + 1 if is_next else len(sequence.ids))
+    return places
 
 
 def _draw_plain(logits: Tensor, uniforms: Tensor, sequences: Many[Sequence]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence as Many
+from typing import Literal
 
 from baigong.errors import Overloaded
 from baigong.inference.engine.batch import Batch, Sequence
@@ -13,10 +14,12 @@ from baigong.inference.engine.messages import Scores, Token
 from baigong.inference.engine.prefixes import Kept, Prefixes, marks_of
 from baigong.inference.engine.sampler import BROKEN
 from baigong.inference.engine.waiting import Waiting
+from baigong.types import FinishReason
 
 # Room reserved for an answer at once; longer ones double their room when they need it.
 _ANSWER_ROOM = 64
 _SCORED = 128  # prompt tokens of a step whose logits are all wanted: 80 MB at 150,000 words
+_ROUNDS_S = 0.004  # for which nobody notices that nothing else is looked at
 _LEAST_PREFILL = 32  # prompt tokens of a step, however slow the machine
 
 
@@ -28,9 +31,23 @@ class Scheduler:
     """
 
     def __init__(
-        self, cache: Cache, max_batch: int, max_waiting: int, prefill_tokens: int, stall_s: float
+        self,
+        cache: Cache,
+        max_batch: int,
+        max_waiting: int,
+        prefill_tokens: int,
+        stall_s: float,
+        draft_rows: int = 0,
+        most_rounds: int = 0,
     ) -> None:
+        """For a model that goes on by itself for `most_rounds`.
+
+        `draft_rows` are the most tokens of a step that has drafts among them.
+        """
         self._cache = cache
+        self._draft_rows = draft_rows
+        self._most_rounds = most_rounds
+        self._round_s = _ROUNDS_S
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._prefill_tokens = prefill_tokens
@@ -107,33 +124,69 @@ class Scheduler:
                 left -= counts[sequence]
                 if sequence.needs_prompt_rows:
                     scored -= counts[sequence]
-        return Batch.of(counts)
+        self._add_drafts(counts)
+        return Batch.of(counts, self._rounds(counts))
 
-    def accept(self, batch: Batch, tokens: Many[int], scores: Many[Scores | None]) -> list[Token]:
-        """Note what a step has computed, and let those leave that have ended or are BROKEN."""
-        finished = batch.finished
-        for sequence, count in zip(batch.sequences, batch.counts, strict=True):
+    def accept(
+        self, batch: Batch, tokens: Many[int], scores: Many[Scores | None]
+    ) -> tuple[list[Token], list[Sequence]]:
+        """Note what a step has computed, and let those leave that have ended or are broken.
+
+        Args:
+            tokens, scores: of each of `batch.finished`.
+
+        Returns:
+            What is to be told, and the sequences that have met BROKEN.
+        """
+        news: list[Token] = []
+        broken: list[Sequence] = []
+        at = 0
+        for sequence, count, due in zip(batch.sequences, batch.counts, batch.due, strict=True):
+            own = tokens[at : at + due]
+            right, end = _take(sequence, own, scores[at : at + due], news)
+            at += due
+            count += right - len(sequence.draft)
             sequence.computed += count
             self._waiting.charge(sequence, count)
-        news = []
-        for sequence, token, score in zip(finished, tokens, scores, strict=True):
-            if token == BROKEN:
+            sequence.settle(right, is_guess=not batch.rounds)
+            if BROKEN in own:
                 assert sequence.extent is not None
                 self._cache.wipe(sequence.extent)
-                self._cache.release(sequence.extent)
-                sequence.extent = None
-                self._running.remove(sequence)
-                continue
-            reason = sequence.take(token)
-            news.append(Token(sequence.id, token, reason, score, sequence.tell_prompt()))
-            if reason is not None:
+                sequence.computed = 0  # nothing to keep; it goes on, if it does, from its ids
+            if end is not None:
                 self._leave(sequence)
-        return news
+            if end == "broken":
+                broken.append(sequence)
+        return news, broken
 
-    def observe(self, prompt_tokens: int, seconds: float) -> None:
-        """Learn from a step how many prompt tokens fit the time that neighbours may wait."""
-        if prompt_tokens >= _LEAST_PREFILL:
+    def observe(self, batch: Batch, seconds: float) -> None:
+        """Learn from a step, before it is accepted, what fits the time that others may wait."""
+        prompt_tokens = batch.num_prompt_tokens
+        if batch.rounds:
+            self._round_s += 0.3 * (seconds / batch.rounds - self._round_s)
+        elif prompt_tokens >= _LEAST_PREFILL:
             self._prefill_rate += 0.3 * (prompt_tokens / seconds - self._prefill_rate)
+
+    def _rounds(self, counts: dict[Sequence, int]) -> int:
+        """How often the model may choose tokens and go on before anything else is looked at.
+
+        For a small model this look takes as long as a step.
+        """
+        if not self._most_rounds or any(count > 1 for count in counts.values()):
+            return 0
+        most = min(self._most_rounds, *(sequence.most_rounds for sequence in counts))
+        return min(most, max(1, int(_ROUNDS_S / self._round_s)))
+
+    def _add_drafts(self, counts: dict[Sequence, int]) -> None:
+        """Let every sequence guess on, as far as its share of the rows goes.
+
+        The more there are, the more a row costs beside what it saves, and the first guesses of a
+        draft are right more often than the last ones.
+        """
+        share = (self._draft_rows - sum(counts.values())) // len(counts)
+        if share > 0:
+            for sequence in counts:
+                counts[sequence] += sequence.guess(share)
 
     def _prefill_limit(self, *, has_neighbours: bool) -> int:
         if not has_neighbours:
@@ -205,3 +258,21 @@ class Scheduler:
         if needless is not None:
             self._cache.release(needless)
         sequence.extent = None
+
+
+def _take(
+    sequence: Sequence, tokens: Many[int], scores: Many[Scores | None], news: list[Token]
+) -> tuple[int, FinishReason | Literal["broken"] | None]:
+    """Append its tokens up to the first that its draft has not foreseen.
+
+    Returns:
+        How much of the draft is right, and why the sequence ends, if it does.
+    """
+    for right, (token, score) in enumerate(zip(tokens, scores, strict=True)):
+        if token == BROKEN:
+            return right, "broken"
+        reason = sequence.take(token)
+        news.append(Token(sequence.id, token, reason, score, sequence.tell_prompt()))
+        if reason is not None or token not in sequence.draft[right : right + 1]:
+            return right, reason
+    return 0, None

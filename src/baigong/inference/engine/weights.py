@@ -29,7 +29,8 @@ class Weights:
         self._where = folder.name
         # Tensor name to the open file that holds it, and to what it is called there.
         self._files: dict[str, tuple[Any, str]] = {}
-        for path in _paths(folder, stem):
+        self._paths = _paths(folder, stem)
+        for path in self._paths:
             try:
                 file = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
@@ -42,6 +43,12 @@ class Weights:
     @property
     def names(self) -> list[str]:
         return list(self._files)
+
+    @property
+    def identity(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Path, size, modification time (ns) and inode of each file: other weights, another one."""
+        stats = [(str(path.resolve()), path.stat()) for path in self._paths]
+        return tuple((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats)
 
     @property
     def size(self) -> int:

@@ -42,6 +42,7 @@ def library(folder: Path) -> ctypes.CDLL | None:
     found.bg_open.argtypes = [ctypes.c_void_p, ctypes.c_int]
     found.bg_close.argtypes = [ctypes.c_void_p]
     found.bg_forward.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    found.bg_decode.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
     found.bg_pack.argtypes = [
         ctypes.c_int,
         ctypes.c_void_p,
@@ -52,6 +53,7 @@ def library(folder: Path) -> ctypes.CDLL | None:
         ctypes.c_void_p,
         ctypes.c_void_p,
     ]
+    found.bg_pack_lora.argtypes = [ctypes.c_void_p]
     return found
 
 

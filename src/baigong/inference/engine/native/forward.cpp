@@ -1,22 +1,15 @@
 // The decoder's forward pass on a CPU: what plain/decoder.py does in torch, in one call without pauses.
 //
 // Residuals and sums are float32 whatever the weights are. See matrix.h for products, attention.h for the cache.
+#include <algorithm>
 #include <memory>
 
 #include "attention.h"
+#include "lora.h"
 #include "matrix.h"
 #include "pool.h"
 
 extern "C" {
-
-struct Lora {  // one projection's addition; b in blocks of 16 outputs, each with the ranks that reach it
-  int32_t rank;
-  const void* a;          // [rank, k]
-  const void* b;          // per block [count, 16]
-  const int32_t* first;   // [blocks]
-  const int32_t* count;   // [blocks]
-  const int64_t* offset;  // [blocks] in values
-};
 
 struct Layer {
   const float *attention_norm, *mlp_norm, *qk_norm;  // the last [heads + kv_heads, d] or null
@@ -44,22 +37,50 @@ struct Segment {  // rows start:stop go through an adapter; parts is [layers][4]
 
 struct Step {
   int32_t rows, sequences, segments, wanted;
-  const int32_t *ids, *positions, *wanted_rows;
-  const Sequence* sequence;
+  int32_t *ids, *positions;
+  const int32_t* wanted_rows;
+  Sequence* sequence;
   const Segment* segment;
   char *keys, *values;   // [layers][pages][kv_heads][PAGE * d]
   int64_t layer_stride;  // bytes; 0 where nothing is kept
   float* logits;         // [wanted, vocabulary], or null
   float* hidden;         // [rows, hidden] normalised, or null
+  int32_t* tokens;       // [wanted] the likeliest of each, BROKEN where a number is not finite; or null
 };
 }
 
 namespace {
 
 enum { QKV, OUT, GATE_UP, DOWN };
+constexpr int32_t BROKEN = -1;
+
+// The first of the largest numbers; BROKEN where one is NaN or the largest is not finite.
+static int32_t likeliest(const float* row, int count) {
+  F16 best = splat(-INFINITY);
+  I16 at = {}, here = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, strange = {};
+  int i = 0;
+  for (; i + LANES <= count; i += LANES, here += LANES) {
+    const F16 v = load<F16>(row + i);
+    strange |= v != v;
+    at = v > best ? here : at;
+    best = larger(best, v);
+  }
+  float top = -INFINITY;
+  int32_t chosen = BROKEN, is_strange = 0;
+  for (int lane = 0; lane < LANES; lane++) {
+    is_strange |= strange[lane];
+    if (best[lane] > top || (best[lane] == top && at[lane] < chosen)) top = best[lane], chosen = at[lane];
+  }
+  for (; i < count; i++) {
+    is_strange |= row[i] != row[i];
+    if (row[i] > top) top = row[i], chosen = i;
+  }
+  return is_strange || !std::isfinite(top) ? BROKEN : chosen;
+}
 
 struct Room {  // one thread's own
   std::vector<char> strip;
+  Bytes bytes;
   alignas(64) float tile[TILE_ROWS * BAND];
   Scratch<float> floats;
   Scratch<bf16> pairs;
@@ -85,6 +106,18 @@ class Engine {
       pass(me);
       tiles_end();
     });
+  }
+
+  // Choose the likeliest token of every row, which is a sequence's last, and go on with it, `rounds` times; says how
+  // often it did, for it stops where a row breaks. The tokens lie one round after the other.
+  int decode(Step step, int rounds) {
+    for (int round = 1;; round++) {
+      forward(step);
+      const bool is_broken = std::count(step.tokens, step.tokens + step.rows, BROKEN);
+      if (round == rounds || is_broken) return round;
+      for (int r = 0; r < step.rows; r++) step.ids[r] = step.tokens[r], step.positions[r]++, step.sequence[r].past++;
+      step.tokens += step.rows;
+    }
   }
 
  private:
@@ -135,6 +168,8 @@ class Engine {
       if (left >= LANES) store(at, v);
       else if (left > 0) memcpy(at, &v, left * 4);
     });
+    if (s->tokens)
+      each_row(s->wanted, [&](int w) { s->tokens[w] = likeliest(s->logits + (size_t)w * m.vocabulary, m.vocabulary); });
   }
 
   // ---- rows
@@ -164,16 +199,20 @@ class Engine {
 
   template <class Use>
   void multiply(int me, int number, int projection, const Matrix& w, const Rows& in, int count, Use use) {
-    if (number >= 0 && s->segments) lower(number, projection, in);
+    if (number >= 0 && s->segments) {
+      if (m.is_float) lower<float>(number, projection, in);
+      else lower<bf16>(number, projection, in);
+    }
     Room& room = *rooms[me];
     room.strip.resize((size_t)w.k * 64 + 64);
     char* strip_room = (char*)(((uintptr_t)room.strip.data() + 63) & ~(uintptr_t)63);
+    if (in.is_float && w.kind >= INT8) room.bytes.take(in.floats(0, 0), count, w.k, w.kind);
     pool.share(w.bands, pool.grain(w.bands), [&](int from, int to) {
       for (int band = from; band < to; band++) {
         const char* strip = prepare_strip(w, band, count, strip_room);
         for (int r = 0; r < count; r += TILE_ROWS) {
           const int height = count - r < TILE_ROWS ? count - r : TILE_ROWS;
-          product(w, band, in, r, height, strip, room.tile);
+          product(w, band, in, room.bytes, r, height, strip, room.tile);
           if (w.bias) add_bias(w.bias + band * BAND, height, room.tile);
           if (number >= 0 && s->segments) raise(number, projection, band, r, height, room.tile);
           for (int i = 0; i < height; i++)
@@ -193,39 +232,31 @@ class Engine {
   int most_ranks() const {
     int most = 0;
     for (int g = 0; g < s->segments; g++) most = std::max(most, s->segment[g].ranks);
-    return most;
+    return most + 1;  // an odd number of ranks is read as an even one
   }
 
-  void lower(int number, int projection, const Rows& in) {
+  template <class T> T* low_of(int r) { return (T*)&low[(size_t)r * ranks]; }
+
+  template <class T> void lower(int number, int projection, const Rows& in) {
     pool.share(s->segments, 1, [&](int from, int to) {
       for (int g = from; g < to; g++) {
         const Segment& segment = s->segment[g];
         const Lora& part = segment.parts[number * 4 + projection];
-        for (int r = segment.start; r < segment.stop; r++) {
-          float* out = &low[(size_t)r * ranks];
-          if (m.is_float) project(part.rank, (const float*)part.a, in, r, out);
-          else project(part.rank, (const bf16*)part.a, in, r, out);
-        }
+        if (g + 1 < s->segments)  // another adapter's, far away
+          for (int line = 0; line < 16; line++)
+            __builtin_prefetch((const char*)s->segment[g + 1].parts[number * 4 + projection].a + 64 * line);
+        for (int r = segment.start; r < segment.stop; r++) lower_row(part, in, r, low_of<T>(r));
       }
     });
   }
 
-  template <class T> void project(int rank, const T* a, const Rows& in, int r, float* out) {
-    int i = 0, k = in.k;
-    for (; i + 4 <= rank; i += 4) {
-      F16 sums[4] = {};
-      for (int c = 0; c < k; c += 16) {
-        const F16 v = in.get(r, c);
-        for (int j = 0; j < 4; j++) __builtin_prefetch(a + (size_t)(i + j + 4) * k + c);  // the next four
-        for (int j = 0; j < 4; j++) sums[j] += v * widen(a + (size_t)(i + j) * k + c);
-      }
-      for (int j = 0; j < 4; j++) out[i + j] = sum(sums[j]);
-    }
-    for (; i < rank; i++) {
-      F16 one = {};
-      for (int c = 0; c < k; c += 16) one += in.get(r, c) * widen(a + (size_t)i * k + c);
-      out[i] = sum(one);
-    }
+  template <class T> static void lower_row(const Lora& part, const Rows& in, int r, T* out) {
+    const T* a = (const T*)part.a;
+    int i = 0;
+    for (; i + 8 <= part.rank; i += 8) project<8>(a + (size_t)i * in.k, in, r, out + i);
+    for (; i + 2 <= part.rank; i += 2) project<2>(a + (size_t)i * in.k, in, r, out + i);
+    for (; i < part.rank; i++) project<1>(a + (size_t)i * in.k, in, r, out + i);
+    put(out + part.rank, 0);
   }
 
   void raise(int number, int projection, int band, int row, int height, float* tile) {
@@ -236,20 +267,10 @@ class Engine {
       for (int r = from; part.rank && r < to; r++)
         for (int side = 0; side < 2; side++) {
           float* at = tile + (r - row) * BAND + side * LANES;
-          if (m.is_float) raise_row<float>(part, 2 * band + side, r, at);
-          else raise_row<bf16>(part, 2 * band + side, r, at);
+          if (m.is_float) raise_row(part, 2 * band + side, low_of<float>(r), at);
+          else raise_row(part, 2 * band + side, low_of<bf16>(r), at);
         }
     }
-  }
-
-  template <class T> void raise_row(const Lora& part, int block, int r, float* at) {
-    const T* b = (const T*)part.b + part.offset[block];
-    const float* in = &low[(size_t)r * ranks] + part.first[block];
-    // Each row may have an adapter of its own, so nothing but this tells the memory what is wanted next.
-    for (int i = 0; i < part.count[block]; i += 2) __builtin_prefetch(b + (2 * part.count[block] + i) * LANES);
-    F16 v = load<F16>(at);
-    for (int i = 0; i < part.count[block]; i++) v += widen(b + i * LANES) * in[i];
-    store(at, v);
   }
 
   // ---- attention
@@ -366,7 +387,13 @@ int bg_prepare() {
 
 void* bg_open(const Model* model, int threads) { return new Engine(*model, threads); }
 void bg_close(void* engine) { delete (Engine*)engine; }
+int bg_decode(void* engine, const Step* step, int rounds) { return ((Engine*)engine)->decode(*step, rounds); }
 void bg_forward(void* engine, const Step* step) { ((Engine*)engine)->forward(*step); }
+
+void bg_pack_lora(const LoraJob* job) {
+  if (job->is_float) pack_lora<float>(*job);
+  else pack_lora<bf16>(*job);
+}
 
 // Pack blocks from:to of w [*, k] float32; rows[16 * block + lane] names the source row, or is negative.
 void bg_pack(int kind, const float* w, int k, const int32_t* rows, int from, int to, char* data, float* scales) {

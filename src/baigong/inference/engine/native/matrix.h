@@ -3,22 +3,27 @@
 // Outputs stand in blocks of 16, one to a lane; a block holds its inputs one after the other:
 //   float32   [block][k][16]
 //   bfloat16  [block][k / 2][16] pairs of inputs
-//   int8      [block][k][16], and a scale for every GROUP inputs
+//   int8      [block][k / 4][16] words of four, and a scale for every GROUP inputs
 //   int4      [block][k / 8][16] words of eight codes, and a scale for every GROUP inputs
 // Two neighbouring blocks, a band, are worked on together. n is k to whole bands with zeros; k is a multiple of GROUP.
 #pragma once
 #include <cmath>
+#include <vector>
 
 #include "simd.h"
 
 enum Kind : int32_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 constexpr int GROUP = 64, LANES = 16, BAND = 32, TILE_ROWS = 32;
-constexpr int FEW = 2;  // rows up to which weights are widened to float32 and used at once
+constexpr int FEW = 4;  // rows up to which quantised weights are multiplied as they are, not widened to bfloat16
 
-// Sixteen levels for weights that are spread as a bell: the quantiles of NF4 (Dettmers et al. 2023, appendix E).
-static const float LEVELS[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f,
-                                 -0.09105004f, 0.0f, 0.0795803f, 0.1609302f, 0.2461123f, 0.33791524f,
-                                 0.44070983f, 0.562617f, 0.72295684f, 1.0f};
+// Sixteen levels for weights that are spread as a bell: the quantiles of NF4 (Dettmers et al. 2023, appendix E) in
+// steps of 1 / 127, so that they can be multiplied as bytes.
+static const int8_t LEVELS[16] = {-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127};
+static inline F16 float_levels() {
+  F16 levels;
+  for (int i = 0; i < 16; i++) levels[i] = LEVELS[i] / 127.0f;
+  return levels;
+}
 
 struct Matrix {
   int32_t kind, k, bands;
@@ -56,18 +61,12 @@ static inline bool wants_float(int32_t kind, int rows) {
   return kind == FLOAT32 || (kind != BFLOAT16 && rows <= FEW);
 }
 
-typedef int8_t B16 __attribute__((vector_size(16)));
-
 // Weights i to i + 7 of a block, as floats before scaling.
 template <int KIND> static inline void eight(const char* block, int i, F16 levels, F16 out[8]) {
   if constexpr (KIND == INT8) {
     for (int j = 0; j < 8; j++) {
-      const B16 bytes = load<B16>(block + (i + j) * LANES);
-#if defined(__AVX512F__)
-      out[j] = (F16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)bytes));
-#else
-      out[j] = __builtin_convertvector(__builtin_convertvector(bytes, I16), F16);
-#endif
+      const I16 word = load<I16>(block + (i + j / 4 * 4) * LANES);
+      out[j] = __builtin_convertvector((word << (24 - j % 4 * 8)) >> 24, F16);
     }
   } else {
     const I16 word = load<I16>(block + i * LANES / 2);
@@ -81,10 +80,84 @@ template <int KIND> static inline void eight(const char* block, int i, F16 level
   }
 }
 
+#if HAS_BYTES
+// A few rows of activations as bytes, with a scale and a sum for every GROUP.
+struct Bytes {
+  std::vector<int8_t> values;
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
+
+  // In a group of weights in words of eight codes, the even ones come before the odd ones of each eight.
+  void take(const float* x, int rows, int k, int kind) {
+    values.resize((size_t)rows * k), scales.resize(rows * k / GROUP), sums.resize(rows * k / GROUP);
+    for (int g = 0; g < rows * k / GROUP; g++, x += GROUP) {
+      float top = 0;
+      for (int i = 0; i < GROUP; i++) top = std::fmax(top, std::fabs(x[i]));
+      const float factor = top > 0 ? 127 / top : 0;
+      int8_t* to = &values[(size_t)g * GROUP];
+      int32_t total = 0;
+      for (int i = 0; i < GROUP; i++) {
+        const int8_t value = (int8_t)std::lrintf(x[i] * factor);
+        to[kind == INT4 ? i / 8 * 8 + i % 2 * 4 + i % 8 / 2 : i] = value;
+        total += value;
+      }
+      scales[g] = top == top ? top / 127 : top, sums[g] = 128 * total;
+    }
+  }
+};
+
+// out [ROWS][32] = x [ROWS][k] @ band. Weights are multiplied as 128 more than they are, so that no byte is negative.
+template <int ROWS, int KIND> static void few_bytes(const Matrix& m, int band, const Bytes& x, int row, float* out) {
+  const int k = m.k, groups = k / GROUP;
+  const I16 offset = (I16)_mm512_set1_epi8((char)128), nibble = (I16)_mm512_set1_epi8(15);
+  const I16 levels = (I16)_mm512_add_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)LEVELS)), (__m512i)offset);
+  const char* at[2] = {m.block(2 * band), m.block(2 * band + 1)};
+  const float* scale[2] = {m.block_scales(2 * band), m.block_scales(2 * band + 1)};
+  F16 sums[ROWS][2] = {};
+  for (int g = 0; g < groups; g++) {
+    I16 even[ROWS][2] = {}, odd[ROWS][2] = {};
+    for (int i = 0; i < GROUP; i += 8)
+      for (int side = 0; side < 2; side++) {
+        I16 low, high;  // four weights each
+        if constexpr (KIND == INT4) {
+          const I16 word = load<I16>(at[side]);
+          low = (I16)_mm512_shuffle_epi8((__m512i)levels, (__m512i)(word & nibble));
+          high = (I16)_mm512_shuffle_epi8((__m512i)levels, (__m512i)((word >> 4) & nibble));
+        } else {
+          low = load<I16>(at[side]) ^ offset, high = load<I16>(at[side] + 64) ^ offset;
+          __builtin_prefetch(at[side] + 2048 + 64);
+        }
+        __builtin_prefetch(at[side] + 2048);
+        at[side] += KIND == INT4 ? 64 : 128;
+        for (int r = 0; r < ROWS; r++) {
+          const int8_t* from = &x.values[(size_t)(row + r) * k + g * GROUP + i];
+          even[r][side] = dot_bytes(even[r][side], low, four_at(from));
+          odd[r][side] = dot_bytes(odd[r][side], high, four_at(from + 4));
+        }
+      }
+    for (int side = 0; side < 2; side++) {
+      const F16 s = load<F16>(scale[side] + g * LANES);
+      for (int r = 0; r < ROWS; r++) {
+        const int group = (row + r) * groups + g;
+        const I16 whole = even[r][side] + odd[r][side] - x.sums[group];
+        sums[r][side] += __builtin_convertvector(whole, F16) * (s * x.scales[group]);
+      }
+    }
+  }
+  const float unit = KIND == INT4 ? 1 / 127.0f : 1;
+  for (int r = 0; r < ROWS; r++)
+    for (int side = 0; side < 2; side++) store(out + r * BAND + side * LANES, sums[r][side] * unit);
+}
+#else
+struct Bytes {
+  void take(const float*, int, int, int) {}
+};
+#endif
+
 // out [ROWS][32] = x [ROWS][k] @ band, for float32 activations.
 template <int ROWS, int KIND> static void few_quantised(const Matrix& m, int band, const float* x, float* out) {
   const int k = m.k;
-  const F16 levels = load<F16>(LEVELS);
+  const F16 levels = float_levels();
   const char* at[2] = {m.block(2 * band), m.block(2 * band + 1)};
   const float* scale[2] = {m.block_scales(2 * band), m.block_scales(2 * band + 1)};
   F16 sums[ROWS][2] = {};
@@ -204,7 +277,7 @@ static void pairs_product(const char* a, const char* b, const Rows& x, int row, 
 
 // A block's weights as bfloat16 pairs [k / 2][16], scales applied.
 template <int KIND> static void widen_block(const Matrix& m, int b, char* to) {
-  const F16 levels = load<F16>(LEVELS);
+  const F16 levels = float_levels();
   const char* from = m.block(b);
   const float* scales = m.block_scales(b);
   for (int i = 0; i < m.k; i += 8) {
@@ -220,23 +293,30 @@ template <int KIND> static void widen_block(const Matrix& m, int b, char* to) {
   }
 }
 
-template <int KIND> static void quantised_rows(const Matrix& m, int band, const float* x, int rows, float* out) {
+template <int KIND>
+static void quantised_rows(const Matrix& m, int band, const float* x, const Bytes& bytes, int rows, float* out) {
   int r = 0;
+#if HAS_BYTES
+  for (; r + 4 <= rows; r += 4) few_bytes<4, KIND>(m, band, bytes, r, out + r * BAND);
+  for (; r + 2 <= rows; r += 2) few_bytes<2, KIND>(m, band, bytes, r, out + r * BAND);
+  for (; r < rows; r++) few_bytes<1, KIND>(m, band, bytes, r, out + r * BAND);
+#endif
   for (; r + 2 <= rows; r += 2) few_quantised<2, KIND>(m, band, x + (size_t)r * m.k, out + r * BAND);
   for (; r < rows; r++) few_quantised<1, KIND>(m, band, x + (size_t)r * m.k, out + r * BAND);
 }
 
 // out [rows][32] = x [row:row + rows] @ band, for up to TILE_ROWS rows. `strip` holds the band's bfloat16 form where
-// the matrix is quantised and there are many rows (see prepare_strip).
-static void product(const Matrix& m, int band, const Rows& x, int row, int rows, const char* strip, float* out) {
+// the matrix is quantised and there are many rows (see prepare_strip), `bytes` the activations where there are few.
+static void product(const Matrix& m, int band, const Rows& x, const Bytes& bytes, int row, int rows, const char* strip,
+                    float* out) {
   if (!x.is_float) {
     const char* a = strip ? strip : m.block(2 * band);
     const char* b = strip ? strip + (size_t)m.k * 32 : m.block(2 * band + 1);
     return pairs_product(a, b, x, row, rows, out);
   }
   const float* at = x.floats(row, 0);
-  if (m.kind == INT8) return quantised_rows<INT8>(m, band, at, rows, out);
-  if (m.kind == INT4) return quantised_rows<INT4>(m, band, at, rows, out);
+  if (m.kind == INT8) return quantised_rows<INT8>(m, band, at, bytes, rows, out);
+  if (m.kind == INT4) return quantised_rows<INT4>(m, band, at, bytes, rows, out);
   int r = 0;
   for (; r + 4 <= rows; r += 4) few_floats<4>(m, band, at + (size_t)r * m.k, out + r * BAND);
   for (; r < rows; r++) few_floats<1>(m, band, at + (size_t)r * m.k, out + r * BAND);
@@ -255,12 +335,12 @@ static const char* prepare_strip(const Matrix& m, int band, int rows, char* room
 // ---- packing
 
 static inline float level_error(float x, float scale, int* level) {
-  float t = scale > 0 ? x / scale : 0, best = 1e30f;
+  float t = scale > 0 ? 127 * x / scale : 0, best = 1e30f;
   for (int i = 0; i < 16; i++) {
     float e = std::fabs(t - LEVELS[i]);
     if (e < best) best = e, *level = i;
   }
-  return best * best * scale * scale;
+  return best * best * scale * scale / (127 * 127);
 }
 
 // The signed scale of a group whose squared error is least among a few near its largest weight.
@@ -300,7 +380,7 @@ static void pack_block(int kind, const float* w, int k, const int32_t* rows, cha
       for (int i = 0; i < GROUP; i++) {
         const int at = g * GROUP + i;
         if (kind == INT8) {
-          ((int8_t*)to)[at * LANES + lane] = scale > 0 ? (int8_t)std::lrintf(x[i] / scale) : 0;
+          ((int8_t*)to)[(at / 4 * LANES + lane) * 4 + at % 4] = scale > 0 ? (int8_t)std::lrintf(x[i] / scale) : 0;
         } else {
           uint8_t& byte = ((uint8_t*)to)[(at / 8 * LANES + lane) * 4 + at % 8 / 2];
           byte = at % 2 ? (byte | codes[i] << 4) : codes[i];
@@ -317,6 +397,6 @@ static inline float weight_at(const Matrix& m, int row, int i) {
   if (m.kind == FLOAT32) return ((const float*)block)[i * LANES + lane];
   if (m.kind == BFLOAT16) return to_float(((const bf16*)block)[(i / 2 * LANES + lane) * 2 + i % 2]);
   const float scale = m.block_scales(row / LANES)[i / GROUP * LANES + lane];
-  if (m.kind == INT8) return scale * ((const int8_t*)block)[i * LANES + lane];
-  return scale * LEVELS[((const uint8_t*)block)[(i / 8 * LANES + lane) * 4 + i % 8 / 2] >> (i % 2 * 4) & 15];
+  if (m.kind == INT8) return scale * ((const int8_t*)block)[(i / 4 * LANES + lane) * 4 + i % 4];
+  return scale / 127 * LEVELS[((const uint8_t*)block)[(i / 8 * LANES + lane) * 4 + i % 8 / 2] >> (i % 2 * 4) & 15];
 }

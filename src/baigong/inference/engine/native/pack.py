@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from baigong.hub.architecture import ModelConfig
+from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
+from baigong.inference.engine.lora import Pair
 from baigong.inference.engine.native import structs
 from baigong.inference.engine.native.structs import address
+from baigong.inference.engine.pace import Pace
 
 KINDS = {"float32": 0, "bfloat16": 1, "int8": 2, "int4": 3}
 GROUP, LANES, BAND = 64, 16, 32
@@ -21,11 +26,37 @@ _EIGHTHS = (32, 16, 8, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """A matrix in forward.cpp's layout, with the memory that it points into."""
+class Form:
+    """A packed matrix [n, k]: its data, scales and biases, one after the other in one block."""
 
-    struct: structs.Matrix
-    held: tuple[object, ...]
+    kind: str
+    n: int
+    k: int
+    has_bias: bool
+
+    @property
+    def bands(self) -> int:
+        return -(-self.n // BAND)
+
+    @property
+    def stops(self) -> tuple[int, int, int]:
+        """Bytes at which data, scales and biases end."""
+        kind, outputs = KINDS[self.kind], self.bands * BAND
+        data = outputs * self.k * _EIGHTHS[kind] // 8
+        scales = data + (outputs * self.k // GROUP * 4 if kind >= KINDS["int8"] else 0)
+        return data, scales, scales + (outputs * 4 if self.has_bias else 0)
+
+    def at(self, start: int) -> structs.Matrix:
+        """The matrix whose block lies at an address."""
+        data, scales, stop = self.stops
+        return structs.Matrix(
+            KINDS[self.kind],
+            self.k,
+            self.bands,
+            start,
+            start + data if scales > data else None,
+            start + scales if stop > scales else None,
+        )
 
 
 def interleaved(inner: int) -> np.ndarray:
@@ -36,78 +67,128 @@ def interleaved(inner: int) -> np.ndarray:
 
 def pack(
     library: ctypes.CDLL,
+    form: Form,
+    block: np.ndarray,
     weight: Tensor,
-    kind: str,
     bias: Tensor | None = None,
     order: np.ndarray | None = None,
     threads: int = 1,
-) -> Packed:
-    """Pack weight [n, k], row `order[i]` of it becoming output i."""
-    n, k = weight.shape
-    bands = -(-n // BAND)
-    rows = np.full(bands * BAND, -1, np.int32)
+) -> None:
+    """Pack weight [n, k] into `block`, row `order[i]` of it becoming output i."""
+    n, k, outputs = form.n, form.k, form.bands * BAND
+    rows = np.full(outputs, -1, np.int32)
     rows[:n] = np.arange(n, dtype=np.int32) if order is None else order
     source = weight.float().contiguous()
-    data = np.empty(bands * BAND * k * _EIGHTHS[KINDS[kind]] // 8, np.uint8)
-    scales = np.empty(bands * BAND * k // GROUP, np.float32) if KINDS[kind] >= 2 else None
+    matrix = form.at(address(block) or 0)
 
     def work(blocks: tuple[int, int]) -> None:
         library.bg_pack(
-            KINDS[kind], address(source), k, address(rows), *blocks, address(data), address(scales)
+            matrix.kind, address(source), k, address(rows), *blocks, matrix.data, matrix.scales
         )
 
-    cuts = np.linspace(0, 2 * bands, min(2 * bands, 4 * threads) + 1, dtype=int).tolist()
+    cuts = np.linspace(0, 2 * form.bands, min(2 * form.bands, 4 * threads) + 1, dtype=int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, pairwise(cuts)))
-    offsets = None
     if bias is not None:
-        offsets = np.zeros(bands * BAND, np.float32)
+        _, start, stop = form.stops
+        offsets = block[start:stop].view(np.float32)
+        offsets[:] = 0
         offsets[:n] = bias.float().numpy()[rows[:n]]
-    struct = structs.Matrix(KINDS[kind], k, bands, address(data), address(scales), address(offsets))
-    return Packed(struct, (data, scales, offsets))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One module's addition to outputs `start:stop` of a projection: a [rank, in], b [rank, out]."""
+class Reach:
+    """Which ranks of an addition reach each block of sixteen outputs; forward.cpp's arrays of a Lora.
 
-    start: int
-    stop: int
-    a: Tensor
-    b: Tensor
+    Attributes:
+        rank: of all its modules together.
+        order: [16 * blocks] the output at each place, -1 for none.
+        values: how many b takes.
+    """
+
+    rank: int
+    blocks: int
+    order: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    offset: np.ndarray
+    values: int
 
 
-def pack_lora(
-    parts: Sequence[Part], width: int, dtype: torch.dtype, order: np.ndarray | None = None
-) -> tuple[structs.Lora, tuple[object, ...]]:
-    """The additions to one projection of `width` outputs, each block of sixteen with the ranks it needs."""
-    a = torch.cat([part.a for part in parts]).to(dtype).contiguous()
-    blocks = -(-width // BAND) * 2
-    whole = torch.zeros(len(a), blocks * LANES)
-    reach = np.zeros(
-        (blocks * LANES, 2), np.int32
-    )  # of each output: first rank, and one past the last
-    row = 0
-    for part in parts:
-        rank = len(part.a)
-        whole[row : row + rank, part.start : part.stop] = part.b
-        reach[part.start : part.stop] = row, row + rank
-        row += rank
-    if order is not None:
-        index = np.arange(blocks * LANES)
-        index[: len(order)] = order
-        whole, reach = whole[:, torch.from_numpy(index)], reach[index]
-    lanes = reach.reshape(blocks, LANES, 2)
+@cache
+def reach(modules: tuple[tuple[int, int], ...], inner: int | None = None) -> Reach:
+    """For a projection of modules given as (outputs, rank of its addition or 0).
+
+    With `inner`, their outputs are interleaved. All layers and most adapters are alike, so it is worked
+    out once for them.
+    """
+    width = sum(outputs for outputs, _ in modules)
+    blocks = -(-width // BAND) * (BAND // LANES)
+    order = np.full(blocks * LANES, -1, np.int32)
+    order[:width] = np.arange(width) if inner is None else interleaved(inner)
+    ends = np.cumsum([rank for _, rank in modules])
+    spans = [
+        (end - rank, end) if rank else (0, 0) for (_, rank), end in zip(modules, ends, strict=True)
+    ]
+    # Of each output: its first rank, and one past its last; nothing reaches what is no output.
+    by_output = np.repeat(np.array([*spans, (0, 0)]), [*(n for n, _ in modules), 1], axis=0)
+    lanes = by_output[order].reshape(blocks, LANES, 2)
     stops = lanes[:, :, 1].max(1)
-    starts = np.where(lanes[:, :, 1] > 0, lanes[:, :, 0], len(a)).min(1)
+    starts = np.where(lanes[:, :, 1] > 0, lanes[:, :, 0], ends[-1]).min(1)
     first = np.minimum(starts, stops).astype(np.int32)
-    count = (stops - first).astype(np.int32)
-    offset = np.concatenate(([0], np.cumsum(count[:-1], dtype=np.int64))) * LANES
-    by_block = whole.view(len(a), blocks, LANES).transpose(0, 1)  # [blocks, ranks, 16]
-    ranks = torch.arange(len(a))
-    wanted = (ranks >= torch.from_numpy(first)[:, None]) & (
-        ranks < torch.from_numpy(stops)[:, None]
-    )
-    b = by_block[wanted].to(dtype).contiguous()
-    held = (a, b, first, count, offset)
-    return structs.Lora(len(a), *(address(array) for array in held)), held
+    count = ((stops - first + 1) // 2 * 2).astype(np.int32)
+    offset = np.concatenate(([0], np.cumsum(count, dtype=np.int64))) * LANES
+    return Reach(int(ends[-1]), blocks, order, first, count, offset[:-1], int(offset[-1]))
+
+
+def pack_adapter(
+    library: ctypes.CDLL,
+    pairs: Mapping[int, Mapping[str, Pair]],
+    config: ModelConfig,
+    dtype: torch.dtype,
+    pace: Pace,
+) -> tuple[ctypes.Array[structs.Lora], tuple[object, ...]]:
+    """A table [layers, 4] of additions, and the memory that it points into.
+
+    The copying is done in C++, and other threads of Python run on meanwhile.
+    """
+    table = (structs.Lora * (config.layers * len(PROJECTIONS)))()
+    held: list[object] = []
+    widths = {module: shape[0] for module, shape in projection_shapes(config).items()}
+    for layer, found in pairs.items():
+        for column, (projection, members) in enumerate(PROJECTIONS.items()):
+            parts = {m: _readable(found[m]) for m in members if m in found}
+            if not parts:
+                continue
+            modules = tuple((widths[m], len(parts[m].a) if m in parts else 0) for m in members)
+            plan = reach(modules, config.inner_size if projection == "gate_up" else None)
+            k = next(iter(parts.values())).a.shape[1]
+            room = torch.zeros(plan.rank * k + plan.values, dtype=dtype)
+            lora = table[layer * len(PROJECTIONS) + column]
+            lora.rank, lora.a = plan.rank, room.data_ptr()
+            lora.b = lora.a + plan.rank * k * dtype.itemsize
+            lora.first, lora.count, lora.offset = map(
+                address, (plan.first, plan.count, plan.offset)
+            )
+            job = structs.LoraJob(k, plan.blocks, dtype == torch.float32, len(parts))
+            job.order, job.to = address(plan.order), ctypes.pointer(lora)
+            starts = dict(
+                zip(members, accumulate((n for n, _ in modules), initial=0), strict=False)
+            )
+            for place, (member, pair) in zip(job.part, parts.items(), strict=False):
+                place.rank, place.scale = len(pair.a), pair.scale
+                place.start, place.stop = starts[member], starts[member] + widths[member]
+                place.kind = KINDS["float32" if pair.a.dtype == torch.float32 else "bfloat16"]
+                place.a, place.b = pair.a.data_ptr(), pair.b.data_ptr()
+            library.bg_pack_lora(ctypes.byref(job))
+            held += (room, plan)
+            pace()
+    return table, tuple(held)
+
+
+def _readable(pair: Pair) -> Pair:
+    """The pair in a type that lora.h reads."""
+    a, b = pair.a.contiguous(), pair.b.contiguous()
+    if a.dtype != b.dtype or a.dtype not in (torch.float32, torch.bfloat16):
+        a, b = a.float(), b.float()
+    return Pair(a, b, pair.scale)

@@ -73,6 +73,21 @@ static inline F16 dot_pairs(F16 sum, U16 a, U16 b) {
 #endif
 }
 
+// Four neighbouring bytes in every lane.
+static inline I16 four_at(const int8_t* at) {
+  int32_t four;
+  memcpy(&four, at, 4);
+  return splat(four);
+}
+
+// sum + the products of four neighbouring bytes in every lane, those of `a` unsigned and those of `b` signed.
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#define HAS_BYTES 1
+static inline I16 dot_bytes(I16 sum, I16 a, I16 b) { return (I16)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
+#else
+#define HAS_BYTES 0
+#endif
+
 static inline F16 larger(F16 a, F16 b) { return a > b ? a : b; }
 
 static inline float sum(F16 v) {

@@ -28,6 +28,30 @@ class Lora(Structure):
     )
 
 
+class LoraPart(Structure):
+    _fields_ = (
+        ("rank", c_int32),
+        ("start", c_int32),
+        ("stop", c_int32),
+        ("kind", c_int32),
+        ("scale", c_float),
+        ("a", c_void_p),
+        ("b", c_void_p),
+    )
+
+
+class LoraJob(Structure):
+    _fields_ = (
+        ("k", c_int32),
+        ("blocks", c_int32),
+        ("is_float", c_int32),
+        ("parts", c_int32),
+        ("part", LoraPart * 3),
+        ("order", c_void_p),
+        ("to", POINTER(Lora)),
+    )
+
+
 class Layer(Structure):
     _fields_ = (
         ("attention_norm", c_void_p),
@@ -91,6 +115,7 @@ class Step(Structure):
         ("layer_stride", c_int64),
         ("logits", c_void_p),
         ("hidden", c_void_p),
+        ("tokens", c_void_p),
     )
 
 
