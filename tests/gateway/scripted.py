@@ -34,16 +34,16 @@ class ScriptedEngine(Engine):
     def facts(self) -> ModelFacts:
         return FACTS
 
-    async def generate(
+    async def bursts(
         self, ids: Sequence[int], sampling: Sampling, **_: Any
-    ) -> AsyncGenerator[Token, None]:
+    ) -> AsyncGenerator[list[Token], None]:
         self.prompt = self._tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False)
         self.sampling, self.said = sampling, 0
         answer = self._tokenizer.encode_text(self.script)
         for number, id in enumerate(answer, 1):
             self.said = number
-            yield Token(1, id, finish_reason="length" if number == sampling.max_tokens else None)
-        yield Token(1, END, finish_reason="stop")
+            yield [Token(1, id, finish_reason="length" if number == sampling.max_tokens else None)]
+        yield [Token(1, END, finish_reason="stop")]
 
 
 class ScriptedEngines(Engines):

@@ -6,12 +6,12 @@ import array
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
 
-from baigong.errors import EngineUnavailable, NotFound
+from baigong.errors import BaigongError, EngineUnavailable, NotFound
 from baigong.inference.adapters import Adapters, Registered
 from baigong.inference.engine.messages import (
     Abort,
@@ -25,7 +25,7 @@ from baigong.inference.engine.messages import (
     Submit,
     Token,
 )
-from baigong.inference.process import EngineProcess, expect, new_id
+from baigong.inference.process import Box, EngineProcess, expect, new_id
 from baigong.inference.restarts import MOST, WINDOW_S, Restarts
 from baigong.types import Sampling, caller
 
@@ -137,24 +137,29 @@ class Engine:
             Overloaded: too many wait already.
             EngineUnavailable: the process died; the same call may be made again.
         """
+        bursts = self.bursts(ids, sampling, adapter=adapter, stop_ids=stop_ids)
+        async with aclosing(bursts):
+            async for burst in bursts:
+                for token in burst:
+                    yield token
+
+    async def bursts(
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> AsyncGenerator[list[Token], None]:
+        """As `generate`, but tokens that come together stay together: a small model makes several at once."""
         wanted = None if adapter is None else self._find(adapter)
         with self._in_use():
             process, adapters = await self._running()
             async with adapters.holding(wanted) if wanted else nullcontext() as name:
-                id = new_id()
-                box = process.ask(
-                    id, Submit(id, list(ids), sampling, list(stop_ids), name, caller.get())
-                )
-                is_over = False
-                try:
-                    while not is_over:
-                        reply = await box.get()
-                        is_over = not isinstance(reply, Token) or reply.finish_reason is not None
-                        yield expect(reply, Token)
-                finally:
-                    process.forget(id)
-                    if not is_over:
-                        process.tell(Abort(id))
+                asked = Submit(new_id(), list(ids), sampling, list(stop_ids), name, caller.get())
+                async with aclosing(_told(process, asked)) as told:
+                    async for burst in told:
+                        yield burst
 
     async def embed(self, ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """A vector for each list of token ids: unit means, or what the model's folder says.
@@ -328,3 +333,33 @@ class Engine:
         rows = expect(reply, Rows)
         flat, size = array.array("f", rows.data), rows.size
         return [flat[start : start + size].tolist() for start in range(0, len(flat), size)]
+
+
+async def _told(process: EngineProcess, asked: Submit) -> AsyncGenerator[list[Token], None]:
+    """The answer to a request, which is aborted where nobody hears it to its end."""
+    box = process.ask(asked.id, asked)
+    is_over = False
+    try:
+        while not is_over:
+            tokens, error = await _burst(box)
+            is_over = error is not None or tokens[-1].finish_reason is not None
+            if tokens:
+                yield tokens
+            if error is not None:
+                raise error
+    finally:
+        process.forget(asked.id)
+        if not is_over:
+            process.tell(Abort(asked.id))
+
+
+async def _burst(box: Box) -> tuple[list[Token], BaigongError | None]:
+    """The tokens that have come, of which there is one at least where nothing has gone wrong."""
+    tokens: list[Token] = []
+    reply = await box.get()
+    while not isinstance(reply, BaigongError):
+        tokens.append(expect(reply, Token))
+        if box.empty():
+            return tokens, None
+        reply = box.get_nowait()
+    return tokens, reply

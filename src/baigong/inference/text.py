@@ -10,7 +10,7 @@ import msgspec
 
 from baigong.errors import ContextOverflow, InvalidInput
 from baigong.hub.chat import ChatTokenizer
-from baigong.inference.client import Engine
+from baigong.inference.client import Engine, Token
 from baigong.inference.tokens import Ledger
 from baigong.types import Delta, FinishReason, Sampling, Scored
 
@@ -43,34 +43,65 @@ async def stream_text(
         yield await _score_prompt(engine, tokenizer, ids, sampling, adapter)
         return
     sampling = _fit(len(ids), sampling, engine.facts.context)
-    decoder = TextStream(tokenizer, shown or {})
-    stops = StopStrings(sampling.stop)
-    ledger = Ledger(tokenizer)
-    unsaid = 0  # tokens whose text has not been yielded yet
-    prompt: tuple[Scored, ...] = ()
-    tokens = engine.generate(ids, sampling, adapter=adapter, stop_ids=sorted(tokenizer.eos_ids))
-    async with aclosing(tokens):
-        async for token in tokens:
-            unsaid += 1
-            if token.prompt:
-                prompt = ledger.prompt(ids, token.prompt)
-            is_end = token.finish_reason == "stop" and token.id in tokenizer.eos_ids
-            text = "" if is_end else decoder.push(token.id)
-            if token.scores is not None and not is_end:
-                ledger.add(token.id, token.scores)
-            if token.finish_reason is not None:
-                text += decoder.finish()
-            text, is_stopped = stops.push(text)
-            reason: FinishReason | None = "stop" if is_stopped else token.finish_reason
-            if reason is not None and not is_stopped:
-                text += stops.finish()
-            if text or reason:
-                is_all = not sampling.stop or (reason is not None and not is_stopped)
-                scored = ledger.take(None if is_all else text)
-                yield Delta(text, unsaid, reason, scored, prompt)
-                unsaid, prompt = 0, ()
-            if reason is not None:
+    writer = _Writer(tokenizer, ids, sampling, shown or {})
+    bursts = engine.bursts(ids, sampling, adapter=adapter, stop_ids=sorted(tokenizer.eos_ids))
+    async with aclosing(bursts):
+        async for burst in bursts:
+            delta = writer.write(burst)
+            if delta is not None:
+                yield delta
+            if delta is not None and delta.finish_reason is not None:
                 return
+
+
+class _Writer:
+    """Makes one answer's tokens its text."""
+
+    def __init__(
+        self,
+        tokenizer: ChatTokenizer,
+        ids: Sequence[int],
+        sampling: Sampling,
+        shown: Mapping[int, str],
+    ) -> None:
+        self._ids = ids
+        self._eos_ids = tokenizer.eos_ids
+        self._decoder = TextStream(tokenizer, shown)
+        self._stops = StopStrings(sampling.stop)
+        self._can_stop = bool(sampling.stop)
+        self._ledger = Ledger(tokenizer)
+        self._unsaid = 0  # tokens whose text has not been said yet
+        self._prompt: tuple[Scored, ...] = ()
+
+    def write(self, burst: Sequence[Token]) -> Delta | None:
+        """What these tokens make certain, up to the end of the answer; None while that is nothing."""
+        said, is_stopped = "", False
+        reason: FinishReason | None = None
+        for token in burst:
+            text, is_stopped = self._stops.push(self._read(token))
+            said += text
+            reason = "stop" if is_stopped else token.finish_reason
+            if reason is not None:
+                break
+        if reason is not None and not is_stopped:
+            said += self._stops.finish()
+        if not said and reason is None:
+            return None
+        is_all = not self._can_stop or (reason is not None and not is_stopped)
+        scored = self._ledger.take(None if is_all else said)
+        delta = Delta(said, self._unsaid, reason, scored, self._prompt)
+        self._unsaid, self._prompt = 0, ()
+        return delta
+
+    def _read(self, token: Token) -> str:
+        self._unsaid += 1
+        if token.prompt:
+            self._prompt = self._ledger.prompt(self._ids, token.prompt)
+        is_end = token.finish_reason == "stop" and token.id in self._eos_ids
+        text = "" if is_end else self._decoder.push(token.id)
+        if token.scores is not None and not is_end:
+            self._ledger.add(token.id, token.scores)
+        return text if token.finish_reason is None else text + self._decoder.finish()
 
 
 async def _score_prompt(
