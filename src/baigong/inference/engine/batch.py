@@ -88,11 +88,11 @@ class Sequence:
         # What changes logits by the tokens before them would have to know the draft.
         if self.num_pending != 1 or self.is_edited or self.needs_prompt_rows:
             return 0
-        assert self.extent is not None
         if self.lookup is None:
             self.lookup = Lookup(self.ids)
-        room = min(self.extent.capacity, self.limit - 1) - len(self.ids)
-        self.draft = self.lookup.draft(min(most, room))
+        if draft := self.lookup.draft(most):
+            assert self.extent is not None
+            self.draft = draft[: min(self.extent.capacity, self.limit - 1) - len(self.ids)]
         return len(self.draft)
 
     def settle(self, right: int) -> None:
