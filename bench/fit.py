@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
 import os
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -24,11 +22,64 @@ import psutil
 from baigong.inference.client import Engine, EngineConfig
 from baigong.inference.fit import fit
 from baigong.types import Sampling
-from bench.engine.shapes import SHAPES
+from bench.engine.shapes import SHAPES, TARGETS, once
+from bench.record import record
+from tests.models import make_adapter, make_model
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAMS, TOKENS, ADAPTERS, RANK = 8, 512, 8, 8
 GOAL = 0.1
+DTYPES = ("float32", "bfloat16", "int8", "int4")
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A shape that goes through torch, in the two kinds of weights that it can have."""
+
+    name: str
+    kind: str
+    targets: tuple[str, ...]
+    config: dict[str, int]
+
+    def model(self, home: Path) -> Path:
+        return once(
+            home / "models" / self.name, lambda to: make_model(to, self.kind, **self.config)
+        )
+
+    def adapters(self, home: Path, count: int) -> dict[str, str]:
+        model, folders = self.model(home), {}
+        for number in range(count):
+            to = home / "adapters" / self.name / f"adapter{number}"
+            once(
+                to,
+                lambda to, seed=number: make_adapter(
+                    to, model, rank=RANK, seed=seed, targets=self.targets
+                ),
+            )
+            folders[to.name] = str(to)
+        return folders
+
+
+_SIZES = {"num_hidden_layers": 6, "max_position_embeddings": 2048}
+PLAIN = (
+    Plain(
+        "experts",
+        "qwen3_moe",
+        TARGETS[:4],
+        _SIZES
+        | {"hidden_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64}
+        | {"num_experts": 8, "moe_intermediate_size": 704, "vocab_size": 12288},
+    ),
+    Plain(
+        "gemma-like",
+        "gemma3_text",
+        TARGETS,
+        _SIZES
+        | {"hidden_size": 640, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256}
+        | {"intermediate_size": 2048, "vocab_size": 65536, "sliding_window": 256},
+    ),
+)
+ALL = (*SHAPES, *PLAIN)
 
 
 class Watch:
@@ -83,17 +134,17 @@ async def measure(folder: Path, adapters: dict[str, str], dtype: str) -> int:
 def main() -> None:
     """Measure every shape with every kind of weights, and write bench/results/fit.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", action="append", choices=[shape.name for shape in SHAPES])
+    parser.add_argument("--shape", action="append", choices=[shape.name for shape in ALL])
     parser.add_argument("--home", type=Path, default=os.environ.get("BENCH_HOME", ROOT / ".bench"))
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print(f"{'model':<32}{'said MB':>10}{'took MB':>10}{'error':>8}")
-    for shape in SHAPES:
+    for shape in ALL:
         if options.shape and shape.name not in options.shape:
             continue
         folder = shape.model(options.home)
         adapters = shape.adapters(options.home, ADAPTERS)
-        for dtype in ("float32", "bfloat16", "int8", "int4"):
+        for dtype in DTYPES[:2] if isinstance(shape, Plain) else DTYPES:
             said = fit(
                 folder,
                 dtype=dtype,
@@ -116,13 +167,7 @@ def main() -> None:
             })
             print(f"{rows[-1]['work']:<32}{said / 1e6:>10.0f}{took / 1e6:>10.0f}{error:>8.1%}")
             time.sleep(0.1)
-    result = {
-        "versions": {name: importlib.metadata.version(name) for name in ("baigong", "torch")},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": rows,
-    }
-    path = ROOT / "bench" / "results" / "fit.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    record("fit", rows, ("torch", "transformers"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Retrieval beside plain BM25 and LanceDB's own Chinese tokenizer: quality, ingest and query time.
 
-`python bench/knowledge.py --data FOLDER`, where FOLDER holds sets in BEIR's layout. Each document
+`python -m bench.knowledge --data FOLDER`, where FOLDER holds sets in BEIR's layout. Each document
 goes in as a Markdown file and takes the whole way: parsing, cutting, indexing, searching, merging.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import gzip
 import json
 import math
@@ -20,7 +19,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,9 @@ from lancedb.query import MatchQuery
 from baigong.knowledge.index import KnowledgeStore
 from baigong.knowledge.measure import ndcg, ranked_documents
 from baigong.knowledge.retrieve import search
+from bench.record import record
 
 Ranking = Callable[[str], list[str]]
-RESULTS = Path(__file__).parent / "results" / "knowledge.json"
 SETS = ("scifact", "stard")
 CHUNKS_FOR_TEN_DOCUMENTS = 20  # passages asked for, so that ten documents are among them
 
@@ -231,17 +229,8 @@ def main() -> None:
     machine = {"cpus": os.cpu_count(), "cpu": platform.processor() or platform.machine()}
     machine["load_average"] = round(os.getloadavg()[0], 1)  # others' work shows in the times
     machine["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
-    result = {
-        "machine": machine,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("baigong", "lancedb", "semantic-text-splitter")},
-        },
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "rows": rows,
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    machine["python"] = platform.python_version()
+    record("knowledge", rows, ("lancedb", "semantic-text-splitter"), machine=machine)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from baigong.hub.chat import tokenizer_of
 from baigong.inference.client import Engine, EngineConfig
-from baigong.types import Sampling
+from baigong.inference.likelihood import nats
+from bench.record import record
 
 ROOT = Path(__file__).resolve().parents[1]
 SAPLING = ROOT / "src" / "baigong" / "foundation" / "sapling"
@@ -26,20 +24,12 @@ HANDBOOK = ROOT / "recipes" / "customer-service" / "handbook"
 WINDOW = 512  # tokens scored at a time
 
 
-async def nats(model: Path, pieces: list[list[int]], dtype: str) -> tuple[float, int]:
+async def loss_of(model: Path, pieces: list[list[int]], dtype: str) -> tuple[float, int]:
     """Negative log likelihood of every token but each piece's first, and how many those are."""
     engine = await Engine.start(model, EngineConfig(dtype=dtype))
-
-    async def one(ids: list[int]) -> tuple[float, int]:
-        sampling = Sampling(max_tokens=1, logprobs=0, scores_prompt=True)
-        async for token in engine.generate(ids, sampling):
-            assert token.prompt is not None
-            return -sum(score.logprob for score in token.prompt), len(token.prompt)
-        return 0.0, 0
-
-    told = await asyncio.gather(*[one(ids) for ids in pieces])
+    told = await asyncio.gather(*[nats(engine, ids) for ids in pieces])
     await engine.close()
-    return sum(loss for loss, _ in told), sum(count for _, count in told)
+    return sum(told), sum(len(ids) - 1 for ids in pieces)
 
 
 def main() -> None:
@@ -58,7 +48,9 @@ def main() -> None:
             pieces += [ids[at : at + WINDOW] for at in range(0, len(ids) - 1, WINDOW)]
         exact = 0.0
         for dtype in ("float32", "bfloat16", "int8", "int4"):
-            loss, count = asyncio.run(nats(options.model, [p for p in pieces if len(p) > 1], dtype))
+            loss, count = asyncio.run(
+                loss_of(options.model, [p for p in pieces if len(p) > 1], dtype)
+            )
             perplexity = math.exp(loss / count)
             exact = exact or perplexity
             rows.append({
@@ -70,14 +62,7 @@ def main() -> None:
                 "ratio": round(perplexity / exact, 4),
             })
             print(f"{folder.name:<12}{dtype:>10}{perplexity:>12.3f}{perplexity / exact:>12.4f}")
-    result = {
-        "versions": {"baigong": importlib.metadata.version("baigong")},
-        "model": options.model.name,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": rows,
-    }
-    path = ROOT / "bench" / "results" / "weights.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    record("weights", rows, model=options.model.name)
 
 
 if __name__ == "__main__":

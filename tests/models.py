@@ -199,6 +199,21 @@ def make_counter(folder: Path, kind: str = "llama", **config: Any) -> Path:
     return folder
 
 
+def wrap_model(folder: Path, kind: str = "mistral3") -> Path:
+    """Turn a model into one that can see as well: other names, a `text_config`, and a tower."""
+    tensors = load_file(folder / "model.safetensors")
+    named = {f"language_model.{name}": tensor for name, tensor in tensors.items()}
+    layer = "vision_tower.encoder.layers.0.self_attn.q_proj.weight"
+    save_file(named | {layer: np.zeros((32, 32), np.float32)}, folder / "model.safetensors")
+    fields = json.loads((folder / "config.json").read_text("utf-8"))
+    tied = fields["tie_word_embeddings"]
+    _write_json(
+        folder / "config.json",
+        {"model_type": kind, "text_config": fields, "tie_word_embeddings": tied},
+    )
+    return folder
+
+
 def make_tokenizer(folder: Path) -> Path:
     """Write a tokenizer with one token per byte, and a ChatML template with generation marks."""
     folder.mkdir(parents=True, exist_ok=True)

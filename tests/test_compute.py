@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from baigong.compute import Limits, OutOfMemory, ProcessFailed, TimeLimit, run, usable_cores
+from baigong.compute import (
+    Limits,
+    OutOfMemory,
+    ProcessFailed,
+    TimeLimit,
+    memory,
+    run,
+    usable_cores,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +144,29 @@ asyncio.run(run([sys.executable, "-S", "-c", {FAMILY!r}], on_line=place.write_te
 
 def test_there_is_a_core_to_use() -> None:
     assert usable_cores() >= 1
+
+
+def test_memory_is_what_the_tightest_control_group_leaves(tmp_path):
+    inner = tmp_path / "service" / "worker"
+    inner.mkdir(parents=True)
+    own = tmp_path / "own"
+    own.write_text("0::/service/worker\n")
+    free = memory.available(tmp_path, own)
+    assert free > 10e6  # no limits anywhere: the whole machine's
+
+    def limit(group, most, used, cached):
+        (group / "memory.max").write_text(f"{most}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\n")
+
+    limit(inner, "max", 4_000_000, 0)
+    assert memory.available(tmp_path, own) > 10e6
+    limit(inner.parent, 9_000_000, 5_000_000, 1_000_000)
+    assert memory.available(tmp_path, own) == 5_000_000
+    limit(inner, 6_000_000, 4_000_000, 0)
+    assert memory.available(tmp_path, own) == 2_000_000
+
+
+def test_memory_of_a_process_is_told_and_nothing_of_one_that_is_gone():
+    assert 1e6 < memory.taken(os.getpid()) < 1e11
+    assert memory.taken(2**30) == 0

@@ -58,7 +58,7 @@ class Shape:
 
     def model(self, home: Path) -> Path:
         """The model's folder."""
-        return _once(home / "models" / self.name, lambda to: make_model(to, "qwen3", **self.config))
+        return once(home / "models" / self.name, lambda to: make_model(to, "qwen3", **self.config))
 
     def counter(self, home: Path) -> Path:
         """The folder of a model of this shape that counts; its head is not tied."""
@@ -71,7 +71,7 @@ class Shape:
         folders = {}
         for number in range(count):
             to = home / "adapters" / self.name / f"adapter{number}"
-            _once(
+            once(
                 to,
                 lambda to, seed=number: make_adapter(to, model, rank=8, seed=seed, targets=TARGETS),
             )
@@ -79,7 +79,7 @@ class Shape:
         return folders
 
 
-def _once(folder: Path, make: Any) -> Path:
+def once(folder: Path, make: Any) -> Path:
     """Make it beside its place first, so that a half-written one is never taken for whole."""
     if not folder.exists():
         part = folder.with_name(folder.name + ".part")

@@ -55,10 +55,13 @@ class Platform:
                 dtype=settings.dtype,
                 threads=settings.threads or usable_cores(),
                 max_batch=settings.max_batch,
+                adapter_mb=settings.adapter_mb,
                 context=settings.context or None,
                 cache_mb=settings.cache_mb,
+                packed=settings.cache_folder / "packed",
                 logs=settings.logs_folder,
-            )
+            ),
+            idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
         return cls(
@@ -86,6 +89,7 @@ class Platform:
             self.engines,
             self.serving,
             self.settings.jobs_folder,
+            self.settings.dtype,
         )
 
     async def close(self) -> None:

@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(32, ge=1, le=4096, description="sequences in one running batch")
     cache_mb: int = Field(1024, ge=16, description="memory for the KV cache of one engine, MiB")
+    adapter_mb: int = Field(
+        512, ge=1, description="memory for the adapters of one engine, MiB; more take turns in it"
+    )
+    idle_minutes: float = Field(
+        60, ge=0, description="minutes after which an unused model leaves memory; 0 keeps it there"
+    )
     max_adapters: int = Field(8, ge=1, description="adapters in one step of vLLM")
     max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(
         64, description="the largest rank of an adapter that vLLM makes room for"

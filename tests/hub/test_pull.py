@@ -1,12 +1,9 @@
 import hashlib
 import json
-import threading
-import time
-from contextlib import contextmanager
+import subprocess
+import sys
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -14,6 +11,9 @@ from starlette.routing import Route
 from baigong.errors import InvalidInput, NotFound, Unsupported
 from baigong.hub.pull import Unreachable, add_dataset, pull
 from baigong.hub.repository import Hub
+from tests.ggufs import make_gguf
+from tests.hub.endpoint import served
+from tests.models import make_model
 
 FILES = {
     "config.json": json.dumps({"architectures": ["Qwen3ForCausalLM"]}).encode(),
@@ -23,21 +23,6 @@ FILES = {
     "modeling_evil.py": b"import os",
 }
 COMMIT = "c" * 40
-
-
-@contextmanager
-def served(*routes: Route):
-    config = uvicorn.Config(Starlette(routes=list(routes)), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 async def hf_info(request: Request) -> Response:
@@ -191,6 +176,68 @@ def test_an_endpoint_that_is_not_there_says_so(fetch):
 def test_a_source_that_is_nothing_is_refused_with_what_is_allowed(fetch, source):
     with pytest.raises(InvalidInput, match="modelscope://"):
         fetch(source)
+
+
+@pytest.fixture
+def gguf(tmp_path):
+    return make_gguf(tmp_path / "Tiny-Q8_0.gguf", make_model(tmp_path / "tiny", "qwen3"), "Q8_0")
+
+
+def test_a_gguf_file_is_kept_as_an_ordinary_model(fetch, gguf, tmp_path):
+    kept = fetch(str(gguf))
+    assert kept.name == "local/Tiny-Q8_0"
+    assert kept.facts == {
+        "source": "file",
+        "file": "Tiny-Q8_0.gguf",
+        "architecture": "Qwen3ForCausalLM",
+    }
+    assert names(kept) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert not list((tmp_path / "pulls").rglob("*.*"))
+    assert fetch(str(gguf), name="a/b").revision == kept.revision
+
+
+def test_a_gguf_file_that_cannot_be_read_leaves_nothing(fetch, gguf, hub, tmp_path):
+    gguf.write_bytes(gguf.read_bytes()[:-1])
+    with pytest.raises(InvalidInput, match="cut short"):
+        fetch(str(gguf))
+    assert not list((tmp_path / "pulls").rglob("*.*"))
+    assert "local/Tiny-Q8_0" not in hub.names("model")
+
+
+def test_one_gguf_file_of_many_is_pulled(fetch, gguf):
+    sent: list[str] = []
+    files = {"q8/tiny.gguf": gguf.read_bytes(), "q4/tiny.gguf": b"no", "q8/other.gguf": b"no"}
+    with served(*modelscope(files, sent)) as url:
+        kept = fetch("modelscope://acme/tiny/q8/tiny.gguf", endpoint=url)
+        assert sent == ["q8/tiny.gguf from 0"]
+        with pytest.raises(NotFound, match=r"q8/none\.gguf"):
+            fetch("modelscope://acme/tiny/q8/none.gguf", endpoint=url)
+        with pytest.raises(Unsupported) as refused:
+            fetch("modelscope://acme/tiny", endpoint=url)
+    assert kept.name == "acme/tiny" and kept.facts["file"] == "tiny.gguf"
+    assert "FILE.gguf" in (refused.value.hint or "")
+
+
+def test_a_machine_that_cannot_read_gguf_says_what_to_install(gguf):
+    script = f"""
+import sys
+sys.modules["gguf"] = None  # as if it were not installed
+from pathlib import Path
+from baigong.errors import Unsupported
+from baigong.hub.gguf.file import File
+try:
+    File(Path({str(gguf)!r}))
+except Unsupported as error:
+    print(error.hint)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.stdout == "Run `pip install 'baigong[gguf]'`.\n"
 
 
 def test_a_file_of_rows_becomes_a_dataset_without_its_neighbours(hub, tmp_path):

@@ -30,10 +30,13 @@ from tests.models import make_tokenizer
 
 
 class LocalEngine:
-    """What the engine process runs, without the process."""
+    """What the engine process runs, without the process; a model goes on by itself for `rounds`."""
 
-    def __init__(self, folder: Path, grammars: Grammars | None = None, **config: Any) -> None:
+    def __init__(
+        self, folder: Path, grammars: Grammars | None = None, rounds: int = 1, **config: Any
+    ) -> None:
         model, self.facts = load(folder, EngineConfig(**{"dtype": "float32"} | config))
+        model.most_rounds = min(model.most_rounds, rounds)
         self.inbox = Inbox()
         grammars = grammars or Grammars(folder, self.facts.vocabulary)
         self.loop = Loop(model, EngineConfig(**config), self.inbox, self._take, grammars)

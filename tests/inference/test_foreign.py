@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.inference.engine.messages import Abort, Choose, Embed, Rows
+from baigong.inference.engine.messages import Abort, Choose, Done, Embed, Rows
 from tests.inference.local import LocalEngine, save_model, transformers_tokens
 from tests.models import VOCABULARY
 
@@ -140,6 +141,8 @@ def test_a_replaced_adapter_is_forgotten_when_the_last_answer_is_given(tmp_path:
     folder = foreign(tmp_path / "m", "gpt_neox")
     engine = LocalEngine(folder)
     engine.add_adapter(1, "a", adapter(tmp_path / "a", folder, 0))
+    weights = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert engine.done[1] == Done(1, sum(weight.nbytes for weight in weights.values()))
     first = engine.run(2, PROMPTS[0], adapter="a")
     for number in range(3):
         engine.add_adapter(10 + number, "a", adapter(tmp_path / f"b{number}", folder, 7))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baigong.errors import ContextOverflow, InvalidInput, NotFound
-from baigong.inference.engine.messages import Abort, Embed, Rows
+from baigong.inference.engine.messages import Abort, Done, Embed, Rows
 from tests.inference.local import LocalEngine, transformers_tokens
 from tests.models import ARCHITECTURES, END, make_adapter, make_model
 
@@ -108,6 +108,20 @@ def test_adapter_made_by_peft_is_read(tmp_path: Path, kind: str, targets: str | 
     assert engine.run(2, PROMPTS[1], adapter="a") == transformers_tokens(
         folder, PROMPTS[1], adapter=tmp_path / "a"
     )
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_an_adapter_says_what_memory_it_takes(tmp_path: Path, native: bool) -> None:
+    folder = make_model(tmp_path / "m")
+    for dtype in ("float32", "bfloat16"):
+        engine = LocalEngine(folder, native=native, dtype=dtype)
+        for rank in (4, 8):
+            path = make_adapter(tmp_path / f"a{rank}", folder, rank=rank, targets=("o_proj",))
+            engine.add_adapter(rank, f"a{rank}", path)
+            done = engine.done[rank]
+            assert isinstance(done, Done)
+            numbers = 2 * rank * (64 + 64)  # both halves in both layers
+            assert done.size == numbers * (4 if dtype == "float32" else 2)
 
 
 def test_adapters_come_and_go_while_others_run(tmp_path: Path) -> None:

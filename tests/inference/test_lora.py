@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.inference.engine.config import ModelConfig
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from tests.models import make_adapter, make_model
 

@@ -81,7 +81,7 @@ def test_adapters_of_one_batch_equal_torch(tmp_path: Path, dtype: str) -> None:
     assert distance(found, oracle) < (1e-4 if dtype == "float32" else 0.04)
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [("int8", 0.03), ("int4", 0.4)])
+@pytest.mark.parametrize(("dtype", "limit"), [("int8", 0.05), ("int4", 0.4)])
 def test_quantised_weights_stay_near(tmp_path: Path, dtype: str, limit: float) -> None:
     folder = make_model(tmp_path / "m", "qwen3", hidden_size=128, intermediate_size=256)
     oracle = logits_of(open_model(folder, native=False, dtype="float32"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from baigong.tuning.plan import plan_tuning, read_base
 from baigong.tuning.rows import batches, encode, prepare, read_rows
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.types import Message, Row
-from tests.models import END, make_model
+from tests.models import END, make_model, wrap_model
 from tests.tuning.conftest import make_row
 
 
@@ -38,6 +39,18 @@ def test_trainable_parameters_are_those_that_peft_makes(base: Path, rows: list[R
 def test_an_adapter_leaves_experts_as_they_are(tmp_path: Path) -> None:
     base = read_base(make_model(tmp_path / "m", "qwen3_moe"))
     assert base.targets == ["k_proj", "o_proj", "q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrapper"), [("ministral3", "mistral3"), ("gemma3_text", "gemma3")]
+)
+def test_of_a_model_that_sees_as_well_the_decoder_is_tuned(
+    tmp_path: Path, kind: str, wrapper: str
+) -> None:
+    alone = read_base(make_model(tmp_path / "m", kind))
+    found = read_base(wrap_model(tmp_path / "m", wrapper))
+    assert found.parameters == alone.parameters + 32 * 32
+    assert replace(found, parameters=alone.parameters) == alone
 
 
 def test_rows_that_cannot_be_trained_on_are_counted_by_reason(base: Path) -> None:

@@ -15,10 +15,13 @@ from safetensors.torch import load_file
 from baigong.compute import ProcessFailed
 from baigong.errors import Conflict, StorageFull
 from baigong.tuning import curve
-from baigong.tuning.job import CHECKPOINT_FILE
-from baigong.tuning.spec import TuneSpec
+from baigong.tuning.job import CHECKPOINT_FILE, TuneJob
+from baigong.tuning.plan import read_base
+from baigong.tuning.spec import TuneSpec, resolve
 from baigong.tuning.tune import TuneResult, tune
+from baigong.tuning.weights import load_weights
 from baigong.types import Progress, Row
+from tests.inference.local import save_model
 
 pytestmark = pytest.mark.anyio
 
@@ -156,3 +159,21 @@ async def test_a_full_disk_is_called_that(base: Path, rows: list[Row], tmp_path:
     (work / "rows.msgpack.partial").symlink_to("/dev/full")
     with pytest.raises(StorageFull, match="no room left"):
         await tune(rows, base, SPEC, work, ignore)
+
+
+def test_of_a_model_that_sees_as_well_only_the_decoder_is_adapted(tmp_path: Path) -> None:
+    import transformers
+
+    text = {"vocab_size": 259, "hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
+    text |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    seen = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    seen |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    config = transformers.Gemma3Config(text_config=text, vision_config=seen, mm_tokens_per_image=4)
+    folder = tmp_path / "m"
+    save_model(folder, "AutoModelForImageTextToText", config)
+    base = read_base(folder)
+    settings = resolve(TuneSpec(rank=8), 10, base.parameters)
+    job = TuneJob("", str(folder), settings, base.targets, 0, None, 0.0, 1)
+    trained = load_weights(job).trained
+    assert trained and not [name for name in trained if "vision" in name]
+    assert sum(p.numel() for p in trained.values()) == 8 * sum(base.linear.values())

@@ -22,7 +22,11 @@ app = verb()
 @app.command()
 def pull(
     source: Annotated[
-        str, typer.Argument(help="a folder, owner/name, hf://owner/name or modelscope://owner/name")
+        str,
+        typer.Argument(
+            help="a folder, a .gguf file, owner/name, hf://owner/name or modelscope://owner/name; "
+            "owner/name/FILE.gguf"
+        ),
     ],
     name: Annotated[str, typer.Option(help="what to call it here (owner/name)")] = "",
     endpoint: Annotated[str, typer.Option(help="another hub that speaks the same protocol")] = "",
@@ -35,7 +39,7 @@ def pull(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Bring a model into the hub: one that writes, embeds or classifies. Safetensors only."""
+    """Bring a model into the hub: one that writes, embeds or classifies. Safetensors or GGUF."""
     platform = Platform.open(Settings.load())
     if dataset:
         rows = add_dataset(platform.hub, Path(source), name or None)

@@ -30,6 +30,10 @@ def print_report(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
         )
         asked = found.retrieval.get("questions", 0)
         console.print(f"[dim]retrieval on {asked:.0f} questions: {', '.join(figures)}[/]")
+    if (loss := found.weights) is not None:
+        console.print(
+            f"[dim]{loss.dtype} weights: perplexity {loss.perplexity:.4g}, {loss.exact:.4g} in bfloat16[/]"
+        )
     colour, word = ("green", "passed") if verdict["passed"] else ("red", "refused")
     console.print(f"[bold {colour}]{word}[/]  {verdict['sentence']['en']}")
     for warning in verdict.get("warnings", ()):

@@ -81,6 +81,30 @@ class Comparison(msgspec.Struct, frozen=True):
     wins: tuple[Example, ...] = ()
 
 
+class WeightLoss(msgspec.Struct, frozen=True):
+    """What weights that serve as int8 or int4 lose against bfloat16.
+
+    Attributes:
+        perplexity: of the wanted answers by the weights that serve; `exact` is bfloat16's.
+        rows: whose answers those are; they have `tokens`.
+        metric: the gate's, where answers are short: `value` as served and `exact_value` in bfloat16.
+    """
+
+    dtype: str
+    perplexity: float
+    exact: float
+    rows: int
+    tokens: int
+    metric: str = ""
+    value: float | None = None
+    exact_value: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Above 1 where the weights lose."""
+        return self.perplexity / self.exact
+
+
 class EvalReport(msgspec.Struct, frozen=True, kw_only=True):
     """A whole evaluation, as it is kept with a release. `metrics` are in the recipe's order."""
 
@@ -92,6 +116,7 @@ class EvalReport(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...] = ()
     retrieval: dict[str, float] = {}
     dataset: str = ""
+    weights: WeightLoss | None = None
 
     def against(self, contender: Contender, metric: str) -> Comparison | None:
         """The comparison with a contender in a metric, if there was one."""

@@ -1,7 +1,8 @@
 """Brings a model into the hub: from a folder, a Hugging Face endpoint or a ModelScope endpoint.
 
 Only data travels: safetensors, tokenizer, configuration and papers. Pickled weights and code are
-left where they are, and a model that has nothing else is refused.
+left where they are, and a model that has nothing else is refused. A GGUF file is made a folder of
+that kind first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,8 +21,11 @@ from typing import Any
 import httpx2
 
 from baigong.errors import BaigongError, InvalidInput, NotFound, Unsupported
-from baigong.hub.repository import Hub, Revision
+from baigong.hub.gguf.convert import convert
+from baigong.hub.gguf.file import stem_of
+from baigong.hub.repository import Hub, Revision, check_name
 from baigong.store.blobs import digest_file
+from baigong.store.room import room_for
 from baigong.types import Progress, Report
 
 WANTED = (
@@ -46,8 +50,8 @@ WANTED = (
     "*_Pooling/config.json",
     "*_Dense/config.json",
 )
-_HF = "https://huggingface.co"
-_MODELSCOPE = "https://www.modelscope.cn"
+HF = "https://huggingface.co"
+MODELSCOPE = "https://www.modelscope.cn"
 
 
 class Unreachable(BaigongError):
@@ -81,36 +85,64 @@ def pull(
     """Bring `source` into the hub.
 
     Args:
-        source: a folder, `owner/name` or `hf://owner/name` (Hugging Face), or
-            `modelscope://owner/name`.
+        source: a folder, a .gguf file, `owner/name` or `hf://owner/name` (Hugging Face), or
+            `modelscope://owner/name`; of a GGUF file there, `owner/name/FILE.gguf`.
         name: what to call it here; default the remote name, or `local/<folder>`.
         endpoint: another address that speaks the same protocol.
         workdir: where downloads are kept until they are whole, so that they resume.
 
     Raises:
         NotFound: the folder or the remote model does not exist.
-        Unsupported: the model has no safetensors, or no config.json.
+        Unsupported: the model has no safetensors, or no config.json, or is GGUF of a kind that is
+            not read.
+        InvalidInput: a GGUF file is damaged, or a part of it is missing.
         Unreachable: run the same command again; the download goes on where it was.
     """
     if Path(source).expanduser().is_dir():
         folder = Path(source).expanduser().resolve()
         _check(folder, source)
         return _keep(hub, folder, name or f"local/{folder.name}", {"source": "folder"})
-    scheme, _, rest = source.rpartition("://")
-    if scheme not in {"", "hf", "modelscope"} or rest.count("/") != 1:
-        raise InvalidInput(
-            f"'{source}' is neither a folder nor a model.",
-            hint="Write a folder, owner/name, hf://owner/name or modelscope://owner/name.",
-            param="source",
-        )
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return _keep_gguf(hub, path, name or f"local/{stem_of(path)}", {}, workdir, report)
+    scheme, remote, file = address(source)
     fetch = _from_modelscope if scheme == "modelscope" else _from_hugging_face
-    folder = workdir / (scheme or "hf") / rest / (revision or "newest")
+    folder = workdir / (scheme or "hf") / remote / (revision or "newest")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = fetch(rest, folder, endpoint, revision, token, report)
-    _check(folder, source)
-    kept = _keep(hub, folder, name or rest, {"source": source, **facts})
+    wanted = (lambda path: _is_part(path, file)) if file else is_wanted
+    facts = fetch(remote, folder, wanted, endpoint, revision, token, report)
+    facts = {"source": source, **facts}
+    if file:
+        if not (folder / file).is_file():
+            raise NotFound(f"The model '{remote}' has no file {file} there.")
+        kept = _keep_gguf(hub, folder / file, name or remote, facts, workdir, report)
+    else:
+        _check(folder, source)
+        kept = _keep(hub, folder, name or remote, facts)
     shutil.rmtree(folder)
     return kept
+
+
+def address(source: str) -> tuple[str, str, str]:
+    """The scheme and the `owner/name` of a model that is elsewhere, and the GGUF file meant of it.
+
+    The scheme may be empty, and so may the file, which may lie in a folder.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    scheme, _, rest = source.rpartition("://")
+    owner, _, path = rest.partition("/")
+    name, _, file = path.partition("/")
+    remote = f"{owner}/{name}" if file.endswith(".gguf") else rest
+    if scheme not in {"", "hf", "modelscope"} or remote.count("/") != 1:
+        raise InvalidInput(
+            f"'{source}' is neither a folder nor a model.",
+            hint="Write a folder, a .gguf file, owner/name, hf://owner/name or "
+            "modelscope://owner/name.",
+            param="source",
+        )
+    return scheme, remote, file
 
 
 def add_dataset(hub: Hub, source: Path, name: str | None = None) -> Revision:
@@ -133,16 +165,41 @@ def _keep(hub: Hub, folder: Path, name: str, facts: dict[str, Any]) -> Revision:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     facts["architecture"] = (config.get("architectures") or ["unknown"])[0]
     # A local folder may hold anything: checkpoints, notebooks, secrets.
-    return hub.add("model", name, folder, facts, wanted=_is_wanted)
+    return hub.add("model", name, folder, facts, wanted=is_wanted)
 
 
-def _is_wanted(name: str) -> bool:
+def _keep_gguf(
+    hub: Hub, path: Path, name: str, facts: dict[str, Any], workdir: Path, report: Report
+) -> Revision:
+    check_name(name)  # before what may take minutes
+    folder = workdir / "gguf" / stem_of(path)
+    try:
+        with room_for(path.name):
+            convert(path, folder, report)
+        return _keep(hub, folder, name, {"source": "file", "file": path.name, **facts})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_part(name: str, file: str) -> bool:
+    """Whether a file is that GGUF file, or another part of it."""
+    path, wanted = PurePosixPath(name), PurePosixPath(file)
+    same = (path.parent, path.suffix) == (wanted.parent, ".gguf")
+    return same and stem_of(Path(path)) == stem_of(Path(wanted))
+
+
+def is_wanted(name: str) -> bool:
+    """Whether a file belongs to a model, and may be brought here."""
     return any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)
 
 
 def _check(folder: Path, source: str) -> None:
     if not (folder / "config.json").is_file():
-        raise Unsupported(f"'{source}' has no config.json.", hint="It is not a transformers model.")
+        raise Unsupported(
+            f"'{source}' has no config.json.",
+            hint="It is not a transformers model. Of GGUF files, name one: folder/FILE.gguf or "
+            "owner/name/FILE.gguf.",
+        )
     if not any(folder.glob("*.safetensors")):
         raise Unsupported(
             f"'{source}' has no safetensors.",
@@ -154,82 +211,124 @@ def _check(folder: Path, source: str) -> None:
 def _from_hugging_face(
     name: str,
     folder: Path,
+    wanted: Callable[[str], bool],
     endpoint: str | None,
     revision: str | None,
     token: str | None,
     report: Report,
 ) -> dict[str, Any]:
     # A library of its own weight, needed for this verb alone.
-    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
-    try:
-        info = HfApi(endpoint=endpoint, token=token).model_info(
-            name, revision=revision, files_metadata=True
-        )
-        files = [
-            RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
-            for s in info.siblings or []
-            if _is_wanted(s.rfilename)
-        ]
+    with _hugging_face_errors(name, endpoint):
+        commit, files = hugging_face_files(name, endpoint, revision, token)
+        files = [file for file in files if wanted(file.path)]
         with _watched(folder, files, report):
             for file in files:
                 hf_hub_download(
                     name,
                     file.path,
-                    revision=info.sha,
+                    revision=commit,
                     local_dir=folder,
                     endpoint=endpoint,
                     token=token,
                 )
+    _verify(folder, files)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {"commit": commit}
+
+
+def hugging_face_files(
+    name: str, endpoint: str | None, revision: str | None, token: str | None
+) -> tuple[str, list[RemoteFile]]:
+    """The commit of a revision, and its files.
+
+    Raises:
+        NotFound, Unreachable: as `pull`.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    with _hugging_face_errors(name, endpoint):
+        info = HfApi(endpoint=endpoint, token=token).model_info(
+            name, revision=revision, files_metadata=True
+        )
+    files = [
+        RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
+        for s in info.siblings or []
+    ]
+    return info.sha or "main", files
+
+
+@contextmanager
+def _hugging_face_errors(name: str, endpoint: str | None) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+
+    try:
+        yield
     except RepositoryNotFoundError as error:
         raise NotFound(
             f"The model '{name}' does not exist there, or needs a token.",
             hint="Check the name; a gated model needs --token.",
         ) from error
     except (HfHubHTTPError, httpx2.HTTPError) as error:
-        raise _unreachable(endpoint or _HF, error) from error
-    _verify(folder, files)
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return {"commit": info.sha}
+        raise unreachable(endpoint or HF, error) from error
 
 
 def _from_modelscope(
     name: str,
     folder: Path,
+    wanted: Callable[[str], bool],
     endpoint: str | None,
     revision: str | None,
     token: str | None,
     report: Report,
 ) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    base = f"{(endpoint or _MODELSCOPE).rstrip('/')}/api/v1/models/{name}"
-    revision = revision or "master"
-    try:
-        with httpx2.Client(headers=headers, timeout=60, follow_redirects=True) as client:
-            listing = client.get(
-                f"{base}/repo/files", params={"Revision": revision, "Recursive": "True"}
-            )
-            if listing.status_code == 404:
-                raise NotFound(
-                    f"The model '{name}' has no revision '{revision}' there, or needs a token."
-                )
-            files = _modelscope_files(listing.raise_for_status().json())
-            with _watched(folder, files, report):
-                for file in files:
-                    query = {"Revision": revision, "FilePath": file.path}
-                    _download(client, f"{base}/repo", query, folder / file.path, file.size)
-    except httpx2.HTTPError as error:
-        raise _unreachable(endpoint or _MODELSCOPE, error) from error
+    url, revision = modelscope_url(name, endpoint), revision or "master"
+    with modelscope_client(endpoint, token) as client:
+        files = modelscope_files(client, name, url, revision)
+        files = [file for file in files if wanted(file.path)]
+        with _watched(folder, files, report):
+            for file in files:
+                query = {"Revision": revision, "FilePath": file.path}
+                _download(client, url, query, folder / file.path, file.size)
     _verify(folder, files)
     return {"commit": revision}
+
+
+def modelscope_url(name: str, endpoint: str | None) -> str:
+    """Where a model's files are asked for."""
+    return f"{(endpoint or MODELSCOPE).rstrip('/')}/api/v1/models/{name}/repo"
+
+
+@contextmanager
+def modelscope_client(endpoint: str | None, token: str | None) -> Iterator[httpx2.Client]:
+    """What talks to the endpoint; its errors become Unreachable."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with httpx2.Client(headers=headers, timeout=60, follow_redirects=True) as client:
+            yield client
+    except httpx2.HTTPError as error:
+        raise unreachable(endpoint or MODELSCOPE, error) from error
+
+
+def modelscope_files(client: httpx2.Client, name: str, url: str, revision: str) -> list[RemoteFile]:
+    """The files of a revision.
+
+    Raises:
+        NotFound: there is no such model, or no such revision of it.
+    """
+    query = {"Revision": revision, "Recursive": "True"}
+    listing = client.get(f"{url}/files", params=query)
+    if listing.status_code == 404:
+        raise NotFound(f"The model '{name}' has no revision '{revision}' there, or needs a token.")
+    return _modelscope_files(listing.raise_for_status().json())
 
 
 def _modelscope_files(listing: dict[str, Any]) -> list[RemoteFile]:
     found = [
         RemoteFile(str(f["Path"]), int(f["Size"]), str(f.get("Sha256") or ""))
         for f in (listing.get("Data") or {}).get("Files", [])
-        if f.get("Type") != "tree" and _is_wanted(str(f["Path"]))
+        if f.get("Type") != "tree"
     ]
     for file in found:
         path = PurePosixPath(file.path)
@@ -302,7 +401,7 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _unreachable(endpoint: str, error: Exception) -> Unreachable:
+def unreachable(endpoint: str, error: Exception) -> Unreachable:
     return Unreachable(
         f"{endpoint} could not be asked: {error}",
         hint="Check the address and the network and run the same command again; "

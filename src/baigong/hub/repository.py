@@ -68,7 +68,7 @@ class Hub:
         wanted: Callable[[str], bool] = lambda _path: True,
     ) -> Revision:
         """Keep a folder's files under `name`; the same content again is the same revision."""
-        _check_name(name)
+        check_name(name)
         manifest = {p: self._blobs.put_file(folder / p) for p in _files(folder) if wanted(p)}
         revision = _digest(manifest)
         with self._database.begin() as connection:
@@ -186,7 +186,12 @@ def _foundation_names() -> list[str]:
     return sorted(path.parent.name for path in FOUNDATION.glob("*/config.json"))
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Whether a name may be in the hub.
+
+    Raises:
+        InvalidInput: it may not.
+    """
     owner, _, rest = name.partition("/")
     for part in (owner, rest):
         ok = part and part[0].isalnum() and all(c.isalnum() or c in "-_." for c in part)

@@ -7,8 +7,8 @@ before tuning because a grounded model is tuned on the passages that retrieval r
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,13 @@ import msgspec
 from baigong import __version__
 from baigong.errors import Conflict
 from baigong.evals.report import Contender, EvalReport
+from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
 from baigong.industry.embedder import EngineEmbed
 from baigong.industry.gate import judge
+from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
@@ -47,7 +49,10 @@ MEASURED_PASSAGES = 10  # the deepest that retrieval is measured
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """The parts of a platform that a build works with. `folder` holds one folder for each job."""
+    """The parts of a platform that a build works with.
+
+    `folder` holds one folder for each job; `dtype` is the setting by which weights are served.
+    """
 
     jobs: Jobs
     hub: Hub
@@ -56,6 +61,12 @@ class Workshop:
     engines: Engines
     serving: Serving
     folder: Path
+    dtype: str = "auto"
+
+    @property
+    def weights(self) -> str | None:
+        """What weights are quantised to: a release is proven with those that serve it."""
+        return self.dtype if self.dtype in DTYPES else None
 
 
 async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
@@ -71,7 +82,10 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
     digest = await asyncio.to_thread(recipe_digest, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
-        job = workshop.jobs.open("build", recipe.name, digest, {"recipe": digest})
+        work_digest = digest
+        if workshop.weights is not None:
+            work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
+        job = workshop.jobs.open("build", recipe.name, work_digest, {"recipe": digest})
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
@@ -83,7 +97,9 @@ def _job_of_live(workshop: Workshop, name: str, digest: str) -> Job | None:
     if number is None:
         return None
     live = workshop.releases.get(f"{name}@{number}")
-    return workshop.jobs.get(live.job) if live.content.lineage.get("recipe") == digest else None
+    lineage = live.content.lineage
+    is_same = (lineage.get("recipe"), lineage.get("weights")) == (digest, workshop.weights)
+    return workshop.jobs.get(live.job) if is_same else None
 
 
 class Build:
@@ -194,7 +210,9 @@ class Build:
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
         adapter = served.adapter.folder if served.adapter else None
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
-        result = await check_parity(prompts, served.base.folder, adapter, served.greedy_ids)
+        # Quantised weights choose other tokens at times: how often is for the gate to judge.
+        async with exact(served) as same:
+            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:
@@ -282,13 +300,12 @@ class Build:
 
     def _load(self, base: Revision) -> Dataset:
         tokenizer = tokenizer_of(base.folder)
-        config = json.loads((base.folder / "config.json").read_text("utf-8"))
         return load_dataset(
             self.recipe,
             count_tokens=lambda messages: len(
                 tokenizer.encode(messages, add_generation_prompt=False)
             ),
-            context=config.get("max_position_embeddings"),
+            context=read_shape(base.folder).context,
             locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
         )
 
@@ -339,6 +356,7 @@ class Build:
             labels=tuple(outputs["prepare"]["labels"]),
             lineage={
                 "recipe": self.digest,
+                **({} if self.shop.weights is None else {"weights": self.shop.weights}),
                 "dataset": outputs["prepare"]["dataset"],
                 "rows": outputs["prepare"]["digest"],
                 "job": self.job.id,

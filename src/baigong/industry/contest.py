@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
 from baigong.evals.run import predict
+from baigong.industry.quantised import weigh
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
@@ -35,24 +38,26 @@ async def contest(
         report: told of the answers made, all contenders together.
     """
     asked = sample_rows([row for row in rows if row.split == "test"], recipe.evals.max_rows)
+    sampling = Sampling(
+        max_tokens=recipe.serve.max_tokens, temperature=recipe.serve.temperature, seed=0
+    )
     entries: dict[Contender, Entry] = {}
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
             model.generate,
-            Sampling(
-                max_tokens=recipe.serve.max_tokens,
-                temperature=recipe.serve.temperature,
-                seed=0,
-            ),
+            sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
             report=_part(report, who, position, len(served)),
         )
         entries[who] = Entry(model.name, asked, [answer.text for answer in answers])
+    weights = await weigh(
+        recipe, served["candidate"], entries["candidate"], sampling, folder, report
+    )
     train = [row for row in rows if row.split == "train"]
     entries["baseline"] = await asyncio.to_thread(_baseline, recipe, train, asked)
-    return await asyncio.to_thread(
+    found = await asyncio.to_thread(
         evaluate,
         recipe.task,
         recipe.evals.metrics,
@@ -62,6 +67,7 @@ async def contest(
         retrieval=retrieval,
         dataset=digest_of(rows),
     )
+    return msgspec.structs.replace(found, weights=weights)
 
 
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:

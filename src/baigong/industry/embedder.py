@@ -7,11 +7,13 @@ not replace it. A recipe asks for them by `knowledge: {embedder: base}`.
 from __future__ import annotations
 
 import asyncio
-import json
+import math
 from collections.abc import Sequence
 
-from baigong.hub.chat import tokenizer_of
+from baigong.hub.architecture import read_shape
+from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Revision
+from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
 
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
@@ -21,8 +23,7 @@ class EngineEmbed:
     """Embeds through the engine of a base. May be called from any thread's event loop."""
 
     def __init__(self, engines: Engines, base: Revision) -> None:
-        config = json.loads((base.folder / "config.json").read_text("utf-8"))
-        self.size = int(config["hidden_size"])
+        self.size = Vectors.read(base.folder).size(read_shape(base.folder).hidden_size)
         self.name = base.ref
         self._engines = engines
         self._base = base
@@ -37,5 +38,24 @@ class EngineEmbed:
     async def _embed(self, texts: Sequence[str]) -> list[list[float]]:
         tokenizer = tokenizer_of(self._base.folder)
         engine = await self._engines.get(self._base.folder)
+        limit = min(MAX_TOKENS, engine.facts.context)
         # An empty text has no state to take the mean of.
-        return await engine.embed([tokenizer.encode_text(t or " ")[:MAX_TOKENS] for t in texts])
+        vectors = await engine.embed([_ids(tokenizer, text or " ", limit) for text in texts])
+        return [_unit(vector) for vector in vectors]
+
+
+def _ids(tokenizer: ChatTokenizer, text: str, limit: int) -> list[int]:
+    """As the gateway's embeddings have them: with what the tokenizer puts round a document.
+
+    What is too long loses the end of its text, and not the token that closes it.
+    """
+    ids = tokenizer.encode_text(text, special=True)
+    if len(ids) > limit:
+        ids = tokenizer.encode_text(tokenizer.shorten(text, len(ids) - limit), special=True)
+    return ids[:limit]
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    """A model's own folder may ask for vectors of any length; an index compares directions."""
+    length = math.sqrt(sum(x * x for x in vector))
+    return [x / length for x in vector] if length else list(vector)

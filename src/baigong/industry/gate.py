@@ -13,6 +13,8 @@ live, or the base when nothing is. alpha is 1 - confidence; tests are paired and
               judged (Bonferroni: many slices must not add up to a chance refusal).
 4. baseline   Only with `beat_baseline`: at least as good as the plain baseline. Otherwise a baseline
               that is ahead is a warning.
+5. weights    Where int8 or int4 weights serve: the perplexity of the wanted answers is at most
+              1 + `weights` times that of bfloat16.
 
 So (a) a candidate that is provably worse never passes, whatever the margin; (b) one that is exactly equal
 passes only if margin <= 0; (c) with margin 0 a candidate that is ahead on the rows passes however small
@@ -27,7 +29,14 @@ from typing import NamedTuple
 import msgspec
 
 from baigong.evals.metrics import METRICS
-from baigong.evals.report import Comparison, Contender, Difference, EvalReport, Score
+from baigong.evals.report import (
+    Comparison,
+    Contender,
+    Difference,
+    EvalReport,
+    Score,
+    WeightLoss,
+)
 from baigong.evals.stats import detectable_difference
 from baigong.industry.recipe import Gate
 
@@ -77,7 +86,7 @@ def judge(report: EvalReport, spec: Gate, *, live: str | None = None) -> Verdict
         raise ValueError(f"the report's confidence is {report.confidence}, not {spec.confidence}")
     case = _Case.of(report, spec, live)
     slices = list(_slices(case))
-    checks = [_minimum(case), _rival(case), *slices, *_baseline(case)]
+    checks = [_minimum(case), _rival(case), *slices, *_baseline(case), *_weights(case)]
     return Verdict(
         passed=all(check.passed for check in checks),
         sentence=_sentence(case, checks, slices),
@@ -120,7 +129,7 @@ class _Case(NamedTuple):
         return {"en": metric.title, "zh": metric.title_zh}
 
 
-# --- the four checks -----------------------------------------------------------------------------
+# --- the five checks -----------------------------------------------------------------------------
 
 
 def _minimum(case: _Case) -> Check:
@@ -203,6 +212,21 @@ def _baseline(case: _Case) -> Iterator[Check]:
     yield Check("baseline", comparison.overall.value >= -_TINY, _beside_baseline(case, comparison))
 
 
+def _weights(case: _Case) -> Iterator[Check]:
+    loss = case.report.weights
+    if loss is None:
+        return
+    passed = loss.ratio <= 1 + case.spec.weights + _TINY
+    metric: Said = {"en": "", "zh": ""}
+    if loss.value is not None and loss.exact_value is not None:
+        metric = {
+            "en": f" {case.titles['en']} is {loss.value:.2f}, and {loss.exact_value:.2f} in bfloat16.",
+            "zh": f"{case.titles['zh']}为 {loss.value:.2f}，bfloat16 为 {loss.exact_value:.2f}。",
+        }
+    detail = {lang: _perplexities(case, loss, lang) + _STOP[lang][1] for lang in metric}
+    yield Check("weights", passed, {lang: text + metric[lang] for lang, text in detail.items()})
+
+
 # --- in words ------------------------------------------------------------------------------------
 
 _STOP = {"en": ("; ", "."), "zh": ("；", "。")}
@@ -250,10 +274,26 @@ def _refusal(case: _Case, check: Check, lang: str) -> str:
         return f"the minimum is {spec.minimum:g}" if is_english else f"未达到下限 {spec.minimum:g}"
     if check.name == "rival":
         return _why_not(case, lang)
+    if check.name == "weights" and case.report.weights is not None:
+        remedy = {
+            "en": "; serve it with BAIGONG_DTYPE=bfloat16",
+            "zh": "；请用 BAIGONG_DTYPE=bfloat16",
+        }
+        return _perplexities(case, case.report.weights, lang) + remedy[lang]
     if check.name == "baseline":
         return "a plain baseline does better" if is_english else "不如朴素基线"
     _, _, name = check.name.partition(" ")
     return f"the slice {name} gets worse" if is_english else f"分组 {name} 退步"
+
+
+def _perplexities(case: _Case, loss: WeightLoss, lang: str) -> str:
+    change, asked = f"{100 * (loss.ratio - 1):+.1f} %", f"{100 * case.spec.weights:g} %"
+    return {
+        "en": f"with {loss.dtype} weights the perplexity of {loss.rows} wanted answers is"
+        f" {loss.perplexity:.4g}, and {loss.exact:.4g} in bfloat16 ({change}; {asked} is tolerated)",
+        "zh": f"{loss.dtype} 权重下 {loss.rows} 条标准应答的困惑度为 {loss.perplexity:.4g}，"
+        f"bfloat16 为 {loss.exact:.4g}（{change}；容许 {asked}）",
+    }[lang]
 
 
 def _why_not(case: _Case, lang: str) -> str:

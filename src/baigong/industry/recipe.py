@@ -220,6 +220,10 @@ class Gate(_Part):
     beat_baseline: bool = Field(
         default=False, description="Refuse a candidate that a plain baseline outdoes."
     )
+    weights: Annotated[Number, Field(ge=0)] = Field(
+        default=0.1,
+        description="How far int8 or int4 weights may raise the perplexity of the wanted answers, as a share.",
+    )
 
 
 class Serve(_Part):

@@ -190,18 +190,18 @@ class Served:
         if self.remote is not None:
             await self.remote.warm(self._adapter)
         else:
-            await self._engine()
+            await self.engine()
 
     async def greedy_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
         """The engine's own greedy tokens after `ids`, for the parity check: an upstream tells text."""
-        engine, name = await self._engine()
+        engine, name = await self.engine()
         sampling = Sampling(max_tokens=max_tokens)
         stop_ids = sorted(self.tokenizer.eos_ids)
         stream = engine.generate(ids, sampling, adapter=name, stop_ids=stop_ids)
         return [token.id async for token in stream]
 
-    async def _engine(self) -> tuple[Engine, str | None]:
-        """The base's engine, with the adapter in it; loading one again costs nothing."""
+    async def engine(self) -> tuple[Engine, str | None]:
+        """The base's engine and the adapter's name in it; loading one again costs nothing."""
         engine = await self.engines.get(self.base.folder)
         if self.adapter is None:
             return engine, None
@@ -247,7 +247,7 @@ class Served:
             prompt = Prompt(ids, self.tokenizer, bool(shown))
             deltas = self.remote.complete(prompt, sampling, self._adapter)
         else:
-            engine, name = await self._engine()
+            engine, name = await self.engine()
             deltas = stream_text(engine, self.tokenizer, ids, sampling, name, shown)
         async with aclosing(
             deltas

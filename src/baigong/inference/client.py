@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import array
 import asyncio
-import itertools
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from baigong.errors import BaigongError, EngineUnavailable, NotFound
+from baigong.errors import EngineUnavailable, NotFound
+from baigong.inference.adapters import Adapters, Registered
 from baigong.inference.engine.messages import (
     Abort,
-    AddAdapter,
     Choose,
     Classify,
-    Done,
     Embed,
     EngineConfig,
     Look,
     ModelFacts,
-    RemoveAdapter,
     Rows,
     Submit,
-    ToEngine,
     Token,
 )
-from baigong.inference.process import EngineProcess, Reply
+from baigong.inference.process import EngineProcess, expect, new_id
 from baigong.inference.restarts import MOST, WINDOW_S, Restarts
 from baigong.types import Sampling, caller
 
 __all__ = ["Engine", "EngineConfig", "EngineStats", "ModelFacts", "Token"]
 
-_T = TypeVar("_T")
+# Around the start of a process: entered when there is memory for it.
+Admit = Callable[["Engine"], AbstractAsyncContextManager[None]]
 
 
 class EngineStats(msgspec.Struct, frozen=True):
-    """How an engine is doing. `pid` is None while no process runs; `cached_tokens` are in use."""
+    """How an engine is doing.
+
+    `pid` is None while no process runs, `cached_tokens` are in use, `adapters` are registered, and
+    `loaded_adapters` of them are in memory with `adapter_bytes`.
+    """
 
     model: str
     facts: ModelFacts
@@ -49,31 +51,37 @@ class EngineStats(msgspec.Struct, frozen=True):
     cached_tokens: int
     generated_tokens: int
     adapters: tuple[str, ...]
+    loaded_adapters: int
+    adapter_bytes: int
 
 
 class Engine:
     """The engine of one base model. Belongs to the event loop that started it.
 
     When the process dies, what it held fails with EngineUnavailable, and the next request starts a
-    fresh one and loads into it the adapter it needs.
+    fresh one and loads into it the adapter it needs. The same after `unload`, where nothing fails.
     """
 
-    def __init__(self, folder: Path, config: EngineConfig, process: EngineProcess) -> None:
+    def __init__(self, folder: Path, config: EngineConfig, admit: Admit | None = None) -> None:
         self.folder = folder
         self.config = config
-        self._process = process
-        self._starts = 1
-        self._generated = 0  # by processes that have died
+        self._admit = admit or (lambda _: nullcontext())
+        self._life: tuple[EngineProcess, Adapters] | None = None
+        self._facts: ModelFacts | None = None
+        self._starts = 0
+        self._generated = 0  # by processes that are gone
         self._restarts = Restarts()
-        self._adapters: dict[str, Path] = {}
-        self._ids = itertools.count(1)
+        self._registered: dict[str, Registered] = {}
         self._starting = asyncio.Lock()
-        self._adding = asyncio.Lock()
+        self._open = 0
+        self._used_at = time.monotonic()
         self._last_words = ""  # of a start that failed
         self._is_closed = False
 
     @classmethod
-    async def start(cls, folder: Path, config: EngineConfig | None = None) -> Engine:
+    async def start(
+        cls, folder: Path, config: EngineConfig | None = None, admit: Admit | None = None
+    ) -> Engine:
         """Start an engine on a Hugging Face model folder, and wait until it can answer.
 
         Raises:
@@ -81,18 +89,31 @@ class Engine:
             InvalidInput: the folder's files are wrong; the message says which and how.
             EngineUnavailable: the process died while loading; the hint holds the end of its log.
         """
-        config = config or EngineConfig()
-        return cls(folder, config, await EngineProcess.start(folder, config))
+        self = cls(folder, config or EngineConfig(), admit)
+        with self._in_use():
+            await self._running()
+        return self
 
     @property
     def facts(self) -> ModelFacts:
-        """What the model is; known even while the process is being restarted."""
-        return self._process.facts
+        """What the model is; known even while no process runs."""
+        assert self._facts is not None
+        return self._facts
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None while none runs."""
+        return self._life[0].pid if self._life and self._life[0].is_alive else None
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds for which nobody has used it; 0 while somebody does."""
+        return 0.0 if self._open else time.monotonic() - self._used_at
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names that requests may use."""
-        return tuple(self._adapters)
+        return tuple(self._registered)
 
     async def generate(
         self,
@@ -116,22 +137,24 @@ class Engine:
             Overloaded: too many wait already.
             EngineUnavailable: the process died; the same call may be made again.
         """
-        process = await self._running()
-        await self._need(process, adapter)
-        id = next(self._ids)
-        box = process.ask(
-            id, Submit(id, list(ids), sampling, list(stop_ids), adapter, caller.get())
-        )
-        is_over = False
-        try:
-            while not is_over:
-                reply = await box.get()
-                is_over = not isinstance(reply, Token) or reply.finish_reason is not None
-                yield _expect(reply, Token)
-        finally:
-            process.forget(id)
-            if not is_over:
-                process.tell(Abort(id))
+        wanted = None if adapter is None else self._find(adapter)
+        with self._in_use():
+            process, adapters = await self._running()
+            async with adapters.holding(wanted) if wanted else nullcontext() as name:
+                id = new_id()
+                box = process.ask(
+                    id, Submit(id, list(ids), sampling, list(stop_ids), name, caller.get())
+                )
+                is_over = False
+                try:
+                    while not is_over:
+                        reply = await box.get()
+                        is_over = not isinstance(reply, Token) or reply.finish_reason is not None
+                        yield expect(reply, Token)
+                finally:
+                    process.forget(id)
+                    if not is_over:
+                        process.tell(Abort(id))
 
     async def embed(self, ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """A vector for each list of token ids: unit means, or what the model's folder says.
@@ -140,7 +163,7 @@ class Engine:
             ContextOverflow, InvalidInput, EngineUnavailable: as `generate`.
             Unsupported: the model makes no vectors.
         """
-        return await self._rows(Embed(next(self._ids), [list(one) for one in ids]))
+        return await self._rows(Embed(new_id(), [list(one) for one in ids]))
 
     async def choose(
         self, ids: Sequence[Sequence[int]], tokens: Sequence[int]
@@ -151,7 +174,7 @@ class Engine:
             ContextOverflow, InvalidInput, EngineUnavailable: as `generate`.
             Unsupported: the model does not write.
         """
-        return await self._rows(Choose(next(self._ids), [list(one) for one in ids], list(tokens)))
+        return await self._rows(Choose(new_id(), [list(one) for one in ids], list(tokens)))
 
     async def classify(
         self, ids: Sequence[Sequence[int]], seconds: Sequence[int] = ()
@@ -166,7 +189,7 @@ class Engine:
             ContextOverflow, InvalidInput, EngineUnavailable: as `generate`.
             Unsupported: the model knows no labels.
         """
-        message = Classify(next(self._ids), [list(one) for one in ids], list(seconds))
+        message = Classify(new_id(), [list(one) for one in ids], list(seconds))
         return await self._rows(message)
 
     async def look(self, images: Sequence[bytes]) -> list[list[float]]:
@@ -177,120 +200,131 @@ class Engine:
             Unsupported: the model does not see.
             EngineUnavailable: as `generate`.
         """
-        return await self._rows(Look(next(self._ids), list(images)))
+        return await self._rows(Look(new_id(), list(images)))
 
     async def add_adapter(self, name: str, folder: Path) -> None:
-        """Load a PEFT adapter while the engine runs, or put another in place of `name`.
+        """Register a PEFT adapter while the engine runs, or put another in place of `name`.
 
-        Requests that run keep the weights they began with.
+        It is loaded once to see that it fits; from then on it is in memory when it is wanted, as far
+        as `adapter_mb` goes. Requests that run keep the weights they began with.
 
         Raises:
             Unsupported, InvalidInput: the adapter does not fit this base; the message says why.
             EngineUnavailable: the process died.
         """
-        await self._load(await self._running(), name, folder)
-        self._adapters[name] = folder
+        before = self._registered.get(name)
+        if before is not None and before.folder == folder:
+            return
+        with self._in_use():
+            _, adapters = await self._running()
+            self._registered[name] = await adapters.add(folder)
+            if before is not None and not self._is_registered(before.folder):
+                adapters.drop(before.folder)
 
     async def remove_adapter(self, name: str) -> None:
-        """Take no more requests for `name`; returns when the last running one has ended.
+        """Take no more requests for `name`; returns when the last open one has ended.
 
         Raises:
             NotFound: no adapter of this name was added.
         """
-        if name not in self._adapters:
-            raise NotFound.among("adapter", name, self.adapters)
-        del self._adapters[name]
-        process = self._process
-        if process.adapters.pop(name, None) is None or not process.is_alive:
-            return
-        id = next(self._ids)
-        _expect(await self._ask(process, id, RemoveAdapter(id, name)), Done)
+        folder = self._find(name).folder
+        del self._registered[name]
+        if self._life and not self._is_registered(folder):
+            await self._life[1].remove(folder)
 
     def stats(self) -> EngineStats:
         """Counters, as of the latest step."""
-        process, load = self._process, self._process.load
-        is_idle = load is None or not process.is_alive
+        process, adapters = self._life or (None, None)
+        is_alive = process is not None and process.is_alive
+        load = process.load if process and is_alive else None
+        held = adapters if is_alive else None
         return EngineStats(
             model=self.folder.name,
-            facts=process.facts,
-            pid=process.pid if process.is_alive else None,
+            facts=self.facts,
+            pid=self.pid,
             starts=self._starts,
-            running=0 if is_idle or load is None else load.running,
-            waiting=0 if is_idle or load is None else load.waiting,
-            cached_tokens=0 if is_idle or load is None else load.cached_tokens,
-            generated_tokens=self._generated + process.tokens,
+            running=load.running if load else 0,
+            waiting=load.waiting if load else 0,
+            cached_tokens=load.cached_tokens if load else 0,
+            generated_tokens=self._generated + (process.tokens if process else 0),
             adapters=self.adapters,
+            loaded_adapters=0 if held is None else len(held),
+            adapter_bytes=0 if held is None else held.size,
         )
+
+    async def unload(self) -> None:
+        """End the process to free its memory, unless it is in use; the next request starts another."""
+        async with self._starting:
+            if self._open or self._life is None:
+                return
+            process, _ = self._life
+            await process.close()
+            self._generated += process.tokens
+            self._life = None
 
     async def close(self) -> None:
         """End the process; what is open fails."""
         self._is_closed = True
         async with self._starting:
-            await self._process.close()
+            if self._life is not None:
+                await self._life[0].close()
 
-    async def _running(self) -> EngineProcess:
-        """The process, after a fresh start where it has died."""
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            self._used_at = time.monotonic()
+
+    async def _running(self) -> tuple[EngineProcess, Adapters]:
+        """The process and what it holds, after a fresh start where there is none."""
         async with self._starting:
             if self._is_closed:
                 raise EngineUnavailable(f"The engine for {self.folder.name} has been closed.")
-            if not self._process.is_alive:
-                await self._restart()
-            return self._process
+            if self._life is None or not self._life[0].is_alive:
+                self._life = await self._begin(self._life[0] if self._life else None)
+            return self._life
 
-    async def _restart(self) -> None:
-        await self._process.close()  # waits until the dead one is reaped
+    async def _begin(self, dead: EngineProcess | None) -> tuple[EngineProcess, Adapters]:
+        if dead is not None:
+            await dead.close()  # waits until it is reaped
+            self._check_restarts(dead)
+        async with self._admit(self):
+            if dead is not None:
+                self._restarts.note()
+            try:
+                process = await EngineProcess.start(self.folder, self.config)
+            except EngineUnavailable as error:
+                self._last_words = error.hint
+                raise
+        self._last_words = ""
+        self._generated += dead.tokens if dead else 0
+        self._facts = process.facts
+        self._starts += 1
+        return process, Adapters(process, self.config.adapter_mb * 2**20)
+
+    def _check_restarts(self, dead: EngineProcess) -> None:
         if wait := self._restarts.wait_s():
             raise EngineUnavailable(
                 f"The engine for {self.folder.name} was restarted {MOST} times within "
                 f"{WINDOW_S:.0f} s and died again; the next try is in {wait:.0f} s.",
-                hint=self._last_words or self._process.log_tail(),
+                hint=self._last_words or dead.log_tail(),
             )
-        self._restarts.note()
-        try:
-            process = await EngineProcess.start(self.folder, self.config)
-        except EngineUnavailable as error:
-            self._last_words = error.hint
-            raise
-        self._last_words = ""
-        self._generated += self._process.tokens
-        self._process = process
-        self._starts += 1
 
-    async def _need(self, process: EngineProcess, adapter: str | None) -> None:
-        """See that this process has the adapter: a fresh one loads it on first use."""
-        if adapter is None or process.adapters.get(adapter) is not None:
-            return
-        if adapter not in self._adapters:
+    def _find(self, adapter: str) -> Registered:
+        if adapter not in self._registered:
             raise NotFound.among("adapter", adapter, self.adapters)
-        await self._load(process, adapter, self._adapters[adapter])
+        return self._registered[adapter]
 
-    async def _load(self, process: EngineProcess, name: str, folder: Path) -> None:
-        if process.adapters.get(name) == folder:
-            return
-        async with self._adding:
-            if process.adapters.get(name) == folder:
-                return
-            id = next(self._ids)
-            _expect(await self._ask(process, id, AddAdapter(id, name, str(folder))), Done)
-            process.adapters[name] = folder
+    def _is_registered(self, folder: Path) -> bool:
+        return any(one.folder == folder for one in self._registered.values())
 
     async def _rows(self, message: Embed | Choose | Classify | Look) -> list[list[float]]:
-        reply = await self._ask(await self._running(), message.id, message)
-        rows = _expect(reply, Rows)
+        with self._in_use():
+            process, _ = await self._running()
+            reply = await process.answer(message.id, message)
+        rows = expect(reply, Rows)
         flat, size = array.array("f", rows.data), rows.size
         return [flat[start : start + size].tolist() for start in range(0, len(flat), size)]
-
-    async def _ask(self, process: EngineProcess, id: int, message: ToEngine) -> Reply:
-        """Send a message that has exactly one reply."""
-        box = process.ask(id, message)
-        try:
-            return await box.get()
-        finally:
-            process.forget(id)
-
-
-def _expect(reply: Reply, kind: type[_T]) -> _T:
-    if isinstance(reply, BaigongError):
-        raise reply
-    assert isinstance(reply, kind)
-    return reply

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 import msgspec
 from typing_extensions import override
@@ -39,6 +41,11 @@ _decoder = msgspec.msgpack.Decoder(FromEngine)
 Reply = Token | Done | Rows | BaigongError
 Box = asyncio.Queue[Reply]
 
+# The number of the next message, whichever engine it goes to.
+new_id = itertools.count(1).__next__
+
+_T = TypeVar("_T")
+
 _TAIL_BYTES = 3000
 _EXIT_S = 5.0  # an engine that is told to end gets this long to finish its step
 
@@ -48,7 +55,6 @@ class EngineProcess(asyncio.Protocol):
 
     Attributes:
         facts: what it serves.
-        adapters: name to folder of those it has loaded.
         load: the latest Step, for its counters; None before the first.
         tokens: how many it has generated.
     """
@@ -57,7 +63,6 @@ class EngineProcess(asyncio.Protocol):
 
     def __init__(self, name: str, popen: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         self.name = name
-        self.adapters: dict[str, Path] = {}
         self.load: Step | None = None
         self.tokens = 0
         self._popen = popen
@@ -68,6 +73,7 @@ class EngineProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ready: asyncio.Future[ModelFacts] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
+        self._at_end: list[Callable[[], None]] = []
         self._last_words = ""
         self._reaper: asyncio.Task[None] | None = None
 
@@ -126,6 +132,18 @@ class EngineProcess(asyncio.Protocol):
     def forget(self, id: int) -> None:
         """Drop whatever else comes for `id`."""
         self._boxes.pop(id, None)
+
+    async def answer(self, id: int, message: ToEngine) -> Reply:
+        """Send a message that has exactly one reply, and get that."""
+        box = self.ask(id, message)
+        try:
+            return await box.get()
+        finally:
+            self.forget(id)
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the process is gone, for whatever reason."""
+        self._at_end.append(call)
 
     async def kill(self) -> None:
         """End the process now; what is open fails."""
@@ -208,6 +226,8 @@ class EngineProcess(asyncio.Protocol):
             box.put_nowait(self._death())
         if self._boxes:
             _log.warning("%s %d requests failed.", self._death().message, len(self._boxes))
+        for call in self._at_end:
+            call()
         self._ended.set()
 
     def _death(self) -> EngineUnavailable:
@@ -219,8 +239,17 @@ class EngineProcess(asyncio.Protocol):
         )
 
 
+def expect(reply: Reply, kind: type[_T]) -> _T:
+    """The reply, which is of this kind unless it is an error; that is raised."""
+    if isinstance(reply, BaigongError):
+        raise reply
+    assert isinstance(reply, kind)
+    return reply
+
+
 def _spawn(folder: Path, config: EngineConfig, fd: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    settings = msgspec.json.encode(msgspec.structs.replace(config, logs=None)).decode()
+    asked = msgspec.structs.replace(config, logs=None)
+    settings = msgspec.json.encode(asked, enc_hook=str).decode()  # a path as text
     command = [
         sys.executable,
         "-P",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import numpy as np
 
 from baigong.compute import usable_cores
 from baigong.errors import InvalidInput, NotFound
+from baigong.hub.architecture import plain_name, shape_of
 from baigong.hub.chat import ChatTokenizer
+from baigong.hub.headers import Headers
 from baigong.tuning.rows import Prepared, prepare, read_rows
 from baigong.tuning.spec import Settings, TuneSpec, resolve
 from baigong.types import Row
@@ -25,7 +26,8 @@ _START_BYTES = 800 << 20  # the same, and compiled kernels, in resident memory
 # Training against a plain float32 product, measured with a base of 6.5 M weights in batches of 16:
 # 0.77 of its rate in float32, 1.13 where the processor multiplies bfloat16.
 _EFFICIENCY = 0.8
-_DEFAULT_CONTEXT = 2048
+OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
+_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,44 +153,37 @@ def read_base(folder: Path) -> Base:
 
     Raises:
         NotFound: it holds no config.json or no safetensors.
-        InvalidInput: it holds no linear layers that could be tuned.
+        InvalidInput: it holds no linear layers that could be tuned, or its files are broken.
+        Unsupported: its config.json asks for what is not known here.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files or not (folder / "config.json").exists():
+    if not any(folder.glob("*.safetensors")) or not (folder / "config.json").exists():
         raise NotFound(
             f"There is no model in {folder.name}.", hint="It needs config.json and safetensors."
         )
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    shapes = {name: shape for file in files for name, shape in _shapes(file).items()}
+    headers = Headers.read(folder)
+    shape = shape_of(headers.fields, headers.name)
     linear: dict[str, int] = {}
     products = 0
-    for name, shape in shapes.items():
-        parent, _, leaf = name.removesuffix(".weight").rpartition(".")
-        if len(shape) == 2 and ".layers." in f".{parent}.":
-            products += math.prod(shape)
+    for name, tensor in headers.tensors.items():
+        parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
+        # Blocks of a part that sees have other names, and are not tuned.
+        if len(tensor.shape) == 2 and _BLOCK.match(parent):
+            products += math.prod(tensor.shape)
             # Experts, and the gate that chooses them, are no layers of their own in transformers.
             if ".experts." not in name and leaf != "gate":
-                linear[leaf] = linear.get(leaf, 0) + sum(shape)
+                linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
     if not linear:
         raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
     return Base(
         folder=folder,
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        parameters=headers.parameters,
         linear=linear,
         products=products,
-        hidden=int(config["hidden_size"]),
-        layers=int(config["num_hidden_layers"]),
-        vocabulary=int(config["vocab_size"]),
-        context=int(config.get("max_position_embeddings") or _DEFAULT_CONTEXT),
+        hidden=shape.hidden_size,
+        layers=shape.layers,
+        vocabulary=shape.vocabulary,
+        context=shape.context,
     )
-
-
-def _shapes(file: Path) -> dict[str, list[int]]:
-    """Names and shapes in a safetensors file, from its header alone."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _trainable(base: Base, settings: Settings) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from baigong.tuning.job import TuneJob
+from baigong.tuning.plan import OTHER_SENSES
 
 # PEFT asks transformers by the attribute's old name; nothing here is to be changed.
 warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
 
+_OTHERS = rf".*({OTHER_SENSES}).*"
 _WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
 
 
@@ -73,7 +77,7 @@ def load_weights(job: TuneJob) -> Weights:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_base(base).to(device)
     if job.settings.method == "lora":
-        model = get_peft_model(model, _lora(job))
+        model = get_peft_model(model, _lora(job, (name for name, _ in model.named_modules())))
         # An adapter is named after its base and not after a folder on this machine.
         model.peft_config["default"].base_model_name_or_path = base.name
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -87,12 +91,13 @@ def load_base(folder: Path) -> Any:
     )
 
 
-def _lora(job: TuneJob) -> LoraConfig:
+def _lora(job: TuneJob, names: Iterable[str]) -> LoraConfig:
     return LoraConfig(
         r=job.settings.rank,
         lora_alpha=job.settings.alpha,
         lora_dropout=job.settings.dropout,
         target_modules=job.targets,
+        exclude_modules=_OTHERS if any(map(re.compile(_OTHERS).match, names)) else None,
         bias="none",
         task_type="CAUSAL_LM",
     )

@@ -16,9 +16,9 @@ import msgspec
 import torch
 
 from baigong.errors import BaigongError, InvalidInput, Unsupported
+from baigong.hub.architecture import ModelConfig, is_own, read_fields
 from baigong.inference.engine import messages
 from baigong.inference.engine.cache import Extents, room_for, token_bytes
-from baigong.inference.engine.config import ModelConfig, is_own, read_fields
 from baigong.inference.engine.grammar import Grammars
 from baigong.inference.engine.loop import Inbox, Loop
 from baigong.inference.engine.messages import (
@@ -46,7 +46,7 @@ def main() -> None:
     # A thread that reads an adapter or compiles a grammar may hold a step up by this, not by 5 ms.
     sys.setswitchinterval(1e-4)
     wire = socket.socket(fileno=int(sys.argv[1]))
-    config = msgspec.json.decode(sys.argv[3], type=EngineConfig)
+    config = msgspec.json.decode(sys.argv[3], type=EngineConfig, dec_hook=_path)
     inbox = Inbox()
     Thread(target=_read, args=(wire, inbox), daemon=True).start()
 
@@ -67,6 +67,10 @@ def main() -> None:
     # At once: a thread that still reads an adapter must not keep a dead parent's engine alive.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _path(kind: type[Path], text: str) -> Path:
+    return kind(text)
 
 
 def load(folder: Path, config: EngineConfig) -> tuple[Model, ModelFacts]:
@@ -133,7 +137,8 @@ def _model(
 ) -> Model:
     library = library_for(shape) if config.native and device.type == "cpu" else None
     if library is not None:
-        return NativeModel(shape, weights, kind, tokens, library, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        return NativeModel(shape, weights, kind, tokens, library, threads, config.packed)
     if kind in ("int8", "int4"):
         compiler = "Install a C++ compiler (g++ 12 or later), or use bfloat16."
         raise Unsupported(

@@ -35,7 +35,7 @@ class Sequence:
         marks: of the first blocks of `ids`, as far as they have been worked out (prefixes.py).
         prompt: how many of `ids` are the prompt.
         is_edited: its logits are changed before a token is chosen.
-        is_plain: its next token is simply the likeliest, and nothing more is told.
+        is_plain: its next token is simply the likeliest.
         penalties: what changes its logits; made when they are first looked at.
         prompt_scores: of the prompt's tokens from the second on, as far as they are known; None
             where nobody asked, or they have been told.
@@ -95,11 +95,19 @@ class Sequence:
             self.draft = draft[: min(self.extent.capacity, self.limit - 1) - len(self.ids)]
         return len(self.draft)
 
-    def settle(self, right: int) -> None:
+    def settle(self, right: int, *, is_guess: bool) -> None:
         """Be done with the draft, whose first `right` tokens came true."""
-        if self.draft and self.lookup is not None:
+        if self.draft and self.lookup is not None and is_guess:
             self.lookup.learn(len(self.draft), right)
-            self.draft = ()
+        self.draft = ()
+
+    @property
+    def most_rounds(self) -> int:
+        """How often in a row its next token can be chosen by the model itself."""
+        if self.num_pending != 1 or not self.is_plain or self.sampling.logprobs is not None:
+            return 0
+        assert self.extent is not None
+        return min(self.extent.capacity - self.computed, self.limit - len(self.ids))
 
     def take(self, token: int) -> FinishReason | None:
         """Append a generated token; says why the sequence ends with it, if it does."""
@@ -125,12 +133,19 @@ class Batch:
 
     sequences: Many[Sequence]
     counts: Many[int]
+    rounds: int = 0  # how often the model goes on by itself; 0 where logits are wanted
 
     @classmethod
-    def of(cls, counts: dict[Sequence, int]) -> Batch:
+    def of(cls, counts: dict[Sequence, int], rounds: int = 0) -> Batch:
         """Put the sequences into the order in which they cost least."""
         order = sorted(counts, key=_order)
-        return cls(order, [counts[sequence] for sequence in order])
+        return cls(order, [counts[sequence] for sequence in order], rounds)
+
+    def decoded(self, tokens: Many[Many[int]]) -> Batch:
+        """The batch after its rounds, in which each sequence was given `tokens`: all but the last were its draft."""
+        for sequence, own in zip(self.sequences, tokens, strict=True):
+            sequence.draft = own[:-1]
+        return Batch(self.sequences, [len(own) for own in tokens], self.rounds)
 
     @property
     def num_tokens(self) -> int:

@@ -1,4 +1,4 @@
-"""The transformer: one piece of code for every architecture in `config.FAMILIES`.
+"""The transformer: one piece of code for every architecture in `hub.families`.
 
 It works on a flat row of tokens, whatever sequences they belong to. How tokens look at each other
 is not its business: `attend` knows, and holds the cache.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baigong.inference.engine.config import ExpertConfig, ModelConfig
+from baigong.hub.architecture import ExpertConfig, ModelConfig
 from baigong.inference.engine.experts import Experts
 from baigong.inference.engine.messages import SMALL_MODEL
 from baigong.inference.engine.rope import query_scales, rotary_table

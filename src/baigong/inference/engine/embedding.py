@@ -11,6 +11,7 @@ from torch import Tensor
 from baigong.inference.engine.attention import SelfAttention
 from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.messages import Choose, Classify, Embed, Look, Rows
+from baigong.inference.engine.pooling import Pooling
 
 Texts = Sequence[Sequence[int]]
 
@@ -93,9 +94,9 @@ class ReadJob:
                 return model.classify(texts, [seconds[index] for index in part] if seconds else [])
 
 
-def embed(texts: Texts, decoder: Decoder) -> Tensor:
+def embed(texts: Texts, decoder: Decoder, pooling: Pooling) -> Tensor:
     """See Reads."""
-    return decoder.config.pooling(_states(texts, decoder))
+    return pooling(_states(texts, decoder))
 
 
 def choose(texts: Texts, tokens: Sequence[int], decoder: Decoder) -> Tensor:

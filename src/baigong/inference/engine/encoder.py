@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor
 from typing_extensions import override
 
+from baigong.hub.vectors import Vectors
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.foreign import Foreign
 from baigong.inference.engine.pooling import Pooling
@@ -49,7 +50,7 @@ class Embedder(Reader):
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__(transformers.AutoModel, folder, dtype, device)
-        self._pooling = Pooling.read(folder)
+        self._pooling = Pooling.of(Vectors.read(folder))
         longest = _setting(folder, "sentence_bert_config.json", "max_seq_length")
         if longest:
             context = min(self.config.context, int(longest))

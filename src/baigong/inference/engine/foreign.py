@@ -19,9 +19,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from baigong.errors import InvalidInput, Unsupported
+from baigong.hub.architecture import Sizes
+from baigong.hub.vectors import Vectors
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.cache import Extent, Extents, room_for
-from baigong.inference.engine.config import Sizes
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.foreign_lora import ForeignAdapters
 from baigong.inference.engine.lora import LoraAdapter
@@ -54,6 +55,7 @@ class Foreign:
     tasks: tuple[Task, ...] = ()
     labels: tuple[str, ...] = ()
     draft_rows = 0  # its caches cannot take tokens back
+    most_rounds = 0
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         """Load `folder` through the automatic class `kind`.
@@ -71,6 +73,9 @@ class Foreign:
         self.config = _sizes(self._model, self._fields)
 
     def forward(self, batch: Batch) -> Tensor | None:
+        raise NotImplementedError
+
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
         raise NotImplementedError
 
     def embed(self, texts: Texts) -> Tensor:
@@ -118,7 +123,7 @@ class TransformersModel(Foreign):
         self.cache = Room(room_for(config, context, self._token_bytes(dtype)))
         context = min(context, self.cache.longest)
         self.config = msgspec.structs.replace(self.config, context=context)
-        self._pooling = Pooling.read(folder)
+        self._pooling = Pooling.of(Vectors.read(folder))
         self._adapters = ForeignAdapters(self._model)
         self._states: WeakKeyDictionary[Sequence, _State] = WeakKeyDictionary()
         # What such a model remembers of a prompt's first part does not always go on with the next:

@@ -47,19 +47,19 @@ class ForeignAdapters:
         """
         read_settings(folder)
         Weights(folder, "adapter_model")
-        adapter = ForeignAdapter(name, (), next(self._keys))
+        key = next(self._keys)
         with self._lock:
             try:
-                self._put(adapter.key, folder)
+                size = self._put(key, folder)
             except (ValueError, RuntimeError, KeyError) as error:
-                self._drop(adapter.key)
+                self._drop(key)
                 raise InvalidInput(
                     f"The adapter in {folder.name} was made for another base: {error}",
                     hint="Use the base it was trained on.",
                 ) from error
-            self._alive[adapter.key] = adapter
-            for key in set(self._held) - set(self._alive):
-                self._drop(key)
+            adapter = self._alive[key] = ForeignAdapter(name, (), size, key)
+            for dead in set(self._held) - set(self._alive):
+                self._drop(dead)
         return adapter
 
     @contextmanager
@@ -79,7 +79,8 @@ class ForeignAdapters:
     def _held(self) -> list[str]:
         return [] if self._peft is None else list(self._peft.peft_config)
 
-    def _put(self, key: str, folder: Path) -> None:
+    def _put(self, key: str, folder: Path) -> int:
+        """Read it into the model; how many bytes it takes there."""
         if self._peft is None:
             # Kept before its weights are read, so that a bad file leaves something to drop it from.
             self._peft = PeftModel(self._model, PeftConfig.from_pretrained(folder), key)
@@ -88,6 +89,8 @@ class ForeignAdapters:
             raise ValueError(
                 f"{[*found.missing_keys, *found.unexpected_keys][0]} has no counterpart"
             )
+        parameters = self._peft.named_parameters()
+        return sum(weight.nbytes for name, weight in parameters if f".{key}." in name)
 
     def _drop(self, key: str) -> None:
         if self._peft is not None and key in self._held:

@@ -8,7 +8,7 @@ import torch
 from transformers.models.auto import modeling_auto as auto
 
 from baigong.errors import Unsupported
-from baigong.inference.engine.config import architecture_of, looks_ahead, read_fields
+from baigong.hub.architecture import architecture_of, looks_ahead, read_fields
 from baigong.inference.engine.encoder import Classifier, Embedder
 from baigong.inference.engine.foreign import Foreign, TransformersModel
 from baigong.inference.engine.messages import EngineConfig

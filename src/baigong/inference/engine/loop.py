@@ -112,6 +112,7 @@ class Loop:
             config.prefill_tokens,
             config.stall_ms / 1000,
             model.draft_rows if config.lookup else 0,
+            model.most_rounds,
         )
         self._adapters: dict[str, LoraAdapter] = {}
         self._removing: list[tuple[int, LoraAdapter]] = []
@@ -132,18 +133,22 @@ class Loop:
         batch = self._scheduler.next_batch()
         if batch is not None:
             started = time.perf_counter()
-            tokens, scores = self._forward(batch)
-            self._scheduler.observe(batch.num_prompt_tokens, time.perf_counter() - started)
+            batch, tokens, scores = self._forward(batch)
+            self._scheduler.observe(batch, time.perf_counter() - started)
             self._deliver(batch, tokens, scores)
 
-    def _forward(self, batch: Batch) -> tuple[list[int], list[Scores | None]]:
+    def _forward(self, batch: Batch) -> tuple[Batch, list[int], list[Scores | None]]:
         """Run the batch through the model and choose a token wherever one is due."""
+        if batch.rounds:
+            rows = self._model.decode(batch, batch.rounds)
+            tokens = [token for row in rows for token in row]
+            return batch.decoded(rows), tokens, [None] * len(tokens)
         logits = self._model.forward(batch)
         if logits is None:
-            return [], []
+            return batch, [], []
         logits, finished = score_prompts(logits, batch), batch.finished
         tokens = sample(logits, finished)
-        return tokens, score(logits, finished, tokens)
+        return batch, tokens, score(logits, finished, tokens)
 
     def _deliver(self, batch: Batch, tokens: list[int], scores: list[Scores | None]) -> None:
         news, broken = self._scheduler.accept(batch, tokens, scores)
@@ -210,7 +215,7 @@ class Loop:
         if isinstance(loaded.result, BaigongError):
             raise loaded.result
         self._adapters[loaded.name] = loaded.result
-        self._send(Done(loaded.id))
+        self._send(Done(loaded.id, loaded.result.size))
 
     def _begin(self, compiled: Compiled) -> None:
         if compiled.id not in self._compiling:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.inference.engine.config import ModelConfig
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import LowRank, projection_shapes, projections
 from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.weights import Weights
@@ -56,10 +56,11 @@ class Product:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraAdapter:
-    """An adapter in memory. `parts` is indexed by layer and by the names in PROJECTIONS."""
+    """An adapter in memory, of `size` bytes; `parts` is indexed by layer and by names of PROJECTIONS."""
 
     name: str
     parts: Sequence[dict[str, LowRank]]
+    size: int
 
 
 def load_adapter(
@@ -72,16 +73,17 @@ def load_adapter(
         InvalidInput: the files are missing or broken, or do not fit this base.
     """
     parts: list[dict[str, LowRank]] = [{} for _ in range(config.layers)]
+    size = 0
     with torch.inference_mode():
         for layer, modules in read_adapter(folder, config).items():
             for projection, members in projections(config).items():
                 found = {m: modules[m] for m in members if m in modules}
                 if found:
                     product = _fuse(members, found, projection_shapes(config))
-                    parts[layer][projection] = Product(
-                        product.a.to(device, dtype), product.b.to(device, dtype)
-                    )
-    return LoraAdapter(name, parts)
+                    a, b = product.a.to(device, dtype), product.b.to(device, dtype)
+                    parts[layer][projection] = Product(a, b)
+                    size += a.nbytes + b.nbytes
+    return LoraAdapter(name, parts, size)
 
 
 @dataclass(frozen=True, slots=True)

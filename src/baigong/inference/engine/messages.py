@@ -40,10 +40,12 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_waiting: most in that queue; more are told to come again.
         cache_tokens: room of the key-value cache in tokens, all sequences together.
         cache_mb: that room in megabytes where `cache_tokens` is None.
+        adapter_mb: memory for adapters in megabytes: more may be registered, and take turns in it.
         prefill_tokens: most prompt tokens in one step.
         stall_ms: how long a step with prompt tokens may keep decoding neighbours waiting.
         lookup: guess what repeats itself and check several tokens in one step, where that is faster.
         start_timeout_s: how long loading the model may take.
+        packed: where int8 and int4 weights are kept for the next start; None packs them at each.
         logs: where the process writes its log; None keeps it in memory for error messages.
     """
 
@@ -56,10 +58,12 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_waiting: int = 1024
     cache_tokens: int | None = None
     cache_mb: int = 1024
+    adapter_mb: float = 512
     prefill_tokens: int = 1024
     stall_ms: float = 150.0
     lookup: bool = True
     start_timeout_s: float = 600.0
+    packed: Path | None = None
     logs: Path | None = None
 
     def dtype_for(self, parameters: int) -> Dtype:
@@ -231,9 +235,10 @@ class Rejected(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """An adapter was added or removed."""
+    """An adapter was added, which takes `size` bytes; or removed."""
 
     id: int
+    size: int = 0
 
 
 class Rows(msgspec.Struct, frozen=True, tag=True):

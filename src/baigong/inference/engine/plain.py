@@ -9,14 +9,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from baigong.hub.architecture import ModelConfig, Sizes
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import ArenaCache, Cache
-from baigong.inference.engine.config import ModelConfig, Sizes
 from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.embedding import Reads, Texts, choose, embed
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
 from baigong.inference.engine.messages import Task
 from baigong.inference.engine.pace import Pace, no_pace
+from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
@@ -46,6 +47,9 @@ class Model(Reads, Protocol):
         """What a classifier can tell."""
         ...
 
+    # How often in a row `decode` may choose tokens; 0: it has none.
+    most_rounds: int
+
     @property
     def draft_rows(self) -> int:
         """Tokens of a step up to which guesses cost less than they save; 0: it takes none."""
@@ -60,6 +64,10 @@ class Model(Reads, Protocol):
         """Logits [wanted, vocabulary] of `batch.wanted_rows`; None when no row is wanted."""
         ...
 
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        """Each sequence's likeliest next tokens, chosen and fed back `rounds` times, or until one is BROKEN."""
+        ...
+
     def load_adapter(self, name: str, folder: Path, pace: Pace = no_pace) -> LoraAdapter:
         """Read a PEFT folder for this base; called from threads of its own, which `pace` slows down."""
         ...
@@ -69,6 +77,7 @@ class PlainModel:
     """See Model."""
 
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
+    most_rounds = 0
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -85,6 +94,7 @@ class PlainModel:
         self.draft_rows = _DRAFT_ROWS if device.type == "cpu" else 0  # measured nowhere else
         self.cache = ArenaCache(config, tokens, dtype, device)
         self._decoder = Decoder(config, weights, dtype, device)
+        self._pooling = Pooling.of(config.vectors)
         self._threads = self._threads_now = torch.get_num_threads()
 
     def forward(self, batch: Batch) -> Tensor | None:
@@ -100,9 +110,12 @@ class PlainModel:
             hidden = hidden.index_select(0, rows)
         return self._decoder.logits(hidden)
 
+    def decode(self, batch: Batch, rounds: int) -> list[list[int]]:
+        raise NotImplementedError
+
     def embed(self, texts: Texts) -> Tensor:
         self._use_threads(self._threads)
-        return embed(texts, self._decoder)
+        return embed(texts, self._decoder, self._pooling)
 
     def choose(self, texts: Texts, tokens: Sequence[int]) -> Tensor:
         self._use_threads(self._threads)

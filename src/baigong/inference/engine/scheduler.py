@@ -19,6 +19,7 @@ from baigong.types import FinishReason
 # Room reserved for an answer at once; longer ones double their room when they need it.
 _ANSWER_ROOM = 64
 _SCORED = 128  # prompt tokens of a step whose logits are all wanted: 80 MB at 150,000 words
+_ROUNDS_S = 0.004  # for which nobody notices that nothing else is looked at
 _LEAST_PREFILL = 32  # prompt tokens of a step, however slow the machine
 
 
@@ -37,10 +38,16 @@ class Scheduler:
         prefill_tokens: int,
         stall_s: float,
         draft_rows: int = 0,
+        most_rounds: int = 0,
     ) -> None:
-        """`draft_rows` are the most tokens of a step that has drafts among them."""
+        """For a model that goes on by itself for `most_rounds`.
+
+        `draft_rows` are the most tokens of a step that has drafts among them.
+        """
         self._cache = cache
         self._draft_rows = draft_rows
+        self._most_rounds = most_rounds
+        self._round_s = _ROUNDS_S
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._prefill_tokens = prefill_tokens
@@ -118,7 +125,7 @@ class Scheduler:
                 if sequence.needs_prompt_rows:
                     scored -= counts[sequence]
         self._add_drafts(counts)
-        return Batch.of(counts)
+        return Batch.of(counts, self._rounds(counts))
 
     def accept(
         self, batch: Batch, tokens: Many[int], scores: Many[Scores | None]
@@ -141,7 +148,7 @@ class Scheduler:
             count += right - len(sequence.draft)
             sequence.computed += count
             self._waiting.charge(sequence, count)
-            sequence.settle(right)
+            sequence.settle(right, is_guess=not batch.rounds)
             if BROKEN in own:
                 assert sequence.extent is not None
                 self._cache.wipe(sequence.extent)
@@ -152,10 +159,23 @@ class Scheduler:
                 broken.append(sequence)
         return news, broken
 
-    def observe(self, prompt_tokens: int, seconds: float) -> None:
-        """Learn from a step how many prompt tokens fit the time that neighbours may wait."""
-        if prompt_tokens >= _LEAST_PREFILL:
+    def observe(self, batch: Batch, seconds: float) -> None:
+        """Learn from a step, before it is accepted, what fits the time that others may wait."""
+        prompt_tokens = batch.num_prompt_tokens
+        if batch.rounds:
+            self._round_s += 0.3 * (seconds / batch.rounds - self._round_s)
+        elif prompt_tokens >= _LEAST_PREFILL:
             self._prefill_rate += 0.3 * (prompt_tokens / seconds - self._prefill_rate)
+
+    def _rounds(self, counts: dict[Sequence, int]) -> int:
+        """How often the model may choose tokens and go on before anything else is looked at.
+
+        For a small model this look takes as long as a step.
+        """
+        if not self._most_rounds or any(count > 1 for count in counts.values()):
+            return 0
+        most = min(self._most_rounds, *(sequence.most_rounds for sequence in counts))
+        return min(most, max(1, int(_ROUNDS_S / self._round_s)))
 
     def _add_drafts(self, counts: dict[Sequence, int]) -> None:
         """Let every sequence guess on, as far as its share of the rows goes.

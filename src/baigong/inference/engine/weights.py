@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
+from baigong.hub.architecture import plain_name
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -28,7 +29,8 @@ class Weights:
         self._where = folder.name
         # Tensor name to the open file that holds it, and to what it is called there.
         self._files: dict[str, tuple[Any, str]] = {}
-        for path in _paths(folder, stem):
+        self._paths = _paths(folder, stem)
+        for path in self._paths:
             try:
                 file = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
@@ -36,11 +38,17 @@ class Weights:
                     f"{self._where}/{path.name} cannot be read: {error}", hint="Download it again."
                 ) from error
             names: list[str] = list(file.keys())  # type: ignore[no-untyped-call]
-            self._files |= {_plain_name(name): (file, name) for name in names}
+            self._files |= {plain_name(name): (file, name) for name in names}
 
     @property
     def names(self) -> list[str]:
         return list(self._files)
+
+    @property
+    def identity(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Path, size, modification time (ns) and inode of each file: other weights, another one."""
+        stats = [(str(path.resolve()), path.stat()) for path in self._paths]
+        return tuple((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats)
 
     @property
     def size(self) -> int:
@@ -69,19 +77,6 @@ class Weights:
                 hint="The weights do not belong to the config.json beside them.",
             )
         return tensor
-
-
-def _plain_name(name: str) -> str:
-    """What a tensor of a decoder is called in a checkpoint that is a decoder with a head.
-
-    A part of a model that can see as well is called otherwise, and so is one saved without a head.
-    """
-    for part in ("model.language_model.", "language_model.model."):
-        if name.startswith(part):
-            return f"model.{name.removeprefix(part)}"
-    if name.startswith(("layers.", "embed_tokens.", "norm.")):
-        return f"model.{name}"
-    return name.removeprefix("language_model.")
 
 
 def _paths(folder: Path, stem: str) -> list[Path]:

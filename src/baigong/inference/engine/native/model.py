@@ -4,48 +4,46 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from baigong.hub.architecture import ModelConfig
+from baigong.hub.vectors import Vectors
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import Extent, Extents, zeros
-from baigong.inference.engine.config import ModelConfig
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.lora import LoraAdapter, read_adapter
 from baigong.inference.engine.messages import Task
 from baigong.inference.engine.native import build, structs
 from baigong.inference.engine.native.pack import (
-    GROUP,
-    LANES,
-    Packed,
+    Form,
     interleaved,
     pack,
     pack_adapter,
 )
+from baigong.inference.engine.native.packed import Memory, built
 from baigong.inference.engine.native.structs import address
 from baigong.inference.engine.pace import Pace, no_pace
+from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.rope import rotary_table
 from baigong.inference.engine.weights import Weights
 
 _PAGE = 32  # tokens, as in attention.h
-_LARGEST_HEAD = 256
 _INT32 = 4
 
 
 def library_for(config: ModelConfig) -> ctypes.CDLL | None:
     """The compiled forward pass where there is one and it can run such a model."""
-    if not config.is_ordinary:
-        return None
-    head, wide = config.head_dim, config.heads * config.head_dim
-    sizes = (config.hidden_size, config.inner_size, wide)
-    if any(size % GROUP for size in sizes) or head % LANES or head > _LARGEST_HEAD:
+    if not config.is_packable:
         return None
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return build.library(base / "baigong")
@@ -89,6 +87,7 @@ class NativeModel:
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
     labels: tuple[str, ...] = ()
     draft_rows = 32
+    most_rounds = 8
 
     def __init__(
         self,
@@ -98,10 +97,11 @@ class NativeModel:
         tokens: int,
         library: ctypes.CDLL,
         threads: int,
+        packed: Path | None = None,
     ) -> None:
         """Pack the weights as `kind`, with room for `tokens` in the cache.
 
-        The output head of an int4 model, which is its embedding too where the two are tied, stays int8:
+        What takes long to pack is kept in the folder `packed`. The output head of an int4 model, which is its embedding too where the two are tied, stays int8:
         it is read once for each token and loses the most.
 
         Raises:
@@ -111,11 +111,16 @@ class NativeModel:
         self.config = config
         self.device = torch.device("cpu")
         self.num_parameters = weights.size
+        self._pooling = Pooling.of(config.vectors)
         self.dtype = torch.float32 if kind == "float32" else torch.bfloat16
         self.cache = NativeCache(config, tokens, self.dtype)
         self._pages = np.arange(-(-tokens // _PAGE), dtype=np.int32)
         self._library = library
-        self._held, struct = _Packer(config, weights, kind, library, threads).model()
+        packer = _Packer(config, weights, kind, library, threads)
+        # To lay bfloat16 or float32 out anew takes little longer than to read it.
+        folder = packed if kind in ("int8", "int4") else None
+        (struct, *self._held), memory = built(packer.model, folder, packer.key)
+        self._held.append(memory)
         torch.set_num_threads(1)  # all that is left to torch is choosing tokens
         self._engine = ctypes.c_void_p(library.bg_open(ctypes.byref(struct), threads))
 
@@ -165,7 +170,7 @@ class NativeModel:
     def embed(self, texts: Texts) -> Tensor:
         """See Reads."""
         hidden, _ = self._read(texts)
-        return self.config.pooling(torch.split(hidden, [len(text) for text in texts]))
+        return self._pooling(torch.split(hidden, [len(text) for text in texts]))
 
     def choose(self, texts: Texts, tokens: Sequence[int]) -> Tensor:
         """See Reads."""
@@ -209,7 +214,9 @@ class NativeModel:
         """Read and pack a PEFT folder; see lora.read_adapter for what can be wrong with it."""
         pairs = read_adapter(folder, self.config, pace)
         table, held = pack_adapter(self._library, pairs, self.config, self.dtype, pace)
-        return NativeAdapter(name, (), table, max(part.rank for part in table), held)
+        # Beside the weights there are tables, which all adapters share.
+        size = sum(part.nbytes for part in held if isinstance(part, Tensor))
+        return NativeAdapter(name, (), size, table, max(part.rank for part in table), held)
 
     def _step(
         self,
@@ -243,19 +250,25 @@ class _Packer:
         self._kind = kind
         self._library = library
         self._threads = threads
-        self._held: list[object] = []
 
-    def model(self) -> tuple[list[object], structs.Model]:
+    @property
+    def key(self) -> str:
+        """Names what a packed file depends on: the checkpoint, the kind, and who laid it out."""
+        config = msgspec.structs.replace(self._config, context=0, vectors=Vectors())
+        facts = repr((self._weights.identity, config, self._kind, self._library._name))
+        mark = sha256(facts.encode())
+        for name in ("model.py", "pack.py"):
+            mark.update(Path(__file__).with_name(name).read_bytes())
+        return mark.hexdigest()[:32]
+
+    def model(self, memory: Memory) -> tuple[structs.Model, object, Tensor, Tensor]:
+        """The model over blocks of `memory`, and what else it points to."""
         config = self._config
-        sizes = (config.vocabulary, config.hidden_size)
-        layers = (structs.Layer * config.layers)(*map(self._layer, range(config.layers)))
-        edge = "int8" if self._kind == "int4" else self._kind
-        embedding = self._pack(self._weights.get("model.embed_tokens.weight", sizes), kind=edge)
-        head = embedding
-        if not config.is_tied:
-            head = self._pack(self._weights.get("lm_head.weight", sizes), kind=edge)
+        layers = [self._layer(memory, number) for number in range(config.layers)]
+        table = (structs.Layer * config.layers)(*layers)
+        embedding = self._edge(memory, "model.embed_tokens.weight")
+        head = embedding if config.is_tied else self._edge(memory, "lm_head.weight")
         cos, sin = rotary_table(config.rope, config.head_dim, config.context)
-        self._held += [layers, cos, sin]
         struct = structs.Model(
             config.layers,
             config.hidden_size,
@@ -267,61 +280,78 @@ class _Packer:
             self._kind == "float32",
             config.norm_epsilon,
             config.head_dim**-0.5,
-            layers,
+            table,
             embedding,
             head,
-            self._vector("model.norm.weight", config.hidden_size),
+            self._norm(memory, "model.norm.weight"),
             address(cos),
             address(sin),
         )
-        self._held.append(struct)
-        return self._held, struct
+        return struct, table, cos, sin
 
-    def _layer(self, number: int) -> structs.Layer:
+    def _layer(self, memory: Memory, number: int) -> structs.Layer:
         config, prefix = self._config, f"model.layers.{number}"
         layer = structs.Layer(
-            self._vector(f"{prefix}.input_layernorm.weight", config.hidden_size),
-            self._vector(f"{prefix}.post_attention_layernorm.weight", config.hidden_size),
+            self._norm(memory, f"{prefix}.input_layernorm.weight"),
+            self._norm(memory, f"{prefix}.post_attention_layernorm.weight"),
         )
         if config.has_qk_norm:
-            q, k = (
-                self._weights.get(f"{prefix}.self_attn.{n}_norm.weight", (config.head_dim,)).float()
-                for n in "qk"
-            )
-            layer.qk_norm = self._hold(
-                torch.cat((q.expand(config.heads, -1), k.expand(config.kv_heads, -1)))
-            )
-        layer.qkv = self._projection(prefix, "qkv", has_bias=config.qkv_bias)
-        layer.out = self._projection(prefix, "out", has_bias=config.out_bias)
-        layer.gate_up = self._projection(prefix, "gate_up", has_bias=config.mlp_bias)
-        layer.down = self._projection(prefix, "down", has_bias=config.mlp_bias)
+            layer.qk_norm = self._qk_norm(memory, f"{prefix}.self_attn")
+        layer.qkv = self._projection(memory, prefix, "qkv", has_bias=config.qkv_bias)
+        layer.out = self._projection(memory, prefix, "out", has_bias=config.out_bias)
+        layer.gate_up = self._projection(memory, prefix, "gate_up", has_bias=config.mlp_bias)
+        layer.down = self._projection(memory, prefix, "down", has_bias=config.mlp_bias)
         layer.window = config.windows[number] or 0
         return layer
 
-    def _projection(self, prefix: str, name: str, *, has_bias: bool) -> structs.Matrix:
-        shapes, modules, get = projection_shapes(self._config), PROJECTIONS[name], self._weights.get
-        weight = torch.cat([get(f"{prefix}.{m}.weight", shapes[m]) for m in modules])
-        bias = None
-        if has_bias:
-            bias = torch.cat([get(f"{prefix}.{m}.bias", shapes[m][:1]) for m in modules])
-        order = interleaved(self._config.inner_size) if name == "gate_up" else None
-        return self._pack(weight, bias, order)
+    def _edge(self, memory: Memory, name: str) -> structs.Matrix:
+        """The embedding or the head."""
+        shape = (self._config.vocabulary, self._config.hidden_size)
+        form = Form("int8" if self._kind == "int4" else self._kind, *shape, has_bias=False)
 
-    def _pack(
-        self,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        order: np.ndarray | None = None,
-        kind: str | None = None,
+        def fill(block: np.ndarray) -> None:
+            weight = self._weights.get(name, shape)
+            pack(self._library, form, block, weight, threads=self._threads)
+
+        return form.at(memory.take(form.stops[-1], fill))
+
+    def _projection(
+        self, memory: Memory, prefix: str, name: str, *, has_bias: bool
     ) -> structs.Matrix:
-        packed: Packed = pack(self._library, weight, kind or self._kind, bias, order, self._threads)
-        self._held.append(packed.held)
-        return packed.struct
+        shapes, modules, get = projection_shapes(self._config), PROJECTIONS[name], self._weights.get
+        outputs = sum(shapes[module][0] for module in modules)
+        form = Form(self._kind, outputs, shapes[modules[0]][1], has_bias)
 
-    def _vector(self, name: str, size: int) -> int:
-        return self._hold(self._weights.get(name, (size,)).float())
+        def fill(block: np.ndarray) -> None:
+            weight = torch.cat([get(f"{prefix}.{m}.weight", shapes[m]) for m in modules])
+            bias = None
+            if has_bias:
+                bias = torch.cat([get(f"{prefix}.{m}.bias", shapes[m][:1]) for m in modules])
+            order = interleaved(self._config.inner_size) if name == "gate_up" else None
+            pack(self._library, form, block, weight, bias, order, self._threads)
 
-    def _hold(self, tensor: Tensor) -> int:
-        tensor = tensor.contiguous().clone()  # not the file's own pages
-        self._held.append(tensor)
-        return tensor.data_ptr()
+        return form.at(memory.take(form.stops[-1], fill))
+
+    def _norm(self, memory: Memory, name: str) -> int:
+        size = self._config.hidden_size
+        return _vector(memory, size, lambda: self._weights.get(name, (size,)))
+
+    def _qk_norm(self, memory: Memory, prefix: str) -> int:
+        config = self._config
+
+        def both() -> Tensor:
+            q, k = (
+                self._weights.get(f"{prefix}.{n}_norm.weight", (config.head_dim,)) for n in "qk"
+            )
+            return torch.cat((q.expand(config.heads, -1), k.expand(config.kv_heads, -1)))
+
+        return _vector(memory, (config.heads + config.kv_heads) * config.head_dim, both)
+
+
+def _vector(memory: Memory, size: int, read: Callable[[], Tensor]) -> int:
+    """Where `size` float32 numbers lie."""
+
+    def fill(block: np.ndarray) -> None:
+        block.view(np.float32)[:] = read().float().flatten().numpy()
+
+    return memory.take(4 * size, fill)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baigong.inference.engine.config import ModelConfig
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
 from baigong.inference.engine.lora import Pair
 from baigong.inference.engine.native import structs
@@ -26,11 +26,37 @@ _EIGHTHS = (32, 16, 8, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """A matrix in forward.cpp's layout, with the memory that it points into."""
+class Form:
+    """A packed matrix [n, k]: its data, scales and biases, one after the other in one block."""
 
-    struct: structs.Matrix
-    held: tuple[object, ...]
+    kind: str
+    n: int
+    k: int
+    has_bias: bool
+
+    @property
+    def bands(self) -> int:
+        return -(-self.n // BAND)
+
+    @property
+    def stops(self) -> tuple[int, int, int]:
+        """Bytes at which data, scales and biases end."""
+        kind, outputs = KINDS[self.kind], self.bands * BAND
+        data = outputs * self.k * _EIGHTHS[kind] // 8
+        scales = data + (outputs * self.k // GROUP * 4 if kind >= KINDS["int8"] else 0)
+        return data, scales, scales + (outputs * 4 if self.has_bias else 0)
+
+    def at(self, start: int) -> structs.Matrix:
+        """The matrix whose block lies at an address."""
+        data, scales, stop = self.stops
+        return structs.Matrix(
+            KINDS[self.kind],
+            self.k,
+            self.bands,
+            start,
+            start + data if scales > data else None,
+            start + scales if stop > scales else None,
+        )
 
 
 def interleaved(inner: int) -> np.ndarray:
@@ -41,35 +67,33 @@ def interleaved(inner: int) -> np.ndarray:
 
 def pack(
     library: ctypes.CDLL,
+    form: Form,
+    block: np.ndarray,
     weight: Tensor,
-    kind: str,
     bias: Tensor | None = None,
     order: np.ndarray | None = None,
     threads: int = 1,
-) -> Packed:
-    """Pack weight [n, k], row `order[i]` of it becoming output i."""
-    n, k = weight.shape
-    bands = -(-n // BAND)
-    rows = np.full(bands * BAND, -1, np.int32)
+) -> None:
+    """Pack weight [n, k] into `block`, row `order[i]` of it becoming output i."""
+    n, k, outputs = form.n, form.k, form.bands * BAND
+    rows = np.full(outputs, -1, np.int32)
     rows[:n] = np.arange(n, dtype=np.int32) if order is None else order
     source = weight.float().contiguous()
-    data = np.empty(bands * BAND * k * _EIGHTHS[KINDS[kind]] // 8, np.uint8)
-    scales = np.empty(bands * BAND * k // GROUP, np.float32) if KINDS[kind] >= 2 else None
+    matrix = form.at(address(block) or 0)
 
     def work(blocks: tuple[int, int]) -> None:
         library.bg_pack(
-            KINDS[kind], address(source), k, address(rows), *blocks, address(data), address(scales)
+            matrix.kind, address(source), k, address(rows), *blocks, matrix.data, matrix.scales
         )
 
-    cuts = np.linspace(0, 2 * bands, min(2 * bands, 4 * threads) + 1, dtype=int).tolist()
+    cuts = np.linspace(0, 2 * form.bands, min(2 * form.bands, 4 * threads) + 1, dtype=int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, pairwise(cuts)))
-    offsets = None
     if bias is not None:
-        offsets = np.zeros(bands * BAND, np.float32)
+        _, start, stop = form.stops
+        offsets = block[start:stop].view(np.float32)
+        offsets[:] = 0
         offsets[:n] = bias.float().numpy()[rows[:n]]
-    struct = structs.Matrix(KINDS[kind], k, bands, address(data), address(scales), address(offsets))
-    return Packed(struct, (data, scales, offsets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,122 +9,8 @@ from typing import Any
 import msgspec
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.inference.engine.pooling import Pooling
-
-
-class Family(msgspec.Struct, frozen=True):
-    """What one `model_type` means beyond its config.json.
-
-    Attributes:
-        qkv_bias: always, whatever `attention_bias` says.
-        has_window_switch: `sliding_window` counts only with `use_sliding_window`.
-        full_every: of layers with a window every so many looks back without one; 0 is none.
-        is_fused: the checkpoint holds q, k, v in one matrix, and gate and up in another.
-        norm_offset: what its norms' weights lack.
-        has_post_norms: what attention and MLP add is normalised too.
-        scales_embedding: by the root of the hidden size.
-        activation: what "gelu" means in old config.json files of this family.
-        experts: names of the router, and of an expert's gate, up and down, in the checkpoint.
-        defaults: fields that its config.json may leave out.
-    """
-
-    qkv_bias: bool = False
-    has_qk_norm: bool = False
-    has_window_switch: bool = False
-    full_every: int = 0
-    is_fused: bool = False
-    norm_offset: float = 0.0
-    has_post_norms: bool = False
-    scales_embedding: bool = False
-    activation: str = "gelu"
-    experts: tuple[str, str, str, str] | None = None
-    defaults: dict[str, Any] = {}
-
-
-_GEMMA = {
-    "head_dim": 256,
-    "hidden_act": "gelu_pytorch_tanh",
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-}
-_GEMMA2 = {
-    "sliding_window": 4096,
-    "query_pre_attn_scalar": 256,
-    "attn_logit_softcapping": 50.0,
-    "final_logit_softcapping": 30.0,
-}
-# The larger Gemma 3 models name only what differs from these.
-_GEMMA3 = {
-    "vocab_size": 262208,
-    "hidden_size": 2304,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 26,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 131072,
-    "sliding_window": 4096,
-    "query_pre_attn_scalar": 256,
-    "rope_theta": 1e6,
-    "rope_local_base_freq": 1e4,
-}
-
-# One decoder serves all of these; a new one that differs in these points only is a row.
-FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(defaults={"sliding_window": 4096}),
-    "ministral": Family(defaults={"sliding_window": 4096}),
-    "ministral3": Family(defaults={"head_dim": 128, "rms_norm_eps": 1e-5}),
-    "mixtral": Family(
-        experts=(
-            "block_sparse_moe.gate",
-            "block_sparse_moe.experts.{}.w1",
-            "block_sparse_moe.experts.{}.w3",
-            "block_sparse_moe.experts.{}.w2",
-        ),
-        defaults={
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 1e6,
-            "num_local_experts": 8,
-            "num_experts_per_tok": 2,
-            "norm_topk_prob": True,
-        },
-    ),
-    "qwen2": Family(qkv_bias=True, has_window_switch=True),
-    "qwen3": Family(has_qk_norm=True, has_window_switch=True, defaults={"head_dim": 128}),
-    "qwen3_moe": Family(
-        has_qk_norm=True,
-        has_window_switch=True,
-        experts=(
-            "mlp.gate",
-            "mlp.experts.{}.gate_proj",
-            "mlp.experts.{}.up_proj",
-            "mlp.experts.{}.down_proj",
-        ),
-        defaults={"max_window_layers": 0},
-    ),
-    "gemma": Family(
-        norm_offset=1.0, scales_embedding=True, activation="gelu_pytorch_tanh", defaults=_GEMMA
-    ),
-    "gemma2": Family(
-        norm_offset=1.0,
-        scales_embedding=True,
-        has_post_norms=True,
-        full_every=2,
-        defaults=_GEMMA | _GEMMA2,
-    ),
-    "gemma3_text": Family(
-        norm_offset=1.0,
-        scales_embedding=True,
-        has_post_norms=True,
-        has_qk_norm=True,
-        full_every=6,
-        defaults=_GEMMA | _GEMMA3,
-    ),
-    "phi3": Family(is_fused=True, defaults={"rms_norm_eps": 1e-5}),
-}
-
-# Models that see as well; their `text_config` says what the part is that reads and writes.
-WRAPPERS = ("gemma3", "mistral3")
+from baigong.hub.families import FAMILIES, WRAPPERS, Family
+from baigong.hub.vectors import Vectors
 
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 
@@ -137,6 +23,15 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     hidden_size: int
     layers: int
     context: int
+
+
+class Shape(Sizes, frozen=True, kw_only=True):
+    """What there is to know of any model of attention and MLPs."""
+
+    inner_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
 
 
 class ExpertConfig(msgspec.Struct, frozen=True):
@@ -156,7 +51,7 @@ class ExpertConfig(msgspec.Struct, frozen=True):
     is_normalised: bool
 
 
-class ModelConfig(Sizes, frozen=True, kw_only=True):
+class ModelConfig(Shape, frozen=True, kw_only=True):
     """Sizes and switches of a decoder.
 
     Attributes:
@@ -170,13 +65,9 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
         has_post_norms: what attention and MLP add is normalised too.
         embedding_scale: of embeddings, before the first layer.
         is_fused: the checkpoint holds q, k, v in one matrix, and gate and up in another.
-        pooling: how a text's vector is made.
+        vectors: how a text's vector is made.
     """
 
-    inner_size: int
-    heads: int
-    kv_heads: int
-    head_dim: int
     norm_epsilon: float
     is_tied: bool
     qkv_bias: bool
@@ -195,7 +86,7 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
     embedding_scale: float = 1.0
     is_fused: bool = False
     experts: ExpertConfig | None = None
-    pooling: Pooling = Pooling()
+    vectors: Vectors = Vectors()
 
     @property
     def is_ordinary(self) -> bool:
@@ -217,6 +108,20 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
             and rotary_size(self.rope, self.head_dim) == self.head_dim
         )
 
+    @property
+    def is_packable(self) -> bool:
+        """Whether the native forward pass knows such a model, and can pack its matrices.
+
+        Weights are packed in groups of 64 and lanes of 16.
+        """
+        sizes = (self.hidden_size, self.inner_size, self.heads * self.head_dim)
+        return (
+            self.is_ordinary
+            and not any(size % 64 for size in sizes)
+            and self.head_dim % 16 == 0
+            and self.head_dim <= 256
+        )
+
     @classmethod
     def read(cls, folder: Path) -> ModelConfig:
         """Read `folder/config.json`.
@@ -225,12 +130,22 @@ class ModelConfig(Sizes, frozen=True, kw_only=True):
             Unsupported: an architecture or a setting that this engine cannot do.
             InvalidInput: the file is missing, broken or contradicts itself.
         """
-        fields = read_fields(folder)
+        config = cls.of(read_fields(folder), folder.name)
+        return msgspec.structs.replace(config, vectors=Vectors.read(folder))
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], where: str) -> ModelConfig:
+        """What the fields of the config.json of the model `where` mean.
+
+        Raises:
+            Unsupported, InvalidInput: as `read`.
+        """
         try:
-            config = _from_fields(fields)
+            return _from_fields(fields)
         except KeyError as error:
-            raise InvalidInput(f"{folder.name}/config.json lacks {error}.") from error
-        return msgspec.structs.replace(config, pooling=Pooling.read(folder))
+            raise InvalidInput(f"{where}/config.json lacks {error}.") from error
+        except (TypeError, AttributeError, ZeroDivisionError) as error:
+            raise InvalidInput(f"{where}/config.json holds something odd: {error}") from error
 
 
 def read_fields(folder: Path) -> dict[str, Any]:
@@ -240,16 +155,78 @@ def read_fields(folder: Path) -> dict[str, Any]:
         InvalidInput: the file is missing or broken.
     """
     try:
-        fields = json.loads((folder / "config.json").read_text("utf-8"))
+        return parse_fields((folder / "config.json").read_bytes(), folder.name)
     except FileNotFoundError as error:
         raise InvalidInput(
             f"{folder.name} has no config.json.", hint="Is it a Hugging Face model folder?"
         ) from error
+
+
+def parse_fields(data: bytes, where: str) -> dict[str, Any]:
+    """The fields of the config.json of the model `where`.
+
+    Raises:
+        InvalidInput: it is broken.
+    """
+    try:
+        fields = json.loads(data)
     except ValueError as error:
-        raise InvalidInput(f"{folder.name}/config.json is not JSON: {error}") from error
+        raise InvalidInput(f"{where}/config.json is not JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise InvalidInput(f"{folder.name}/config.json is not an object.")
+        raise InvalidInput(f"{where}/config.json is not an object.")
     return fields
+
+
+def read_shape(folder: Path) -> Shape:
+    """See shape_of."""
+    return shape_of(read_fields(folder), folder.name)
+
+
+def shape_of(fields: dict[str, Any], where: str) -> Shape:
+    """The sizes of any model, from the fields of its config.json.
+
+    They are exact for those that `decoder.py` serves. For the others they are what the fields say by
+    the names that are about, and `context` is 2048 where none is named.
+
+    Raises:
+        Unsupported, InvalidInput: as ModelConfig.read.
+    """
+    if is_own(fields):
+        return ModelConfig.of(fields, where)
+    found = fields.get("text_config") or fields
+    family = FAMILIES.get(found.get("model_type", ""))
+    found = found if family is None else family.defaults | found
+    hidden, layers = _first(found, _HIDDEN, where), _first(found, _LAYERS, where)
+    heads = _first(found, _HEADS, where, 1)
+    return Shape(
+        architecture=str(found.get("model_type", "?")),
+        vocabulary=int(found.get("vocab_size") or 0),
+        hidden_size=hidden,
+        layers=layers,
+        context=_first(found, _CONTEXT, where, 2048),
+        inner_size=_first(found, _INNER, where, 4 * hidden),
+        heads=heads,
+        kv_heads=int(found.get("num_key_value_heads") or heads),
+        head_dim=int(found.get("head_dim") or hidden // heads),
+    )
+
+
+# What the sizes of a model are called by one maker or another.
+_HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+_INNER = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim", "d_ff")
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+
+
+def _first(
+    fields: dict[str, Any], names: tuple[str, ...], where: str, default: int | None = None
+) -> int:
+    numbers = (fields.get(name) for name in names)
+    found = next((n for n in numbers if isinstance(n, int) and n > 0), default)
+    if found is None:
+        raise InvalidInput(f"{where}/config.json lacks {names[0]}.")
+    return found
 
 
 def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
@@ -260,6 +237,19 @@ def decoder_fields(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("tie_word_embeddings") is None:
         return inner
     return inner | {"tie_word_embeddings": fields["tie_word_embeddings"]}
+
+
+def plain_name(name: str) -> str:
+    """What a tensor of a decoder is called in a checkpoint that is a decoder with a head.
+
+    A part of a model that can see as well is called otherwise, and so is one saved without a head.
+    """
+    for part in ("model.language_model.", "language_model.model."):
+        if name.startswith(part):
+            return f"model.{name.removeprefix(part)}"
+    if name.startswith(("layers.", "embed_tokens.", "norm.")):
+        return f"model.{name}"
+    return name.removeprefix("language_model.")
 
 
 def is_own(fields: dict[str, Any]) -> bool:
