@@ -263,7 +263,9 @@ def test_a_base_served_by_another_baigong_answers_as_the_engine_here_does(tmp_pa
                 {"messages": HELLO, "max_tokens": 40, "repetition_penalty": 1.3, "stop": ["e"]},
             ):
                 found, wanted = (
-                    httpx2.post(f"{url}/v1/chat/completions", json={"model": MODEL} | asked).json()
+                    httpx2.post(
+                        f"{url}/v1/chat/completions", json={"model": MODEL} | asked, timeout=60
+                    ).json()
                     for url in (there, here)
                 )
                 assert found["choices"] == wanted["choices"]

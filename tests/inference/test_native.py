@@ -6,15 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from baigong.errors import Unsupported
+from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.messages import EngineConfig
-from baigong.inference.engine.native.model import NativeModel
-from baigong.inference.engine.native.pack import reach
+from baigong.inference.engine.native.model import NativeModel, library_for
+from baigong.inference.engine.native.pack import Form, pack, reach
 from baigong.inference.engine.plain import Model, PlainModel
 from baigong.types import Sampling
 from tests.models import make_adapter, make_model
@@ -87,6 +89,23 @@ def test_quantised_weights_stay_near(tmp_path: Path, dtype: str, limit: float) -
     oracle = logits_of(open_model(folder, native=False, dtype="float32"))
     found = logits_of(open_model(folder, native=True, dtype=dtype))
     assert 1e-4 < distance(found, oracle) < limit
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e20])
+def test_int4_codes_do_not_depend_on_the_size_of_weights(tmp_path: Path, factor: float) -> None:
+    found = library_for(ModelConfig.read(make_model(tmp_path / "m", "qwen3")))
+    assert found is not None
+    torch.manual_seed(0)
+    weight, form = torch.randn(32, 128), Form("int4", 32, 128, has_bias=False)
+    weight[3] = 0
+    codes, scales, _ = form.stops
+    blocks = [np.empty(form.stops[-1], np.uint8) for _ in range(2)]
+    pack(found, form, blocks[0], weight)
+    pack(found, form, blocks[1], weight * factor)
+    once, again = (block[codes:scales].view(np.float32) for block in blocks)
+    assert np.array_equal(blocks[0][:codes], blocks[1][:codes])
+    assert np.allclose(again, once * np.float32(factor), rtol=1e-5, atol=0)
+    assert (once == 0).sum() == 2  # both groups of row 3
 
 
 def test_what_it_cannot_do_goes_through_torch(tmp_path: Path) -> None:

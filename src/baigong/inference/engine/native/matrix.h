@@ -334,30 +334,30 @@ static const char* prepare_strip(const Matrix& m, int band, int rows, char* room
 
 // ---- packing
 
-static inline float level_error(float x, float scale, int* level) {
-  float t = scale > 0 ? 127 * x / scale : 0, best = 1e30f;
-  for (int i = 0; i < 16; i++) {
-    float e = std::fabs(t - LEVELS[i]);
-    if (e < best) best = e, *level = i;
-  }
-  return best * best * scale * scale / (127 * 127);
-}
-
-// The signed scale of a group whose squared error is least among a few near its largest weight.
-static float int4_scale(const float* x, int count, uint8_t* codes) {
-  float top = 0;
-  for (int i = 0; i < count; i++)
-    if (std::fabs(x[i]) > std::fabs(top)) top = x[i];
-  float best = 1e30f, chosen = 0;
-  uint8_t trial[GROUP];
+// The scale of a group whose squared error is least among a few near its largest weight, and its nearest levels.
+static float int4_scale(const float* x, uint8_t* codes) {
+  constexpr int PARTS = GROUP / LANES;
+  float top = 0, best = 1e30f, chosen = 0;
+  for (int i = 0; i < GROUP; i++) top = std::fmax(top, std::fabs(x[i]));
   for (int step = 0; step < 8; step++) {
-    float scale = std::fabs(top) * (1.04f - 0.04f * step), error = 0;
-    for (int i = 0; i < count; i++) {
-      int level = 7;
-      error += level_error(x[i], scale, &level);
-      trial[i] = level;
+    const float share = 1.04f - 0.04f * step, scale = top * share, steps = scale > 0 ? 127 / scale : 0;
+    I16 levels[PARTS];
+    F16 error = {};
+    for (int part = 0; part < PARTS; part++) {
+      const F16 t = load<F16>(x + part * LANES) * steps;
+      F16 nearest = splat((float)LEVELS[0]);
+      levels[part] = I16{};
+      for (int i = 1; i < 16; i++) {
+        const I16 is_beyond = t > splat((LEVELS[i - 1] + LEVELS[i]) / 2.0f);
+        nearest = is_beyond ? splat((float)LEVELS[i]) : nearest;
+        levels[part] -= is_beyond;
+      }
+      error += (t - nearest) * (t - nearest);
     }
-    if (error < best) best = error, chosen = scale, memcpy(codes, trial, count);
+    const float whole = sum(error) * share * share;
+    if (whole >= best) continue;
+    best = whole, chosen = scale;
+    for (int i = 0; i < GROUP; i++) codes[i] = levels[i / LANES][i % LANES];
   }
   return chosen;
 }
@@ -375,7 +375,7 @@ static void pack_block(int kind, const float* w, int k, const int32_t* rows, cha
       uint8_t codes[GROUP];
       for (int i = 0; i < GROUP; i++) x[i] = value(g * GROUP + i), top = std::fmax(top, std::fabs(x[i]));
       float scale = top / 127;
-      if (kind == INT4) scale = int4_scale(x, GROUP, codes);
+      if (kind == INT4) scale = int4_scale(x, codes);
       scales[g * LANES + lane] = scale;
       for (int i = 0; i < GROUP; i++) {
         const int at = g * GROUP + i;
