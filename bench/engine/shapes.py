@@ -63,7 +63,7 @@ class Shape:
     def counter(self, home: Path) -> Path:
         """The folder of a model of this shape that counts; its head is not tied."""
         to = home / "models" / f"{self.name}-counter"
-        return _once(to, lambda to: make_counter(to, "qwen3", **self.config))
+        return once(to, lambda to: make_counter(to, "qwen3", **self.config))
 
     def adapters(self, home: Path, count: int) -> dict[str, str]:
         """`count` rank-8 adapters of all seven projections: name to folder."""
