@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from statistics import quantiles
@@ -15,6 +16,7 @@ from bench.engine.works import WORKS
 
 REGISTERED, BUSY = 1000, 20  # adapters, and those that most of the traffic is for
 PREFIX = 1000  # tokens
+QUOTED, UNHEARD = "an answer quoted from the prompt", "an answer that nothing foretells"
 LIMITED = ("decode, 1 stream", "decode, 32 streams")
 
 
@@ -104,6 +106,32 @@ def shared_prefix(stage: Stage) -> Iterator[Row]:
     yield _row(stage, work, "ours, first request", ours, theirs, 0.2)
 
 
+def looking_up(stage: Stage) -> Iterator[Row]:
+    """Answers that the prompt has already, or that nothing has, with guessing and without."""
+    if stage.shape.hidden > 512:
+        return  # some gigabytes of a model for one row
+    with stage.counting(lookup=True) as guessing, stage.counting(lookup=False) as plain:
+        for name, streams in itertools.product((QUOTED, UNHEARD), (1, 8)):
+            ours, theirs = Seen(), Seen()
+            for run in range(stage.runs + 1):
+                requests = []
+                for row in range(streams):
+                    start = 1 + random.Random(repr((run, row))).randrange(
+                        stage.shape.vocabulary // 2
+                    )
+                    known = range(start, start + stage.shape.new + 8)
+                    ids = [*known, 0, *known[:4]] if name == QUOTED else [*known]
+                    requests.append(Request(ids, stage.shape.new))
+                for side, seen in ((guessing, ours), (plain, theirs)):
+                    heard = side.play(Play(requests))
+                    tokens = streams * stage.shape.new
+                    seen.add(tokens / max(one.times[-1] for one in heard))
+            goal = 1.2 if name == QUOTED else 0.97
+            yield _row(
+                stage, f"{name}, {streams} streams", "ours without lookup", ours, theirs, goal
+            )
+
+
 def of_the_machine(stage: Stage) -> Iterator[Row]:
     """Decoding beside what reading the weights, or their products, would take alone."""
     for weights in BYTES:
@@ -133,5 +161,6 @@ OWN: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "p99 between tokens, 50 adapters added": adding,
     "adapter from files to first token": cold_adapter,
     f"first token after a shared prefix of {PREFIX}": shared_prefix,
+    "an answer": looking_up,
     "decode": of_the_machine,
 }

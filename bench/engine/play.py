@@ -27,6 +27,8 @@ class Job:
         threads: processor threads.
         home: folder that keeps what the side converts or builds.
         adapters: name to PEFT folder of those registered from the start.
+        lookup: whether ours guesses what repeats itself. It does not beside others: random weights
+            write in loops, which would flatter it.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Job:
     threads: int
     home: str
     adapters: dict[str, str] = field(default_factory=dict)
+    lookup: bool = False
 
     def converted(self, ending: str) -> Path:
         """Where this model is kept in the side's own format."""

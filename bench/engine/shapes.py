@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.models import make_adapter, make_model
+from tests.models import make_adapter, make_counter, make_model
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -59,6 +59,11 @@ class Shape:
     def model(self, home: Path) -> Path:
         """The model's folder."""
         return once(home / "models" / self.name, lambda to: make_model(to, "qwen3", **self.config))
+
+    def counter(self, home: Path) -> Path:
+        """The folder of a model of this shape that counts; its head is not tied."""
+        to = home / "models" / f"{self.name}-counter"
+        return once(to, lambda to: make_counter(to, "qwen3", **self.config))
 
     def adapters(self, home: Path, count: int) -> dict[str, str]:
         """`count` rank-8 adapters of all seven projections: name to folder."""

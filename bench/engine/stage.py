@@ -29,6 +29,14 @@ class Stage:
     versions: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
+    def counting(self, *, lookup: bool) -> Iterator[SideProcess]:
+        """Ours with a model of the shape that counts, so that one knows what it will write."""
+        model, home = str(self.shape.counter(self.home)), str(self.home)
+        job = Job(model, self.shape.plain, self.threads, home, lookup=lookup)
+        with SideProcess(OURS, job) as side:
+            yield side
+
+    @contextmanager
     def side(
         self, peer: Peer = OURS, weights: str | None = None, adapters: int = 0
     ) -> Iterator[SideProcess]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine.compare import compare
+from bench.engine.own import looking_up
 from bench.engine.peers import Peer
 from bench.engine.play import CannotPlay, Heard, Play, Request, one_wave
 from bench.engine.report import Row, Seen, keep
@@ -104,3 +105,13 @@ def test_a_best_row_is_not_met_while_one_of_their_sides_failed(stage: Stage) -> 
     (row,) = compare(stage, peer, "", None)
     assert row.ratio and row.met is None
     assert "theirs float7" in row.note and row.each["theirs float7"] is None
+
+
+def test_guessing_is_measured_where_it_can_help_and_where_it_cannot(stage: Stage) -> None:
+    rows = list(looking_up(stage))
+    assert [row.work.partition(" [")[0] for row in rows] == [
+        f"tiny: an answer {what}, {streams} streams"
+        for what in ("quoted from the prompt", "that nothing foretells")
+        for streams in (1, 8)
+    ]
+    assert all(row.ratio and not row.note for row in rows)

@@ -14,9 +14,8 @@ from bench.engine.play import Heard, Job, Play, Request, serve
 class Ours:
     def __init__(self, job: Job) -> None:
         self._runner = asyncio.Runner()
-        self._engine = self._runner.run(
-            Engine.start(Path(job.model), EngineConfig(threads=job.threads, dtype=job.weights))
-        )
+        config = EngineConfig(threads=job.threads, dtype=job.weights, lookup=job.lookup)
+        self._engine = self._runner.run(Engine.start(Path(job.model), config))
         self._runner.run(self._add(job.adapters))
 
     def play(self, play: Play) -> list[Heard]:

@@ -88,11 +88,12 @@ class Sequence:
         # What changes logits by the tokens before them would have to know the draft.
         if self.num_pending != 1 or self.is_edited or self.needs_prompt_rows:
             return 0
-        assert self.extent is not None
         if self.lookup is None:
             self.lookup = Lookup(self.ids)
-        room = min(self.extent.capacity, self.limit - 1) - len(self.ids)
-        self.draft = self.lookup.draft(min(most, room))
+        # To draw a token takes as long again as a row of a small model.
+        if draft := self.lookup.draft(most if self.is_plain else most // 2):
+            assert self.extent is not None
+            self.draft = draft[: min(self.extent.capacity, self.limit - 1) - len(self.ids)]
         return len(self.draft)
 
     def settle(self, right: int, *, is_guess: bool) -> None:

@@ -268,11 +268,12 @@ def _take(
     Returns:
         How much of the draft is right, and why the sequence ends, if it does.
     """
-    for right, (token, score) in enumerate(zip(tokens, scores, strict=True)):
+    draft = sequence.draft
+    for right, token in enumerate(tokens):
         if token == BROKEN:
             return right, "broken"
         reason = sequence.take(token)
-        news.append(Token(sequence.id, token, reason, score, sequence.tell_prompt()))
-        if reason is not None or token not in sequence.draft[right : right + 1]:
+        news.append(Token(sequence.id, token, reason, scores[right], sequence.tell_prompt()))
+        if reason is not None or right == len(draft) or token != draft[right]:
             return right, reason
     return 0, None
