@@ -19,7 +19,7 @@ from baigong.types import FinishReason
 # Room reserved for an answer at once; longer ones double their room when they need it.
 _ANSWER_ROOM = 64
 _SCORED = 128  # prompt tokens of a step whose logits are all wanted: 80 MB at 150,000 words
-_ROUNDS_S = 0.004  # for which nobody notices that nothing else is looked at
+_ROUNDS_S = 0.008  # for which nobody notices that nothing else is looked at
 _LEAST_PREFILL = 32  # prompt tokens of a step, however slow the machine
 
 

@@ -87,7 +87,7 @@ class NativeModel:
     tasks: tuple[Task, ...] = ("generate", "embed", "choose")
     labels: tuple[str, ...] = ()
     draft_rows = 32
-    most_rounds = 8
+    most_rounds = 16
 
     def __init__(
         self,
