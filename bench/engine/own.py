@@ -15,6 +15,7 @@ from bench.engine.stage import Stage
 from bench.engine.works import WORKS
 
 REGISTERED, BUSY = 1000, 20  # adapters, and those that most of the traffic is for
+ADDED = 50  # adapters
 PREFIX = 1000  # tokens
 QUOTED, UNHEARD = "an answer quoted from the prompt", "an answer that nothing foretells"
 LIMITED = ("decode, 1 stream", "decode, 32 streams")
@@ -61,7 +62,8 @@ def many_registered(stage: Stage) -> Iterator[Row]:
 
 def adding(stage: Stage) -> Iterator[Row]:
     """99 of 100 times between two tokens of a stream are shorter, while adapters are added or not."""
-    folders = stage.shape.adapters(stage.home, 50)
+    # A folder that is loaded already would not be loaded again.
+    folders = list(stage.shape.adapters(stage.home, ADDED * (stage.runs + 1)).items())
     ours, theirs = Seen("ms"), Seen("ms")
     with stage.side() as side:
         for run in range(stage.runs + 1):
@@ -69,8 +71,7 @@ def adding(stage: Stage) -> Iterator[Row]:
                 requests = [
                     Request(stage.ids(16, run, row), 4 * stage.shape.new) for row in range(8)
                 ]
-                # Names that it does not know yet, or nothing would be loaded.
-                named = {f"{name} {run}": folder for name, folder in folders.items()}
+                named = dict(folders[run * ADDED : (run + 1) * ADDED])
                 play = Play(requests, named if seen is ours else {}, "beside")
                 gaps = []
                 for one in side.play(play):
@@ -83,12 +84,12 @@ def adding(stage: Stage) -> Iterator[Row]:
 
 def cold_adapter(stage: Stage) -> Iterator[Row]:
     """From the adapter's files to its first token."""
-    folder = stage.shape.adapters(stage.home, 1)["adapter0"]
+    folders = stage.shape.adapters(stage.home, stage.runs + 1)
     ours = Seen("ms")
     with stage.side() as side:
-        for run in range(stage.runs + 1):
-            request = Request(stage.ids(16, run), 1, f"cold{run}")
-            heard = side.play(Play([request], {f"cold{run}": folder}))
+        for run, (name, folder) in enumerate(folders.items()):
+            request = Request(stage.ids(16, run), 1, name)
+            heard = side.play(Play([request], {name: folder}))
             ours.add(1000 * heard[0].times[0])
     yield _row(stage, "adapter from files to first token", "the goal", ours, Seen("ms"), 150)
 

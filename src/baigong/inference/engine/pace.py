@@ -9,7 +9,7 @@ from collections.abc import Callable
 Pace = Callable[[], None]
 
 _PIECE_S = 1e-4  # worked at least, before a pause
-_SHARE = 0.1  # of the time, while others work
+_SHARE = 0.2  # of the time, while others work
 
 
 def no_pace() -> None:
