@@ -16,6 +16,7 @@ import typer
 
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, print_json, size, verb
+from baigong.compute.memory import available
 from baigong.config import Settings
 from baigong.errors import BaigongError, DataProblems
 from baigong.inference.upstream.pool import Upstreams
@@ -77,7 +78,7 @@ def _cpu(_settings: Settings) -> Finding:
 
 
 def _memory(_settings: Settings) -> Finding:
-    free = psutil.virtual_memory().available
+    free = available()
     return Finding(
         "memory", free > NEEDED_MEMORY, f"{size(free)} free", "Close something: 2 GB are needed."
     )

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import psutil
 import typer
 
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, print_json, size, verb
+from baigong.compute.memory import available
 from baigong.config import Settings
 from baigong.errors import NotFound
 from baigong.hub.headers import Headers
@@ -60,7 +60,7 @@ def fit(
         adapters=adapters,
         rank=rank,
     )
-    free = psutil.virtual_memory().available
+    free = available()
     lines = [
         Line("weights", found.weights),
         Line("cache", found.cache),

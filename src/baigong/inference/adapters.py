@@ -12,7 +12,7 @@ from typing import NamedTuple
 from baigong.inference.engine.messages import AddAdapter, Done, RemoveAdapter
 from baigong.inference.process import EngineProcess, expect, new_id
 
-_LOADS = 2  # adapters being read at once: each takes a tenth of a core from those that decode
+_LOADS = 2  # adapters being read at once: each takes a fifth of a core from those that decode
 
 
 class Registered(NamedTuple):

@@ -17,7 +17,7 @@ def no_pace() -> None:
 
 
 class Pauses:
-    """A Pace for one thread: it sleeps as often as leaves it a tenth of the time."""
+    """A Pace for one thread: it sleeps as often as leaves it a fifth of the time."""
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:
         self._is_busy = is_busy

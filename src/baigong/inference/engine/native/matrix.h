@@ -300,9 +300,10 @@ static void quantised_rows(const Matrix& m, int band, const float* x, const Byte
   for (; r + 4 <= rows; r += 4) few_bytes<4, KIND>(m, band, bytes, r, out + r * BAND);
   for (; r + 2 <= rows; r += 2) few_bytes<2, KIND>(m, band, bytes, r, out + r * BAND);
   for (; r < rows; r++) few_bytes<1, KIND>(m, band, bytes, r, out + r * BAND);
-#endif
+#else
   for (; r + 2 <= rows; r += 2) few_quantised<2, KIND>(m, band, x + (size_t)r * m.k, out + r * BAND);
   for (; r < rows; r++) few_quantised<1, KIND>(m, band, x + (size_t)r * m.k, out + r * BAND);
+#endif
 }
 
 // out [rows][32] = x [row:row + rows] @ band, for up to TILE_ROWS rows. `strip` holds the band's bfloat16 form where

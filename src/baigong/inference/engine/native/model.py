@@ -101,8 +101,9 @@ class NativeModel:
     ) -> None:
         """Pack the weights as `kind`, with room for `tokens` in the cache.
 
-        What takes long to pack is kept in the folder `packed`. The output head of an int4 model, which is its embedding too where the two are tied, stays int8:
-        it is read once for each token and loses the most.
+        What takes long to pack is kept in the folder `packed`. The output head of an int4 model, which
+        is its embedding too where the two are tied, stays int8: it is read once for each token and
+        loses the most.
 
         Raises:
             InvalidInput: a tensor is missing or has the wrong shape.

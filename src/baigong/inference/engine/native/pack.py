@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -157,33 +157,48 @@ def pack_adapter(
     widths = {module: shape[0] for module, shape in projection_shapes(config).items()}
     for layer, found in pairs.items():
         for column, (projection, members) in enumerate(PROJECTIONS.items()):
-            parts = {m: _readable(found[m]) for m in members if m in found}
-            if not parts:
-                continue
-            modules = tuple((widths[m], len(parts[m].a) if m in parts else 0) for m in members)
-            plan = reach(modules, config.inner_size if projection == "gate_up" else None)
-            k = next(iter(parts.values())).a.shape[1]
-            room = torch.zeros(plan.rank * k + plan.values, dtype=dtype)
-            lora = table[layer * len(PROJECTIONS) + column]
-            lora.rank, lora.a = plan.rank, room.data_ptr()
-            lora.b = lora.a + plan.rank * k * dtype.itemsize
-            lora.first, lora.count, lora.offset = map(
-                address, (plan.first, plan.count, plan.offset)
-            )
-            job = structs.LoraJob(k, plan.blocks, dtype == torch.float32, len(parts))
-            job.order, job.to = address(plan.order), ctypes.pointer(lora)
-            starts = dict(
-                zip(members, accumulate((n for n, _ in modules), initial=0), strict=False)
-            )
-            for place, (member, pair) in zip(job.part, parts.items(), strict=False):
-                place.rank, place.scale = len(pair.a), pair.scale
-                place.start, place.stop = starts[member], starts[member] + widths[member]
-                place.kind = KINDS["float32" if pair.a.dtype == torch.float32 else "bfloat16"]
-                place.a, place.b = pair.a.data_ptr(), pair.b.data_ptr()
-            library.bg_pack_lora(ctypes.byref(job))
-            held += (room, plan)
-            pace()
+            parts = [_readable(found[m]) if m in found else None for m in members]
+            if any(parts):
+                lora = table[layer * len(PROJECTIONS) + column]
+                inner = config.inner_size if projection == "gate_up" else None
+                held += _fill(library, lora, [widths[m] for m in members], parts, inner, dtype)
+                pace()
     return table, tuple(held)
+
+
+def _fill(
+    library: ctypes.CDLL,
+    lora: structs.Lora,
+    widths: Sequence[int],
+    parts: Sequence[Pair | None],
+    inner: int | None,
+    dtype: torch.dtype,
+) -> tuple[object, ...]:
+    """Lay one projection's addition out, None where a module has none; says what `lora` points into."""
+    plan = reach(
+        tuple((n, len(p.a) if p else 0) for n, p in zip(widths, parts, strict=True)), inner
+    )
+    k = next(pair.a.shape[1] for pair in parts if pair)
+    room = torch.zeros(plan.rank * k + plan.values, dtype=dtype)
+    lora.rank, lora.a = plan.rank, room.data_ptr()
+    lora.b = lora.a + plan.rank * k * dtype.itemsize
+    lora.first, lora.count, lora.offset = map(address, (plan.first, plan.count, plan.offset))
+    job = structs.LoraJob(k, plan.blocks, dtype == torch.float32)
+    job.order, job.to = address(plan.order), ctypes.pointer(lora)
+    for start, width, pair in zip(accumulate(widths, initial=0), widths, parts, strict=False):
+        if pair:
+            place = job.part[job.parts]
+            place.rank, place.scale, place.start, place.stop = (
+                len(pair.a),
+                pair.scale,
+                start,
+                start + width,
+            )
+            place.kind = KINDS["float32" if pair.a.dtype == torch.float32 else "bfloat16"]
+            place.a, place.b = pair.a.data_ptr(), pair.b.data_ptr()
+            job.parts += 1
+    library.bg_pack_lora(ctypes.byref(job))
+    return room, plan
 
 
 def _readable(pair: Pair) -> Pair:
