@@ -7,7 +7,12 @@ from typing import Protocol
 import msgspec
 
 from baigong.errors import Problem
+from baigong.knowledge.formats import Unreadable
 from baigong.knowledge.where import Scalar
+
+
+class Gone(Unreadable):
+    """An entry that was listed is no longer there: what was read of it goes, if the source forgets."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -58,6 +63,10 @@ class Source(Protocol):
     """A connector, opened on one source. All methods block."""
 
     @property
+    def name(self) -> str:
+        """The one text that stands for this source; `open_source` understands it."""
+
+    @property
     def forgets(self) -> bool:
         """Whether a document whose entry is no longer listed is to be removed."""
 
@@ -72,5 +81,6 @@ class Source(Protocol):
         """The content of an entry; None where it is what `stamp`, from the last read, stood for.
 
         Raises:
+            Gone: there is no such entry any more.
             formats.Unreadable: this entry cannot be read. What was read of it before stays.
         """

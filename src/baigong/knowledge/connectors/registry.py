@@ -1,0 +1,125 @@
+"""Which connector reads what a person typed: a row for each kind, told by how it looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+import httpx2
+import msgspec
+
+from baigong.errors import InvalidInput
+from baigong.knowledge.connectors.feed import Feed
+from baigong.knowledge.connectors.fetch import Fetcher, read_url, shown
+from baigong.knowledge.connectors.folder import Folder
+from baigong.knowledge.connectors.git import Repository, read_place
+from baigong.knowledge.connectors.items import is_feed
+from baigong.knowledge.connectors.s3 import Bucket
+from baigong.knowledge.connectors.sitemap import is_sitemap
+from baigong.knowledge.connectors.source import Source
+from baigong.knowledge.connectors.unpack import Torn, unpack
+from baigong.knowledge.connectors.web import Page, Site
+from baigong.knowledge.formats import format_of
+
+_GLANCE_BYTES = 64 << 10
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What a connector may need beside the text."""
+
+    cache: Path
+    fetcher: Fetcher
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A row: whoever's `looks` matches the beginning of the text opens it."""
+
+    looks: str
+    open: Callable[[str, Place], Source]
+
+
+KINDS = (
+    Kind(
+        r"git\+|https://[^#?]+\.git(//|#|/?$)|[^:]+\.git(//|#|/?$)",
+        lambda text, at: Repository(read_place(text), at.cache, at.fetcher.allow),
+    ),
+    Kind(r"s3://", lambda text, at: Bucket(text)),
+    Kind(r"feed\+", lambda text, at: Feed(_behind(text), at.fetcher, at.cache)),
+    Kind(r"sitemap\+", lambda text, at: Site(_behind(text), at.fetcher, is_sitemap=True)),
+    Kind(r"site\+", lambda text, at: Site(_behind(text), at.fetcher, is_sitemap=False)),
+    Kind(r"page\+", lambda text, at: Page(_behind(text), at.fetcher)),
+    Kind(r"https?://", lambda text, at: _look(text, at)),
+    Kind(r"(?!\w[\w+.-]+://)", lambda text, at: Folder(Path(text))),
+)
+
+
+def open_source(text: str, *, cache: Path, allow: Sequence[str] = ()) -> Source:
+    """The source that a text stands for; its `name` is the one text for all that mean the same.
+
+    | text | is |
+    |---|---|
+    | `./folder`, `/path/file.pdf` | files as they are on disk |
+    | `https://x/` or `site+https://x/` | a site: the pages that its sitemaps name |
+    | `https://x/page`, `https://x/sitemap.xml`, `https://x/feed` | what is there decides, once |
+    | `page+https://…`, `sitemap+https://…`, `feed+https://…` | the same, decided |
+    | `s3://bucket/prefix` | objects |
+    | `git+https://…//folder#branch`, `./name.git` | a branch of a repository |
+
+    Args:
+        cache: a folder for what would otherwise be fetched again; it may be emptied at any time.
+        allow: hosts that may be private ones, e.g. `wiki.intra`.
+
+    Raises:
+        InvalidInput: it stands for nothing that we read.
+        Unreachable: what it stands for has to be looked up, and does not answer.
+    """
+    typed = text.strip()
+    for kind in KINDS:
+        if typed and re.match(kind.looks, typed, re.IGNORECASE):
+            return kind.open(typed, Place(cache, Fetcher(allow)))
+    raise InvalidInput(
+        f"'{shown(typed)[:200]}' is no source that can be read.",
+        hint="Give a folder or file, or an address that begins with https://, s3:// or git+https://.",
+        param="sources",
+    )
+
+
+def _behind(text: str) -> str:
+    return text.partition("+")[2]
+
+
+def _look(text: str, at: Place) -> Source:
+    """A web address: a site, a page, a feed or a sitemap."""
+    url = read_url(text)
+    if url.path == "/" and not url.query:
+        return Site(str(url), at.fetcher, is_sitemap=False)
+    suffix = PurePosixPath(url.path).suffix.lower()
+    if suffix and format_of(f"x{suffix}") is not None and suffix not in {".xml", ".json"}:
+        return Page(str(url), at.fetcher)
+    start = _glance(url, at.fetcher)
+    if is_sitemap(start):
+        return Site(str(url), at.fetcher, is_sitemap=True)
+    if is_feed(start):
+        return Feed(str(url), at.fetcher, at.cache)
+    return Page(str(url), at.fetcher)
+
+
+def _glance(url: httpx2.URL, fetcher: Fetcher) -> bytes:
+    """The first bytes of what is there."""
+    response = fetcher.get(str(url), most=_GLANCE_BYTES, head_only=True)
+    if response.is_gone:
+        raise InvalidInput(
+            f"There is nothing at {response.url}: status {response.status}.",
+            hint="Check the address in a browser.",
+            param="sources",
+        )
+    if not response.data.startswith(b"\x1f\x8b"):
+        return response.data
+    found = b""
+    try:
+        for piece in unpack([response.data], _GLANCE_BYTES):
+            found += piece
+    except Torn:  # cut off by us
+        return found
+    return found
