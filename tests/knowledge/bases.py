@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from baigong.knowledge.bases import KnowledgeBases, KnowledgeVersion
+from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.ingest import Summary, ingest
+from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import ANYTHING, Retriever, Search
 from baigong.knowledge.stores.lance import LanceStores

@@ -303,7 +303,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.knowledge.bases import open_bases, sync
 from tests.knowledge.files import HashEmbedder
-from baigong.knowledge import bases as module
+from baigong.knowledge import write as module
 
 home, sources, moment = sys.argv[1:]
 bases = open_bases(Path(home))
@@ -314,7 +314,7 @@ def die(*_args, **_kwargs):
 if moment == "before the chunks":
     type(bases.chunks(bases.ensure("kb", HashEmbedder()))).replace = die
 elif moment == "after the chunks":
-    module.KnowledgeBases.settle = die
+    module.settle = die
 elif moment == "while tending":
     type(bases.chunks(bases.ensure("kb", HashEmbedder()))).tend = die
 sync(bases, "kb", [Path(sources)], embed=HashEmbedder())

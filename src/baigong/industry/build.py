@@ -32,10 +32,11 @@ from baigong.industry.serving import Served, Serving
 from baigong.industry.tasks import ground_row
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
-from baigong.knowledge.bases import KnowledgeBases, KnowledgeVersion
+from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.ingest import ingest
 from baigong.knowledge.measure import measure, read_questions
+from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.parity import check_parity

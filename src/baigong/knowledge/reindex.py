@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, insert, select, update
 
-from baigong.knowledge.bases import Base, KnowledgeBases, new_generation
+from baigong.knowledge.bases import KnowledgeBases, new_generation
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking, chunk
 from baigong.knowledge.connectors.source import Content
 from baigong.knowledge.formats import Document
-from baigong.knowledge.ingest import chunk_rows, embed_all
+from baigong.knowledge.ledger import settle
+from baigong.knowledge.records import Base
 from baigong.knowledge.stores.port import ChunkRow
+from baigong.knowledge.write import chunk_rows, embed_all
 from baigong.store.tables import documents, knowledge_bases
 from baigong.types import Embed
 
@@ -88,7 +90,7 @@ class _Reindex:
                     chunking=msgspec.to_builtins(self._new.chunking),
                 )
             )
-        self._bases.settle(self._new, replaced, [])
+        settle(self._bases.database, self._new, replaced, [])
         self._bases.drop_unused(self._old.generation, self._new)
 
     def _batches(self) -> Iterator[Sequence[Row[Any]]]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baigong.errors import InvalidInput
-from baigong.knowledge.bases import KnowledgeBases, Reading
+from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.records import Reading
 from baigong.knowledge.stores.port import Hit, Scope
 from baigong.knowledge.terms import question_terms
 from baigong.knowledge.where import Where

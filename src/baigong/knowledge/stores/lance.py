@@ -241,7 +241,9 @@ class LanceChunks(Chunks):
     def _held(self, table: Any, documents: Collection[int]) -> list[int]:
         """Those of the documents that may have chunks; none where none has."""
         pieces = _pieces(sorted(documents))
-        return [number for some in pieces if table.count_rows(of_documents(some)) for number in some]
+        return [
+            number for some in pieces if table.count_rows(of_documents(some)) for number in some
+        ]
 
     def _search(
         self, search: Callable[[Any], Any], limit: int, scope: Scope, score: str
