@@ -11,7 +11,7 @@ from baigong.gateway.doors.openai.chat import _events, guarded
 from baigong.gateway.doors.openai.replies import Envelope
 from baigong.gateway.doors.openai.requests import ChatRequest, Turn
 from baigong.gateway.streams import Many
-from baigong.industry.serving import Citation
+from baigong.industry.citing import Citation
 from baigong.types import Delta
 from tests.servers import MODEL
 

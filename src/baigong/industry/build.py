@@ -29,9 +29,10 @@ from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
-from baigong.industry.tasks import ground_row
+from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
+from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.ingest import ingest
@@ -316,10 +317,14 @@ class Build:
         embed = self._embed(self._base(outputs))
         ref = f"{self.recipe.name}@{outputs['ground']['version']}"
         retrieve = Retriever(self.shop.knowledge, ref, embed)
-        limit = self.recipe.knowledge.passages
-        return [
-            ground_row(row, await retrieve(row.messages[-1].content, limit)) for row in dataset.rows
-        ]
+        tokenizer = tokenizer_of(self._base(outputs).folder)
+        spec, rows = self.recipe.knowledge, []
+        for row in dataset.rows:
+            found, is_answered = await find(retrieve, row.messages[-1].content, spec.passages)
+            # As when serving: where no passage answers, the model is shown none.
+            shown = inert(found, tokenizer) if is_answered or not spec.decline else []
+            rows.append(ground_row(row, shown))
+        return rows
 
     def _ingest(
         self, spec: Knowledge, embed: Embed | None, report: Report
@@ -362,6 +367,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
+            declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,
             title=recipe.title.model_dump(),

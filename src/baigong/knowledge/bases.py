@@ -176,6 +176,16 @@ class KnowledgeBases:
             ).all()
         return {row.id: row.url for row in rows}
 
+    def numbers(self, reading: Reading, paths: Sequence[str]) -> list[int]:
+        """The numbers of documents of these names in a version."""
+        if not paths:
+            return []
+        query = select(documents.c.id).where(
+            held(reading.name, reading.number), documents.c.path.in_(paths)
+        )
+        with self.database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def pin(self, name: str) -> KnowledgeVersion:
         """Keep what it holds now for ever unchanged, e.g. for a release.
 

@@ -64,6 +64,11 @@ def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
     return Quote(text, start, start + len(text.encode()), scores[best])
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, in order, without blanks around them."""
+    return [piece.text for piece in _sentences(text)]
+
+
 def _sentences(text: str) -> Iterator[_Sentence]:
     begin = 0
     for match in _SENTENCE.finditer(text):
@@ -73,13 +78,14 @@ def _sentences(text: str) -> Iterator[_Sentence]:
         start = begin + len(piece) - len(piece.lstrip())
         begin = match.end()
         if piece.strip():
-            yield _Sentence(piece.strip(), start, _words(piece))
+            yield _Sentence(piece.strip(), start, words_of(piece))
 
 
 _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s)$")
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text as they are compared: English ones without their commonest endings."""
     return frozenset(_ENDING.sub("", term) for term in terms(text))
 
 
