@@ -13,7 +13,6 @@ from baigong.app import Platform
 from baigong.cli.live import LiveView
 from baigong.cli.screen import Json, console, duration, errors, print_json, size, verb
 from baigong.config import Settings
-from baigong.industry.embedder import open_embedder
 from baigong.knowledge.connectors.registry import open_source
 from baigong.knowledge.ingest import Summary, ingest
 from baigong.knowledge.records import KnowledgeVersion
@@ -52,7 +51,7 @@ async def _ingest(
     try:
         bases, settings = platform.knowledge, platform.settings
         wanted = embedder or _present(platform, into)
-        embed = open_embedder(wanted, platform.engines, platform.hub)
+        embed = platform.serving.embedders.wanted(wanted)
 
         def work(view: LiveView) -> tuple[Summary, KnowledgeVersion]:
             opened = [

@@ -20,18 +20,23 @@ from baigong.types import Embed
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
 
 
-def embedder(kind: str | None, engines: Engines, base: Revision) -> Embed | None:
-    """What a recipe's `knowledge.embedder` stands for."""
-    return EngineEmbed(engines, base) if kind == "base" else None
+class HubEmbedders:
+    """Embedders by name (types.Embedders): models of the hub."""
 
+    def __init__(self, hub: Hub, engines: Engines) -> None:
+        self._hub = hub
+        self._engines = engines
 
-def open_embedder(name: str, engines: Engines, hub: Hub) -> Embed | None:
-    """The embedder of that name: `none`, or a model of the hub.
+    def __call__(self, name: str) -> Embed:
+        """
+        Raises:
+            NotFound: the hub has no such model.
+        """
+        return EngineEmbed(self._engines, self._hub.get("model", name))
 
-    Raises:
-        NotFound: the hub has no such model.
-    """
-    return None if name == "none" else EngineEmbed(engines, hub.get("model", name))
+    def wanted(self, name: str) -> Embed | None:
+        """The same for what a person typed: `none` is none at all."""
+        return None if name == "none" else self(name)
 
 
 class EngineEmbed:
