@@ -57,15 +57,17 @@ def address(url: str, allow: Sequence[str]) -> Address:
     if url.startswith("file://"):
         return Address(url, "file")
     parsed = httpx2.URL(url)
-    port = parsed.port or (443 if parsed.scheme == "https" else 80)
-    found = addresses(parsed.host, port, allow)
+    host, port = parsed.raw_host.decode("ascii"), parsed.port
+    port = port or (443 if parsed.scheme == "https" else 80)
+    found = addresses(host, port, allow)
     if not found:
         raise Unreachable(
-            f"{url} could not be fetched: nothing is known by the name {parsed.host}.",
+            f"{url} could not be fetched: nothing is known by the name {host}.",
             hint="Check the address and the network, and try again.",
         )
     numbers = ",".join(f"[{each}]" if ":" in each else each for each in found)
-    return Address(url, parsed.scheme, f"{parsed.host}:{port}:{numbers}")
+    is_number = ":" in host  # it stands for itself
+    return Address(url, parsed.scheme, "" if is_number else f"{host}:{port}:{numbers}")
 
 
 class Git:

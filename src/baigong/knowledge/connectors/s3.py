@@ -118,24 +118,38 @@ def _stamp(told: obstore.ObjectMeta) -> str:
 
 @contextmanager
 def _errors(name: str) -> Iterator[None]:
-    """The library's errors as ours, without what they quote: addresses may hold signatures."""
+    """The library's errors as ours, and not in their chain: they quote what should not be logged."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"There is nothing at {name}.",
-            hint="Check bucket and prefix, and AWS_ENDPOINT_URL if it is not at Amazon.",
-            param="sources",
-        ) from error
-    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-        raise InvalidInput(
-            f"{name} may not be read with the keys that are set.",
-            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a "
-            "public bucket.",
-            param="sources",
-        ) from error
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError):
+        raise _closed(name) from None
     except (BaseError, OSError) as error:
+        told = str(error)
+        if "NoSuchBucket" in told:
+            raise _missing(name) from None
+        if re.search(r"status code: 40[13]|InvalidAccessKeyId|SignatureDoesNotMatch", told):
+            raise _closed(name) from None
+        status = re.search(r"status code: (\d{3})", told)
         raise Unreachable(
-            f"{name} could not be asked.",
+            f"{name} could not be asked" + (f": status {status[1]}." if status else "."),
             hint="Check AWS_REGION, AWS_ENDPOINT_URL, the keys and the network, and try again.",
-        ) from error
+        ) from None
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(
+        f"There is nothing at {name}.",
+        hint="Check bucket and prefix, and AWS_ENDPOINT_URL if it is not at Amazon.",
+        param="sources",
+    )
+
+
+def _closed(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} may not be read with the keys that are set.",
+        hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a "
+        "public bucket.",
+        param="sources",
+    )

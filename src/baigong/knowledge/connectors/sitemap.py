@@ -24,7 +24,7 @@ _LONGEST_DELAY_S = 10.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A page; `changed` is a W3C date or time, where the sitemap says."""
+    """A page; `changed` is when it was, where the sitemap says and a later change would tell."""
 
     url: str
     changed: str | None = None
@@ -140,7 +140,7 @@ def is_sitemap(data: bytes) -> bool:
     return bool(re.search(rb"<(\w+:)?(urlset|sitemapindex)[\s>]", data[:4096]))
 
 
-def is_settled(changed: str) -> bool:
+def _is_settled(changed: str) -> bool:
     """Whether a change after now would bear another date than `changed`.
 
     A day without a time is over only when it is over everywhere on Earth.
@@ -165,8 +165,9 @@ def _read(url: str, data: bytes) -> Iterator[tuple[Place, bool]]:
         told = {kind_of(each): (each.text or "").strip() for each in child}
         where = told.get("loc", "")
         if where:
-            changed = told.get("lastmod", "")[:40]
-            yield Place(_absolute(url, where), changed or None), kind == "sitemapindex"
+            changed = told.get("lastmod", "")
+            place = Place(_absolute(url, where), changed if _is_settled(changed) else None)
+            yield place, kind == "sitemapindex"
 
 
 def _absolute(url: str, where: str) -> str:
