@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class S3:
     read: list[str] = field(default_factory=list)
     pages: int = 0
     fails: bool = False
+    regions: list[str] = field(default_factory=list)
 
     async def listing(self, request: Request) -> Response:
         if refusal := self._refusal(request):
@@ -73,7 +75,9 @@ class S3:
             return Response("<Error><Code>Broken</Code></Error>", 400)
         if request.path_params["bucket"] != NAME:
             return Response("<Error><Code>NoSuchBucket</Code></Error>", 404)
-        if f"Credential={KEY}/" not in request.headers.get("authorization", ""):
+        signed = request.headers.get("authorization", "")
+        self.regions += re.findall(r"Credential=\w+/\d+/([\w-]+)/s3/", signed)
+        if f"Credential={KEY}/" not in signed:
             return Response("<Error><Code>AccessDenied</Code></Error>", 403)
         return None
 

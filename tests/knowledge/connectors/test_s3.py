@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,29 @@ def test_refusals_say_what_to_do_and_quote_no_key(s3: S3, monkeypatch: pytest.Mo
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="s3://bucket/prefix") as caught:
         Bucket(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_keys_that_aws_configure_wrote(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(
+        "[default]\naws_access_key_id = AKIAWRONG\naws_secret_access_key = other\n"
+        f"[desk]\naws_access_key_id = {KEY}\naws_secret_access_key = s3%cret\n"
+    )
+    (tmp_path / ".aws" / "config").write_text("[profile desk]\nregion = eu-west-9\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    with pytest.raises(InvalidInput, match="may not be read with the keys"):
+        Bucket("s3://manuals/docs").list()
+    monkeypatch.setenv("AWS_PROFILE", "desk")
+    assert Reader().look(Bucket("s3://manuals/docs")) == DOCS
+    assert s3.regions[-1] == "eu-west-9"
+    (tmp_path / ".aws" / "credentials").write_text("aws_secret_access_key = s3cret\n")
+    with pytest.raises(InvalidInput, match="not a file of profiles") as caught:
+        Bucket("s3://manuals/docs")
     assert "s3cret" not in str(caught.value)
 
 

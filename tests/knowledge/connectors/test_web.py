@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -158,6 +159,20 @@ def test_a_page_that_changed_today_may_change_again_today(site: WebSite, fetcher
     assert site.paths.count("/one") == 2
     site.put("/one", PAGE.replace("85", "90"), ETag='"2"')
     assert len(reader.look(source)) == 1
+
+
+def test_a_page_found_unchanged_is_not_asked_for_again(
+    site: WebSite, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("/one", PAGE, ETag='"1"')
+    sitemap(site, "/one", one=datetime.now(UTC).date().isoformat())
+    reader, source = Reader(), Site(f"{site.url}/sitemap.xml", fetcher, is_sitemap=True)
+    assert len(reader.look(source)) == 1
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3 * 86400)  # that day is over now
+    for _ in range(3):
+        assert reader.look(source) == []
+    assert site.paths.count("/one") == 2
 
 
 def test_an_index_leads_to_packed_sitemaps(site: WebSite, fetcher: Fetcher) -> None:
