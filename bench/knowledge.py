@@ -24,10 +24,10 @@ from typing import Any
 
 import lancedb
 import pyarrow as pa
+from baigong.knowledge.index import KnowledgeStore
 from lancedb.index import FTS
 from lancedb.query import MatchQuery
 
-from baigong.knowledge.index import KnowledgeStore
 from baigong.knowledge.measure import ndcg, ranked_documents
 from baigong.knowledge.retrieve import search
 from bench.record import record

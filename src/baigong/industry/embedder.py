@@ -12,11 +12,26 @@ from collections.abc import Sequence
 
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.repository import Revision
+from baigong.hub.repository import Hub, Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
+from baigong.types import Embed
 
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
+
+
+def embedder(kind: str | None, engines: Engines, base: Revision) -> Embed | None:
+    """What a recipe's `knowledge.embedder` stands for."""
+    return EngineEmbed(engines, base) if kind == "base" else None
+
+
+def open_embedder(name: str, engines: Engines, hub: Hub) -> Embed | None:
+    """The embedder of that name: `none`, or a model of the hub.
+
+    Raises:
+        NotFound: the hub has no such model.
+    """
+    return None if name == "none" else EngineEmbed(engines, hub.get("model", name))
 
 
 class EngineEmbed:

@@ -18,7 +18,7 @@ import msgspec
 from baigong.errors import NotFound, Unsupported
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
-from baigong.industry.embedder import EngineEmbed
+from baigong.industry.embedder import embedder
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
 from baigong.inference.answer import read_answer
@@ -32,7 +32,7 @@ from baigong.inference.tools import Calls, style_of
 from baigong.inference.upstream.dialect import UNSAID
 from baigong.inference.upstream.pool import Remote, Route, Upstreams
 from baigong.inference.upstream.server import Adapter, Conversation, Prompt
-from baigong.knowledge.index import KnowledgeStore
+from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.retrieve import Retriever
 from baigong.types import Delta, Message, Passage, Sampling, ToolUse
@@ -92,7 +92,7 @@ class Served:
     engines: Engines
     adapter: Revision | None = None
     content: Content | None = None
-    knowledge: KnowledgeStore | None = None
+    knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
 
     @property
@@ -261,7 +261,7 @@ class Served:
             return []
         if not question.strip():
             return []
-        embed = EngineEmbed(self.engines, self.base) if content.embedder == "base" else None
+        embed = embedder(content.embedder, self.engines, self.base)
         name = f"{content.knowledge}@{content.knowledge_version}"
         return await Retriever(self.knowledge, name, embed)(question, content.passages)
 
@@ -315,7 +315,7 @@ class Serving:
         hub: Hub,
         releases: Releases,
         engines: Engines,
-        knowledge: KnowledgeStore,
+        knowledge: KnowledgeBases,
         upstreams: Upstreams,
     ) -> None:
         self._hub = hub
