@@ -29,10 +29,10 @@ def test_stories_are_in_both_languages_and_answer_their_questions() -> None:
 
 def test_the_feed_holds_the_newest_at_any_time() -> None:
     assert read_feed(atom(0, 10, 1000.0, 1000.0), "https://x.example") == []
-    items = read_feed(atom(0, 10, 1000.0, 1030.05), "https://x.example")
-    assert len(items) == 200
-    assert items[0].id == story(0, 299, 0.0).url
-    assert items[0].body == story(0, 299, 0.0).text
+    items = read_feed(atom(0, 10, 1000.0, 1130.05), "https://x.example")
+    assert len(items) == 1000
+    assert items[0].id == story(0, 1299, 0.0).url
+    assert items[0].body == story(0, 1299, 0.0).text
 
 
 def test_lines_can_be_piped() -> None:

@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 import msgspec
 from typing_extensions import override
 
-_WINDOW = 200  # entries that a feed holds at once, as real ones do
+_WINDOW = 1000  # entries that the feed holds at once
 
 
 class Story(msgspec.Struct, frozen=True):

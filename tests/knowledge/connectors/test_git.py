@@ -11,6 +11,7 @@ import pytest
 
 from baigong.errors import InvalidInput, NotFound, Unreachable
 from baigong.knowledge.connectors.git import Place, Repository, read_place
+from baigong.knowledge.connectors.gitrun import Git
 from tests.knowledge.connectors.site import HOST, Reader, WebSite
 
 
@@ -227,3 +228,18 @@ class Backend:
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         handler.wfile.write(data)
+
+
+def test_a_file_that_is_too_large_does_not_hide_the_next(repository: Path, tmp_path: Path) -> None:
+    (repository / "large.md").write_bytes(b"x" * 3_000_000)
+    commit(repository)
+    source = opened(repository, tmp_path)
+    blobs = {entry.path: entry.stamp or "" for entry in source.list().entries}
+    (mirror,) = (each for each in (tmp_path / "cache" / "git").iterdir() if each.is_dir())
+    files = Git(mirror)
+    assert files.blob(blobs["large.md"], 2_999_999) is None
+    assert files.blob(blobs["readme.md"], 100) == b"read me"
+    assert files.blob(blobs["large.md"], 3_000_000) == b"x" * 3_000_000
+    with pytest.raises(Unreachable, match="has lost files"):
+        files.blob("0" * 40, 100)
+    assert files.blob(blobs["docs/a.md"], 100) == b"alpha"

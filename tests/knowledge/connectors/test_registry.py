@@ -53,6 +53,7 @@ def test_what_is_told_by_its_look(tmp_path: Path) -> None:
         (ATOM, "text/plain", Feed),
         ("<rss version='2.0'><channel></channel></rss>", "text/xml", Feed),
         ('{"version": "https://jsonfeed.org/version/1.1", "items": []}', "application/json", Feed),
+        ('<?xml version="1.0"?><rss><channel><item><description><![CDATA[<html>]]>', "a/b", Feed),
         (MAP, "application/xml", Site),
         ("<!-- made -->\n<sitemapindex></sitemapindex>", "application/xml", Site),
         ("<html><body>about &lt;rss> and feeds</body></html>", "text/html", Page),

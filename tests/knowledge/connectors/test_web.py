@@ -125,8 +125,9 @@ def test_a_wrong_charset_does_no_harm(site: WebSite, fetcher: Fetcher, charset: 
 def test_bytes_that_cannot_be_in_the_charset_are_left_to_the_parser(
     site: WebSite, fetcher: Fetcher
 ) -> None:
-    site.put("/a.txt", CHINESE.encode("gb18030"), "text/plain; charset=utf-8")
-    assert read(site, fetcher, "/a.txt").data == CHINESE.encode("gb18030")
+    for charset in ("utf-8", "iso-8859-1"):
+        site.put("/a.txt", CHINESE.encode("gb18030"), f"text/plain; charset={charset}")
+        assert read(site, fetcher, "/a.txt").data == CHINESE.encode("gb18030")
 
 
 def test_pages_of_a_sitemap_are_read_when_it_says_that_they_changed(
@@ -212,6 +213,13 @@ def test_a_sitemap_cannot_send_us_elsewhere_or_past_robots(site: WebSite, fetche
         "1 page that robots.txt closes to us; skipped.",
         "2 pages without a proper address; skipped.",
     ]
+
+
+def test_a_site_that_hides_its_robots_may_be_read(site: WebSite, fetcher: Fetcher) -> None:
+    site.put("/robots.txt", status=403)
+    sitemap(site, "/one")
+    listing = Site(f"{site.url}/sitemap.xml", fetcher, is_sitemap=True).list()
+    assert [entry.path for entry in listing.entries] == [name(site, "/one")]
 
 
 def test_a_site_tells_of_its_sitemaps_in_robots(site: WebSite, fetcher: Fetcher) -> None:

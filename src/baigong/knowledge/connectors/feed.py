@@ -12,6 +12,7 @@ from baigong.knowledge.connectors.fetch import Fetcher, Response, read_url
 from baigong.knowledge.connectors.items import Item, read_feed
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Listing
 from baigong.knowledge.where import Scalar
+from baigong.store.room import room_for
 
 _MAX_BYTES = 32 << 20
 
@@ -104,7 +105,8 @@ class Feed:
         if not any(response.validators):
             return
         kept = _Kept(response.validators, response.data)
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._kept.with_suffix(".partial")
-        partial.write_bytes(msgspec.msgpack.encode(kept))
-        partial.replace(self._kept)
+        with room_for("a feed"):
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._kept.with_suffix(".partial")
+            partial.write_bytes(msgspec.msgpack.encode(kept))
+            partial.replace(self._kept)

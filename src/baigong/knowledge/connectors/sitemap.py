@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,8 @@ from baigong.errors import InvalidInput, NotFound, Problem
 from baigong.knowledge.connectors.fetch import AGENT, Fetcher, read_url
 from baigong.knowledge.connectors.markup import kind_of, root_of
 from baigong.knowledge.connectors.unpack import Torn, unpack
+
+KINDS = {"urlset", "sitemapindex"}  # the root elements
 
 _MAX_BYTES = 50 << 20  # the protocol's own bound for one sitemap
 _MAX_SITEMAPS = 500
@@ -126,18 +127,19 @@ class Sitemaps:
         robots = self._robots.get(where)
         if robots is None:
             robots = self._robots[where] = RobotFileParser()
-            response = self._fetcher.get(where, most=_ROBOTS_BYTES, head_only=True)
-            lines = [] if response.is_gone else response.data.decode("utf-8", "replace").split("\n")
-            robots.parse(lines)
+            robots.parse(self._rules(where))
             delay = robots.crawl_delay(AGENT)
             if delay is not None:
                 self._fetcher.slow_down(url.host, min(float(delay), _LONGEST_DELAY_S))
         return robots
 
-
-def is_sitemap(data: bytes) -> bool:
-    """Whether these are the first bytes of a sitemap or of an index of them."""
-    return bool(re.search(rb"<(\w+:)?(urlset|sitemapindex)[\s>]", data[:4096]))
+    def _rules(self, where: str) -> list[str]:
+        """The lines of a robots.txt; none where a server does not show one."""
+        try:
+            response = self._fetcher.get(where, most=_ROBOTS_BYTES, head_only=True)
+        except InvalidInput:
+            return []
+        return [] if response.is_gone else response.data.decode("utf-8", "replace").splitlines()
 
 
 def _is_settled(changed: str) -> bool:
@@ -158,8 +160,8 @@ def _is_settled(changed: str) -> bool:
 def _read(url: str, data: bytes) -> Iterator[tuple[Place, bool]]:
     """(place, whether it is another sitemap) for all that one sitemap names."""
     root = root_of(data)
-    kind = "" if root is None else kind_of(root)
-    if root is None or kind not in {"urlset", "sitemapindex"}:
+    kind = kind_of(root)
+    if root is None or kind not in KINDS:
         raise _no_sitemap(url)
     for child in root:
         told = {kind_of(each): (each.text or "").strip() for each in child}

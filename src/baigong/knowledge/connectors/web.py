@@ -47,14 +47,12 @@ _SAYS_NOTHING = {"", "application/octet-stream", "binary/octet-stream", "applica
 _CHARSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
-    "iso-8859-1": "cp1252",
-    "latin1": "cp1252",
-    "us-ascii": "cp1252",
-    "ascii": "cp1252",
     "shift_jis": "cp932",
     "euc-kr": "cp949",
     "big5": "big5hkscs",
 }
+# What servers tell when nobody has told them anything.
+_UNTOLD = {"iso-8859-1", "latin1", "us-ascii", "ascii"}
 
 
 class Page:
@@ -201,6 +199,8 @@ def _marked(response: Response, suffix: str) -> bytes:
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data
     charset = told.group(1).lower()
+    if charset in _UNTOLD:
+        return data
     try:
         text = data.decode() if not data.isascii() else ""
     except UnicodeDecodeError:
