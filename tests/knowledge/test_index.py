@@ -92,7 +92,7 @@ def test_text_outlives_the_source_files(store: KnowledgeStore, sources: Path) ->
 def test_bad_files_become_warnings(store: KnowledgeStore, sources: Path, tmp_path: Path) -> None:
     (sources / "broken.pdf").write_bytes(make_pdf([["x"]])[:200])
     (sources / "empty.txt").touch()
-    (sources / "sheet.xlsx").write_bytes(b"PK")
+    (sources / "film.mp4").write_bytes(b"PK")
     (sources / ".hidden.txt").write_text("secret")
     (tmp_path / "outside.txt").write_text("secret")
     (sources / "escape.txt").symlink_to(tmp_path / "outside.txt")
@@ -104,7 +104,7 @@ def test_bad_files_become_warnings(store: KnowledgeStore, sources: Path, tmp_pat
     assert {problem.file for problem in version.warnings} == {
         "broken.pdf",
         "empty.txt",
-        "*.xlsx",
+        "*.mp4",
         "escape.txt",
         "up",
         "loop.txt",

@@ -86,6 +86,7 @@ class _Writer:
         self._loop = asyncio.Runner()
         self._document_rows: list[Row] = []
         self._chunk_rows: list[Row] = []
+        self._texts: list[str] = []  # what to embed, one for each row of a chunk
         self._waiting_bytes = 0
 
     def __enter__(self) -> _Writer:
@@ -104,6 +105,7 @@ class _Writer:
             "chunks": len(chunks),
         })
         self._chunk_rows.extend(_row(document.path, piece) for piece in chunks)
+        self._texts.extend(piece.indexed for piece in chunks)
         self.built.documents += 1
         self.built.chunks += len(chunks)
         self.built.bytes += file_bytes
@@ -114,13 +116,13 @@ class _Writer:
     def flush(self) -> None:
         """Write what has gathered."""
         if self._embed is not None and self._chunk_rows:
-            texts = [f"{row['title']}\n{row['text']}" for row in self._chunk_rows]
-            vectors = self._loop.run(_embed_all(self._embed, texts))
+            vectors = self._loop.run(_embed_all(self._embed, self._texts))
             for row, vector in zip(self._chunk_rows, vectors, strict=True):
                 row["vector"] = vector
         append(self.documents, self._document_rows)
         append(self.chunks, self._chunk_rows)
-        self._document_rows, self._chunk_rows, self._waiting_bytes = [], [], 0
+        self._document_rows, self._chunk_rows, self._texts = [], [], []
+        self._waiting_bytes = 0
 
 
 def _row(document: str, piece: Chunk) -> Row:
@@ -128,7 +130,7 @@ def _row(document: str, piece: Chunk) -> Row:
         "document": document,
         "title": piece.title,
         "text": piece.text,
-        "terms": " ".join(terms(f"{piece.title}\n{piece.text}")),
+        "terms": " ".join(terms(piece.indexed)),
         "start": piece.start,
         "end": piece.end,
         "page": piece.page,
