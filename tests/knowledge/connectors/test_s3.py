@@ -18,7 +18,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         "docs/a.md": b"alpha",
         "docs/sub/泵 1.txt": b"beta",
         "docs/z.html": b"<p>zeta</p>",
-        "docs/photo.png": b"?",
+        "docs/film.mp4": b"?",
         "docs/.hidden/x.md": b"secret",
         "documents/other.md": b"another prefix",
     })
