@@ -280,7 +280,7 @@ def _entry_row(
         "knowledge": name,
         "source": source,
         "path": path,
-        "stamp": stamp,
+        "stamp": None if stamp is None else f"{_FORMAT} {stamp}",
         "document": document,
         "problem": problem,
     }
@@ -322,8 +322,15 @@ def known_of(connection: Connection, name: str, source: str) -> dict[str, Known]
         .where(entry.knowledge == name, entry.source == source)
     )
     return {
-        row.path: Known(row.stamp, row.document, row.digest) for row in connection.execute(query)
+        row.path: Known(_present(row.stamp), row.document, row.digest)
+        for row in connection.execute(query)
     }
+
+
+def _present(stamp: str | None) -> str | None:
+    """The stamp, unless what it stands for was parsed in another way than now."""
+    kind, _, rest = (stamp or "").partition(" ")
+    return rest if kind == str(_FORMAT) else None
 
 
 def digest_of(content: Content) -> str:
