@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from baigong.app import Platform
 from baigong.cli.live import LiveView
 from baigong.cli.screen import Json, console, duration, errors, print_json, size, verb
 from baigong.config import Settings
+from baigong.errors import Problem
 from baigong.knowledge.connectors.registry import open_source
 from baigong.knowledge.ingest import Summary, ingest
 from baigong.knowledge.records import KnowledgeVersion
@@ -21,7 +23,7 @@ from baigong.types import Progress
 
 app = verb()
 
-_SHOWN = 20  # problems on the screen; --json has all of them
+_SHOWN = 20  # lines on the screen; --json has all of them
 _STEP = "ingest"
 
 
@@ -109,9 +111,19 @@ def _show(summary: Summary, version: KnowledgeVersion) -> None:
     )
     table.add_row("skipped", f"{len(summary.problems):,}")
     console.print(table)
-    for problem in summary.problems[:_SHOWN]:
-        console.print(Text.assemble(("  ! ", "yellow"), str(problem)), soft_wrap=True)
-    if len(summary.problems) > _SHOWN:
-        console.print(f"  [dim]and {len(summary.problems) - _SHOWN} more: --json lists them[/]")
+    for line in _grouped(summary.problems)[:_SHOWN]:
+        console.print(Text.assemble(("  ! ", "yellow"), line), soft_wrap=True)
     if version.documents:
         console.print(f'[dim]Ask it:[/] baigong ask {version.name} "…"')
+
+
+def _grouped(problems: Sequence[Problem]) -> list[str]:
+    """One line for each reason, the most frequent first: a folder may hold a thousand pictures."""
+    files: dict[str, list[str]] = {}
+    for problem in problems:
+        files.setdefault(problem.message, []).append(problem.file)
+    ordered = sorted(files.items(), key=lambda group: -len(group[1]))
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {message}"
+        for message, names in ordered
+    ]

@@ -50,11 +50,18 @@ class Known(msgspec.Struct, frozen=True):
 def arriving(
     source: str, entry: Entry, content: Content, document: Document, base: Base
 ) -> Arriving:
-    """A parsed document, cut as the knowledge base wants it."""
+    """A parsed document, cut as the knowledge base wants it. What the source says of it wins."""
+    digest = digest_of(content)
     title = content.title or document.title
     document = msgspec.structs.replace(document, path=entry.path, title=title)
+    published_at = content.published_at
+    content = msgspec.structs.replace(
+        content,
+        metadata={**document.metadata, **content.metadata},
+        published_at=document.published_at if published_at is None else published_at,
+    )
     pieces = tuple(chunk(document, base.chunking))
-    return Arriving(source, entry, content, document, pieces, digest_of(content))
+    return Arriving(source, entry, content, document, pieces, digest)
 
 
 class Writer:
@@ -153,7 +160,7 @@ class Writer:
     def _vectors(self, batch: Sequence[Arriving]) -> NDArray[np.float32] | None:
         if self._embed is None:
             return None
-        texts = [f"{piece.title}\n{piece.text}" for one in batch for piece in one.chunks]
+        texts = [piece.indexed for one in batch for piece in one.chunks]
         return self._loop.run(embed_all(self._embed, texts))
 
 
@@ -200,7 +207,7 @@ def chunk_rows(
             path=path,
             title=piece.title,
             text=piece.text,
-            terms=" ".join(terms(f"{piece.title}\n{piece.text}")),
+            terms=" ".join(terms(piece.indexed)),
             start=piece.start,
             end=piece.end,
             page=piece.page,
@@ -273,7 +280,7 @@ def _entry_row(
         "knowledge": name,
         "source": source,
         "path": path,
-        "stamp": stamp,
+        "stamp": None if stamp is None else f"{_FORMAT} {stamp}",
         "document": document,
         "problem": problem,
     }
@@ -315,8 +322,15 @@ def known_of(connection: Connection, name: str, source: str) -> dict[str, Known]
         .where(entry.knowledge == name, entry.source == source)
     )
     return {
-        row.path: Known(row.stamp, row.document, row.digest) for row in connection.execute(query)
+        row.path: Known(_present(row.stamp), row.document, row.digest)
+        for row in connection.execute(query)
     }
+
+
+def _present(stamp: str | None) -> str | None:
+    """The stamp, unless what it stands for was parsed in another way than now."""
+    kind, _, rest = (stamp or "").partition(" ")
+    return rest if kind == str(_FORMAT) else None
 
 
 def digest_of(content: Content) -> str:

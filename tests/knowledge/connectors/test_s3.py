@@ -18,7 +18,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         "docs/a.md": b"alpha",
         "docs/sub/泵 1.txt": b"beta",
         "docs/z.html": b"<p>zeta</p>",
-        "docs/photo.png": b"?",
+        "docs/film.mp4": b"?",
         "docs/.hidden/x.md": b"secret",
         "documents/other.md": b"another prefix",
     })
@@ -37,7 +37,7 @@ def test_only_changed_objects_are_read_again(s3: S3) -> None:
     reader = Reader()
     assert reader.look(Bucket("s3://manuals/docs")) == DOCS
     assert s3.pages >= 3
-    assert reader.problems == {"*.png": "1 file of a kind that we do not read; skipped."}
+    assert reader.problems == {"*.mp4": "1 file of a kind that we do not read; skipped."}
     s3.read.clear()
     assert reader.look(Bucket("s3://manuals/docs")) == []
     assert s3.read == []

@@ -10,7 +10,7 @@ from baigong.errors import InvalidInput, NotFound, Unreachable
 from baigong.knowledge.connectors.fetch import Fetcher
 from baigong.knowledge.connectors.source import Content
 from baigong.knowledge.connectors.web import Page, Site
-from baigong.knowledge.formats import decode
+from baigong.knowledge.formats.encoding import decode
 from tests.knowledge.connectors.site import Reader, WebSite
 
 PAGE = "<html><head><title>Pumps</title></head><body><p>Stop at 85 degrees.</p></body></html>"
