@@ -13,7 +13,7 @@ import msgspec
 
 from baigong.errors import BaigongError, Problem
 from baigong.knowledge.connectors.fetch import Fetcher, Response, read_url
-from baigong.knowledge.connectors.sitemap import Place, Sitemaps
+from baigong.knowledge.connectors.sitemap import Location, Sitemaps
 from baigong.knowledge.connectors.skipped import MAX_DOCUMENT_BYTES
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Listing
 from baigong.knowledge.formats import Unreadable, format_of
@@ -87,7 +87,7 @@ class Site:
         self._url = str(read_url(url))
         self._is_sitemap = is_sitemap
         self._fetcher = fetcher
-        self._pages: dict[str, Place] | None = None
+        self._pages: dict[str, Location] | None = None
 
     @property
     def name(self) -> str:
@@ -100,18 +100,18 @@ class Site:
             BaigongError: a sitemap cannot be read now, or there is none where one was named.
         """
         maps = Sitemaps(self._fetcher, self._url)
-        places = maps.read([self._url]) if self._is_sitemap else maps.discover()
+        locations = maps.read([self._url]) if self._is_sitemap else maps.discover()
         self._pages = {}
         passed: Counter[str] = Counter()
-        for place in places:
-            why = maps.against(place.url)
+        for location in locations:
+            why = maps.against(location.url)
             if why is None and len(self._pages) >= MAX_PAGES:
                 why = f"beyond the first {MAX_PAGES:,}"
             if why is not None:
                 passed[why] += 1
             else:
-                self._pages.setdefault(name_of(place.url), place)
-        entries = tuple(Entry(path, place.changed) for path, place in self._pages.items())
+                self._pages.setdefault(name_of(location.url), location)
+        entries = tuple(Entry(path, location.changed) for path, location in self._pages.items())
         problems = tuple(
             Problem(
                 self._url, None, "", f"{count} {'page' if count == 1 else 'pages'} {why}; skipped."
@@ -124,10 +124,10 @@ class Site:
         """A page, unless the server says that it is the same as at `stamp`."""
         if self._pages is None:
             self.list()
-        place = (self._pages or {}).get(entry.path)
-        if place is None:
+        location = (self._pages or {}).get(entry.path)
+        if location is None:
             raise Gone("is named by no sitemap any more.")
-        return read_page(self._fetcher, place.url, place.changed, stamp)
+        return read_page(self._fetcher, location.url, location.changed, stamp)
 
 
 def name_of(url: str) -> str:
