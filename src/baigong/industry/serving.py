@@ -20,7 +20,7 @@ from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
-from baigong.industry.embedder import embedder
+from baigong.industry.embedder import HubEmbedders
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
@@ -38,7 +38,7 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Message, Passage, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -80,6 +80,7 @@ class Served:
     content: Content | None = None
     knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
+    embedders: Embedders | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -250,9 +251,8 @@ class Served:
             return [], False
         if not question.strip():
             return [], False
-        embed = embedder(content.embedder, self.engines, self.base)
         name = f"{content.knowledge}@{content.knowledge_version}"
-        retrieve = Retriever(self.knowledge, name, embed)
+        retrieve = Retriever(self.knowledge, name, self.embedders)
         if content.task != "grounded":  # they are shown beside an answer that does not need them
             return await retrieve(question, content.passages), True
         return await find(retrieve, question, content.passages)
@@ -310,6 +310,7 @@ class Serving:
         knowledge: KnowledgeBases,
         upstreams: Upstreams,
     ) -> None:
+        self.embedders = HubEmbedders(hub, engines)
         self._hub = hub
         self._releases = releases
         self._engines = engines
@@ -371,6 +372,7 @@ class Serving:
             content,
             self._knowledge,
             self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
+            self.embedders,
         )
 
     def live(self) -> list[str]:
