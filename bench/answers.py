@@ -35,7 +35,7 @@ from baigong.knowledge.quote import words_of
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever, Search
 from baigong.knowledge.stores.lance import LanceStores
-from baigong.knowledge.support import Evidence, support, weigh
+from baigong.knowledge.support import Evidence, weigh
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.types import Passage
@@ -335,7 +335,9 @@ def show_fit(found: Sequence[Found]) -> None:
     train = [one for one in found if one.is_train]
     for threshold in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
         f = judge(train, threshold)
-        print(f"threshold {threshold}: P {f.precision:.3f} R {f.recall:.3f} F1 {f.f1:.3f} false {f.left_out:.3f}")
+        print(
+            f"threshold {threshold}: P {f.precision:.3f} R {f.recall:.3f} F1 {f.f1:.3f} false {f.left_out:.3f}"
+        )
 
 
 if __name__ == "__main__":

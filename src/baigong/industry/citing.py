@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from baigong.knowledge.quote import best_quote, words_of
+from baigong.knowledge.quote import Quote, best_quote, words_of
 from baigong.knowledge.terms import question_terms
 from baigong.types import Passage
 
@@ -51,11 +51,13 @@ class Mark(msgspec.Struct, frozen=True):
 
 def cite(question: str, passages: Sequence[Passage]) -> list[Citation]:
     """The passages, numbered from 1 as in a prompt, each with its best sentences."""
-    return [citation_of(n, question, passage) for n, passage in enumerate(passages, start=1)]
+    return [
+        citation_of(number, passage, best_quote(question, passage))
+        for number, passage in enumerate(passages, start=1)
+    ]
 
 
-def citation_of(number: int, question: str, passage: Passage) -> Citation:
-    quote = best_quote(question, passage)
+def citation_of(number: int, passage: Passage, quote: Quote) -> Citation:
     return Citation(
         number,
         passage.knowledge,

@@ -217,7 +217,9 @@ def _baseline(case: _Case) -> Iterator[Check]:
 def _knowledge(case: _Case) -> Iterator[Check]:
     for figure, minimum in case.spec.knowledge.items():
         if figure not in case.report.retrieval:
-            raise ValueError(f"the gate asks for {figure} of the knowledge, and the report has none")
+            raise ValueError(
+                f"the gate asks for {figure} of the knowledge, and the report has none"
+            )
         passed = case.report.retrieval[figure] >= minimum - _TINY
         said = _figure(case, figure)
         detail = {

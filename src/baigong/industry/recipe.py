@@ -215,7 +215,14 @@ class Evals(_Part):
 
 
 KnowledgeFigure = Literal[
-    "recall_at_1", "recall_at_3", "recall_at_10", "mrr", "ndcg_at_10", "answered", "cited", "declined"
+    "recall_at_1",
+    "recall_at_3",
+    "recall_at_10",
+    "mrr",
+    "ndcg_at_10",
+    "answered",
+    "cited",
+    "declined",
 ]
 
 

@@ -24,7 +24,9 @@ _POINTING = re.compile(
 # more, a "this" in it points to something that it names itself.
 _ALONE = 2
 _OWN = 5
-_EMPTY_IT = re.compile(r"\bit (?:takes?|costs?|possible|ok|okay|allowed|necessary) (?:for \w+ )?to\b", re.I)
+_EMPTY_IT = re.compile(
+    r"\bit (?:takes?|costs?|possible|ok|okay|allowed|necessary) (?:for \w+ )?to\b", re.I
+)
 
 
 def standalone(turns: Sequence[str]) -> str:
@@ -58,7 +60,9 @@ def _own(question: str) -> float:
     return characters / 2 + sum(unspaced_share(term) == 0.0 for term in words)
 
 
-_EMPTY = frozenset("also about then much many long same there okay ok thanks yes no 呢 多 久 长 大".split())
+_EMPTY = frozenset(
+    "also about then much many long same there okay ok thanks yes no 呢 多 久 长 大".split()
+)
 
 
 def _joined(question: str, before: str) -> str:

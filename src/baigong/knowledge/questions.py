@@ -12,24 +12,16 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.chunk import Chunk, chunk
 from baigong.knowledge.formats import Document
+from baigong.knowledge.measure import Question
 from baigong.knowledge.quote import sentences
 from baigong.knowledge.terms import terms, unspaced_share
-
-
-class Question(msgspec.Struct, frozen=True):
-    """A question, the document that answers it and, if known, the words that do."""
-
-    question: str
-    document: str
-    quote: str | None = None
-
 
 MADE = 60  # questions; a share of 0.8 is then known to about 0.1
 _DOCUMENTS = 200  # that are read for them, so that a large base takes no longer than a small one
@@ -77,11 +69,7 @@ class _Source(msgspec.Struct, frozen=True):
 
 def _of_document(document: Document) -> Iterator[_Source]:
     """Its sentences in an order by lot; each third one is asked for by its section's heading."""
-    found = [
-        (piece, below)
-        for part in chunk(document)
-        for piece, below in _sentences_of(part)
-    ]
+    found = [(piece, below) for part in chunk(document) for piece, below in _sentences_of(part)]
     found.sort(key=lambda one: _lot(document.path + one[0]))
     for place, (sentence, heading) in enumerate(found):
         yield _Source(document.path, sentence, heading if place % 3 == 2 else "")
