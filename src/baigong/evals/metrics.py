@@ -221,7 +221,7 @@ def _citation(row: Row, answer: str, _: Schema) -> float:
 
 def cited_passage(prompt: str, k: int) -> str:
     """The text of passage [k] in a grounded prompt, or "" if there is none."""
-    found = re.search(rf"^\[{k}\] .*\n((?:>.*\n?)+)", prompt, re.MULTILINE)
+    found = re.search(rf"^\[{k}\](?: .*)?\n((?:>.*\n?)+)", prompt, re.MULTILINE)
     return "" if found is None else re.sub("^> ?", "", found[1], flags=re.MULTILINE).strip()
 
 

@@ -280,7 +280,7 @@ def ground_prompt(messages: Sequence[Message], passages: Sequence[Passage]) -> t
     another one or pass for the question. A tokenizer's own marks in it are for `inert` to break.
     """
     found = [
-        f"[{i}] {' '.join(passage.title.split())}\n{_quotation(passage.text)}"
+        f"[{i}] {' '.join(passage.title.split())}".rstrip() + f"\n{_quotation(passage.text)}"
         for i, passage in enumerate(passages, start=1)
     ]
     content = "\n\n".join([*found, messages[-1].content])
