@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Scope, Stores
+from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Compare
 from bench.record import FOLDER, record
 
@@ -92,8 +93,6 @@ class Corpus:
 def open_stores(name: str, folder: str) -> Stores:
     if name == "lance":
         return LanceStores(folder)
-    from baigong.knowledge.stores.qdrant import QdrantStores
-
     return QdrantStores(folder)
 
 
