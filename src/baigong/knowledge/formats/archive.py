@@ -14,6 +14,14 @@ from baigong.knowledge.formats.document import Unreadable
 MAX_INFLATED_BYTES = 512 << 20  # of all entries together; office files of text are far below
 MAX_ENTRIES = 20_000
 _BLOCK = 1 << 20
+_BROKEN = (  # whatever zipfile says of one, e.g. of sizes that lead out of the file
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+)
 
 
 class Archive:
@@ -27,7 +35,7 @@ class Archive:
         """
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        except _BROKEN as error:
             locked = data.startswith(b"\xd0\xcf\x11\xe0")  # office files with a password are OLE
             why = "is protected by a password." if locked else f"is not {kind}, or is cut off."
             raise Unreadable(why) from error
@@ -62,7 +70,7 @@ class Archive:
                     self._left -= len(block)
                     if self._left < 0:
                         raise _too_large()
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except _BROKEN as error:
             raise Unreadable(f"is corrupt in its part '{name}': {error}") from error
         data = b"".join(blocks)
         if len(data) != declared.file_size:

@@ -179,6 +179,6 @@ def iso_time(text: str) -> float | None:
     """Seconds since the epoch of an ISO 8601 time with a zone; None for anything else."""
     try:
         when = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return when.timestamp() if when.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return when.timestamp() if when.tzinfo is not None else None

@@ -239,5 +239,5 @@ def _time(text: str) -> float | None:
     try:
         zone = timezone(-ahead if sign == "-" else ahead) if sign else UTC
         return datetime(*map(int, moment), tzinfo=zone).timestamp()  # type: ignore[arg-type,misc]
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
