@@ -55,7 +55,7 @@ def test_word_keeps_headings_lists_and_tables_in_order() -> None:
         "# Limits",
         "最高 85 度。",
         "## Parts",
-        "first",  # the style numbers it, not the paragraph
+        "- first",
         "| Part | Code | Price |\n| --- | --- | --- |\n| Seal \\| big | AB-12 | (1,234) |",
         "The end.",
     ]

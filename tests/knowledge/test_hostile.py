@@ -13,7 +13,7 @@ import pytest
 
 from baigong.errors import Problem
 from baigong.knowledge.formats import File, Unreadable, format_of
-from baigong.knowledge.formats.archive import MAX_INFLATED_BYTES
+from baigong.knowledge.formats.archive import MAX_INFLATED_BYTES, OLE
 from baigong.knowledge.parse import Document, Parser
 from tests.knowledge.files import make_pdf
 from tests.knowledge.test_formats import book, chapter, mail, sheet, slides, with_part, word
@@ -148,13 +148,23 @@ def test_a_table_that_claims_to_be_wide_stays_small(parser: Parser) -> None:
     assert len(outcome.text) < 10_000
 
 
+def locked_pdf() -> bytes:
+    """A PDF that no empty password opens."""
+    lock = b"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <%s> /U <%s> >> /ID [<00> <00>] "
+    lock %= (b"11" * 32, b"22" * 32)
+    return make_pdf([["x"]]).replace(b"trailer << ", b"trailer << " + lock)
+
+
 @pytest.mark.parametrize(
     ("path", "data", "why"),
     [
         ("a.pdf", make_pdf([["x"]])[:200], "not a whole PDF"),
-        ("a.docx", b"\xd0\xcf\x11\xe0" + bytes(600), "password"),
+        ("a.pdf", locked_pdf(), "password"),
+        ("a.docx", OLE + bytes(600), "of the old kind"),
+        ("a.docx", OLE + "EncryptedPackage".encode("utf-16-le"), "password"),
+        ("a.xlsx", OLE + "EncryptedPackage".encode("utf-16-le"), "password"),
         ("a.docx", b"\0" * 512, "not a Word file"),
-        ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(600), "not a whole spreadsheet"),
+        ("a.xls", OLE + bytes(600) + "Workbook".encode("utf-16-le"), "not a whole spreadsheet"),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "line 2"),
         ("a.json", b"nonsense", "not JSON"),
         ("a.eml", b"\x89PNG no headers", "not a mail"),
