@@ -9,14 +9,23 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
+from baigong.inference.static import StaticEmbed
 
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
+
+
+@lru_cache(maxsize=4)
+def static_embed(folder: Path, name: str) -> StaticEmbed:
+    """The embedder whose table of token vectors lies in `folder`; read once."""
+    return StaticEmbed(folder, name)
 
 
 class EngineEmbed:
