@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ Floats = NDArray[np.float32]
 
 _HINT = "Download or train it again."
 _AT_ONCE = 1024  # texts between two breaths, so that their ids take little memory
-_LONGEST = 8192  # tokens of one text
 
 
 class StaticEmbed:
@@ -65,17 +65,28 @@ class StaticEmbed:
 
     def of_ids(self, batches: Sequence[Sequence[int]]) -> Floats:
         """As `vectors`, of texts that are tokens already."""
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in batches])])
-        ids = np.fromiter((token for ids in batches for token in ids), np.int64, offsets[-1])
-        shape = (len(batches), len(self._table))
-        counts: Any = sparse.csr_array((np.ones(len(ids), np.float32), ids, offsets), shape=shape)
-        return _unit(counts @ self._table)
+        return _unit(self._sums(batches))
 
     def _means(self, texts: Sequence[str]) -> Floats:
+        """Word by word, each but once: no token reaches over a blank, and most words come again."""
+        numbers: dict[str, int] = {}
         # JSON can smuggle in lone surrogates, which no tokenizer reads.
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
-        encoded = self.tokenizer.encode_batch_fast(whole, add_special_tokens=False)
-        return self.of_ids([one.ids[:_LONGEST] for one in encoded])
+        places = [[numbers.setdefault(word, len(numbers)) for word in t.split()] for t in whole]
+        found = self.tokenizer.encode_batch_fast(list(numbers), add_special_tokens=False)
+        return _unit(_counts(places, len(numbers)) @ self._sums([one.ids for one in found]))
+
+    def _sums(self, batches: Sequence[Sequence[int]]) -> Floats:
+        sums: Floats = _counts(batches, len(self._table)) @ self._table
+        return sums
+
+
+def _counts(rows: Sequence[Sequence[int]], columns: int) -> Any:
+    """(rows, columns) in CSR, from the columns that each row names, as often as it does."""
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    places = np.fromiter(chain.from_iterable(rows), np.int64, offsets[-1])
+    ones = np.ones(len(places), np.float32)
+    return sparse.csr_array((ones, places, offsets), shape=(len(rows), columns))
 
 
 def is_static(folder: Path) -> bool:
