@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.pairs import cross_lingual_questions
-
 from baigong.knowledge.measure import ranked_documents
 from bench.knowledge.beir import Beir, bm25, mean_ndcg, read_beir, rows_of
 from bench.knowledge.stage import Asker, Texts, built_in, fill, fresh_bases, row
+from bench.pairs import cross_lingual_questions
 
 CHUNKS_FOR_TEN_DOCUMENTS = 20  # passages asked for, so that ten documents are among them
 SCIFACT, STARD, AMONG, ACROSS = (

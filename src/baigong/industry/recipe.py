@@ -192,9 +192,10 @@ class Knowledge(_Part):
     questions: File | None = Field(
         default=None, description="Questions with their document, to measure retrieval by."
     )
-    embedder: Literal["none", "base"] = Field(
-        default="none",
-        description="Vectors beside full text: none, or the base's hidden states. That of `from` is its own.",
+    embedder: Literal["builtin", "none", "base"] = Field(
+        default="builtin",
+        description="Vectors beside full text: those of the package's embedder, none, or the base's hidden "
+        "states. A knowledge base of `from` has its own.",
     )
 
 
