@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Scope, Stores
+from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Compare
 from bench.record import FOLDER, record
 
@@ -92,8 +93,6 @@ class Corpus:
 def open_stores(name: str, folder: str) -> Stores:
     if name == "lance":
         return LanceStores(folder)
-    from baigong.knowledge.stores.qdrant import QdrantStores
-
     return QdrantStores(folder)
 
 
@@ -138,7 +137,9 @@ def timed(searches: Sequence[Callable[[], object]], clients: int = 1) -> dict[st
             search()
             times.append(1000 * (time.perf_counter() - began))
 
-    threads = [threading.Thread(target=client, args=(searches[n::clients],)) for n in range(clients)]
+    threads = [
+        threading.Thread(target=client, args=(searches[n::clients],)) for n in range(clients)
+    ]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -193,7 +194,9 @@ def case(name: str, rows: int, folder: str) -> dict[str, Any]:
     began = time.perf_counter()
     chunks.pin("p")
     result["pin_ms"] = round(1000 * (time.perf_counter() - began), 1)
-    result["disk_mb"] = round(sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6)
+    result["disk_mb"] = round(
+        sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6
+    )
     return result
 
 

@@ -10,6 +10,7 @@ import docx
 import openpyxl
 import pptx
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from pptx.util import Inches
 
 from baigong.knowledge.formats import Document, File, format_of
@@ -54,7 +55,7 @@ def test_word_keeps_headings_lists_and_tables_in_order() -> None:
         "# Limits",
         "最高 85 度。",
         "## Parts",
-        "first",  # the style numbers it, not the paragraph
+        "- first",
         "| Part | Code | Price |\n| --- | --- | --- |\n| Seal \\| big | AB-12 | (1,234) |",
         "The end.",
     ]
@@ -302,3 +303,22 @@ def test_mail_in_html_keeps_tables_and_attachments_are_named_and_read() -> None:
     assert "rich body\n\n| Part | Price |\n| --- | --- |\n| Seal | 12 |" in text
     assert "Attachments: n.txt, 资料.zip" in text
     assert text.endswith("## n.txt\n\n附件文字")
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "kind"), [("scan.png", "PNG"), ("scan.pdf", "PDF")])
+def test_pictures_are_read_where_ocr_is_installed(path: str, kind: str) -> None:
+    pytest.importorskip("rapidocr")
+    picture = Image.new("RGB", (1200, 700), "white")
+    draw = ImageDraw.Draw(picture)
+    rows = [("", "2022", "2021"), ("Products", "63,355", "63,948"), ("Total", "82,959", "81,434")]
+    for number, row in enumerate(rows):
+        for left, text in zip((60, 600, 900), row, strict=True):
+            draw.text((left, 140 + 70 * number), text, "black", ImageFont.load_default(36))
+    file = io.BytesIO()
+    picture.save(file, kind)
+    document = read(path, file.getvalue())
+    assert "| Products | 63,355 | 63,948 |" in document.text
+    assert len(document.pages) == 1

@@ -50,6 +50,11 @@ def test_numbers_in_columns_become_a_table_under_their_years() -> None:
     assert text == f"{before[0][2]}\n\n{TABLE}\n\n{after[0][2]}"
 
 
+@pytest.mark.parametrize("rotation", [90, 270])
+def test_a_table_on_a_turned_page_is_the_same(rotation: int) -> None:
+    assert read(make_placed_pdf([STATEMENT], rotation)).text == TABLE
+
+
 def test_currency_signs_and_brackets_stay_with_their_number() -> None:
     rows: Placed = []
     for number, (label, first, second) in enumerate([

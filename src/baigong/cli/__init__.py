@@ -26,7 +26,7 @@ VERBS = {
     "jobs": "List long work and how far it is.",
     "pull": "Bring a model from a folder, Hugging Face or ModelScope into the hub.",
     "fit": "Say what memory a model takes, from its files' headers alone.",
-    "pretrain": "Train a foundation model from text.",
+    "pretrain": "Train a foundation model from text, or an embedder from pairs.",
     "keys": "Make, list and revoke the keys that callers need.",
     "doctor": "Check this machine and installation, and say what to mend.",
     "demo": "Build the sample recipe and ask it three questions.",

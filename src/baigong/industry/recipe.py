@@ -197,9 +197,10 @@ class Knowledge(_Part):
         default=True,
         description="task: grounded. Say that it is not in the documents, and ask no model, where no passage answers.",
     )
-    embedder: Literal["none", "base"] = Field(
-        default="none",
-        description="Vectors beside full text: none, or the base's hidden states. That of `from` is its own.",
+    embedder: Literal["builtin", "none", "base"] = Field(
+        default="builtin",
+        description="Vectors beside full text: those of the package's embedder, none, or the base's hidden "
+        "states. A knowledge base of `from` has its own.",
     )
 
 

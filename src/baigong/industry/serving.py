@@ -20,7 +20,7 @@ from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
-from baigong.industry.embedder import HubEmbedders
+from baigong.industry.embedder import HubEmbedders, static_embed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
@@ -29,6 +29,7 @@ from baigong.inference.engines import Engines
 from baigong.inference.forced import forced_grammar
 from baigong.inference.ranking import Ranked, rank
 from baigong.inference.reasoning import Thoughts, effort_options, marks_of
+from baigong.inference.static import is_static
 from baigong.inference.text import stream_text
 from baigong.inference.tools import Calls, style_of
 from baigong.inference.upstream.dialect import UNSAID
@@ -152,6 +153,11 @@ class Served:
 
     async def embed(self, batches: Sequence[Sequence[int]]) -> list[list[float]]:
         """One vector for each list of token ids."""
+        if is_static(self.base.folder):  # a table needs no engine
+            embed = static_embed(self.base.folder, self.base.ref)
+            vectors = await asyncio.to_thread(embed.of_ids, batches)
+            rows: list[list[float]] = vectors.tolist()
+            return rows
         engine = await self.engines.get(self.base.folder)
         return await engine.embed(batches)
 

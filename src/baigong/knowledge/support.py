@@ -42,8 +42,8 @@ class Weighed(NamedTuple):
     evidence: Evidence
 
 
-_WEIGHTS = Evidence(quoted=3.77, rank=7.48, peak=6.58, missing=-2.5)
-_BIAS = -12.98
+_WEIGHTS = Evidence(quoted=3.76, rank=7.42, peak=6.54, missing=-2.62)
+_BIAS = -12.91
 
 
 def support(evidence: Evidence) -> float:
@@ -59,14 +59,14 @@ def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
     few shall be shown.
     """
     held = [words_of(f"{passage.title}\n{passage.text}") for passage in passages]
+    quotes = [best_quote(question, passage) for passage in passages]
     parts = _parts(question)
     weights = _weights(parts, held)
     names = _names(question)
     scores = [max(0.0, passage.score) for passage in passages]
-    best, peak = max(scores, default=0.0), _peak(scores)
+    best, peak = max(scores, default=0.0), _peak(scores, [words_of(one.text) for one in quotes])
     found = []
-    for passage, words in zip(passages, held, strict=True):
-        quote = best_quote(question, passage)
+    for passage, words, quote in zip(passages, held, quotes, strict=True):
         quoted = words_of(f"{passage.title}\n{quote.text}")
         found.append(
             Weighed(
@@ -144,11 +144,20 @@ def _names(question: str) -> list[frozenset[str]]:
 
 
 _FEW = 2  # passages that are added to the others, each half as good as the best
+_SAME = 0.6  # of the words of two quotations, from which on they say the same
 
 
-def _peak(scores: Sequence[float]) -> float:
-    """0 where all are as good as the best. Of one or two passages little can be said: near 0.5."""
+def _peak(scores: Sequence[float], quoted: Sequence[frozenset[str]]) -> float:
+    """0 where others are as good as the best. Of one or two passages little can be said: near 0.5.
+
+    Who says the same as the best does not stand against it: yesterday's news, or a copy.
+    """
     if not scores or max(scores) <= 0:
         return 0.0
-    first, *others = sorted(scores, reverse=True)
-    return 1 - (sum(others) / first + _FEW * 0.5) / (len(others) + _FEW)
+    first = max(range(len(scores)), key=lambda n: scores[n])
+    others = [
+        score
+        for n, (score, words) in enumerate(zip(scores, quoted, strict=True))
+        if n != first and len(words & quoted[first]) < _SAME * len(words | quoted[first])
+    ]
+    return 1 - (sum(others) / scores[first] + _FEW * 0.5) / (len(others) + _FEW)

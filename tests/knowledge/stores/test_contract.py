@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from baigong.knowledge.stores.qdrant import QdrantStores
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Hit, Scope, Stores
+from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Both, Compare, Where
 from tests.knowledge.stores.plain import PlainChunks
 

@@ -241,7 +241,7 @@ def _accepted(response: Response) -> Response:
     if response.status in {304, 404, 410} or 200 <= response.status < 300:
         return response
     raise InvalidInput(
-        f"{response.url} refuses to be read: status {response.status}.",
+        f"{shown(response.url)} refuses to be read: status {response.status}.",
         hint="Check in a browser, without a login, that anybody may open it.",
         param="sources",
     )

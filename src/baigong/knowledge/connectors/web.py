@@ -20,7 +20,7 @@ from baigong.knowledge.formats import Unreadable, format_of
 
 MAX_PAGES = 10_000
 
-_SUFFIXES = {
+SUFFIXES = {
     "text/html": ".html",
     "application/xhtml+xml": ".html",
     "text/plain": ".txt",
@@ -34,12 +34,15 @@ _SUFFIXES = {
     "application/x-ndjson": ".jsonl",
     "application/pdf": ".pdf",
     "application/epub+zip": ".epub",
-    "application/msword": ".doc",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
-    "application/vnd.oasis.opendocument.text": ".odt",
+    "application/vnd.oasis.opendocument.spreadsheet": ".ods",
+    "application/vnd.ms-excel": ".xls",
     "message/rfc822": ".eml",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/tiff": ".tiff",
 }
 _SAYS_NOTHING = {"", "application/octet-stream", "binary/octet-stream", "application/download"}
 
@@ -175,7 +178,7 @@ def _validators(stamp: str | None) -> tuple[str, str]:
 def _suffix(response: Response) -> str:
     """The kind of file: what the server says, else what the address looks like."""
     own = PurePosixPath(httpx2.URL(response.url).path).suffix.lower()
-    suffix = own if response.kind in _SAYS_NOTHING else _SUFFIXES.get(response.kind, "")
+    suffix = own if response.kind in _SAYS_NOTHING else SUFFIXES.get(response.kind, "")
     if response.kind == "text/plain" and format_of(f"x{own}") is not None and own != ".html":
         suffix = own  # many servers know no other word for Markdown or tables
     if not suffix or format_of(f"x{suffix}") is None:

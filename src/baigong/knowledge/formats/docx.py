@@ -61,8 +61,11 @@ def _root(archive: Archive, name: str) -> etree._Element:
     return root if body is None else body
 
 
+_ITEM = 0  # the level of what is an item of a list
+
+
 def _heading_levels(archive: Archive) -> dict[str, int]:
-    """The level of each style that is a heading, by its name or outline, in any language of Word."""
+    """The level of each style of headings and lists, by its name or outline, in any language of Word."""
     if "word/styles.xml" not in archive.names:
         return {}
     levels: dict[str, int] = {}
@@ -73,6 +76,8 @@ def _heading_levels(archive: Archive) -> dict[str, int]:
         found = re.fullmatch(r"heading (\d)", name)
         if found is not None:
             levels[style.get(f"{_W}styleId", "")] = int(found.group(1))
+        elif name.startswith("list "):
+            levels[style.get(f"{_W}styleId", "")] = _ITEM
         elif name == "title":
             levels[style.get(f"{_W}styleId", "")] = 1
         elif outline is not None and outline.get(f"{_W}val", "9") in "012345":
@@ -103,9 +108,11 @@ def _paragraph(element: etree._Element, levels: dict[str, int]) -> str:
     own = element.find(f"{_W}pPr/{_W}outlineLvl")
     if own is not None and own.get(f"{_W}val", "9") in "012345":
         level = int(own.get(f"{_W}val", "0")) + 1
-    if level is not None:
+    if level:
         return heading(level, words)
-    return f"- {words}" if element.find(f"{_W}pPr/{_W}numPr") is not None else words
+    return (
+        f"- {words}" if level == _ITEM or element.find(f"{_W}pPr/{_W}numPr") is not None else words
+    )
 
 
 def _text(element: etree._Element) -> str:
@@ -179,6 +186,6 @@ def iso_time(text: str) -> float | None:
     """Seconds since the epoch of an ISO 8601 time with a zone; None for anything else."""
     try:
         when = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return when.timestamp() if when.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return when.timestamp() if when.tzinfo is not None else None

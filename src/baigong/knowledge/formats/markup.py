@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
 
-from baigong.knowledge.formats.document import Unreadable, heading, one_line
+from baigong.knowledge.formats.document import Unreadable, clean, heading, one_line
 from baigong.knowledge.formats.encoding import MARKS, decode
 from baigong.knowledge.formats.tables import joined, table
 
@@ -24,7 +24,7 @@ def parse_html(source: bytes | str) -> HtmlElement:
     Raises:
         Unreadable: there is nothing in it.
     """
-    text = source if isinstance(source, str) else _decoded(source)
+    text = clean(source if isinstance(source, str) else _decoded(source))
     parser = HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     try:
         return document_fromstring(text.encode("utf-8", "replace"), parser)

@@ -22,9 +22,12 @@ from baigong.knowledge.formats.document import (
     one_line,
     paged,
 )
-from baigong.knowledge.formats.layout import BROKEN, Table, Word, tables_of
+from baigong.knowledge.formats.layout import Table, tables_of
+from baigong.knowledge.formats.lines import BROKEN, Word
 
 MAX_PAGES = 50_000
+_DOTS = 200  # an inch of a scanned page, enough for OCR
+_MAX_SIDE = 4000  # dots
 
 
 def read(file: File) -> Document:
@@ -88,7 +91,8 @@ def _page(pdf: pypdfium2.PdfDocument, number: int) -> str:
         finally:
             content.close()
         if ocr.is_installed() and next(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE]), None):
-            return laid_out(*ocr.read_words(page.render(scale=200 / 72).to_numpy()))
+            scale = min(_DOTS / 72, _MAX_SIDE / max(page.get_size()))
+            return laid_out(*ocr.read_words(page.render(scale=scale).to_numpy()))
         return ""
     finally:
         page.close()
@@ -235,5 +239,5 @@ def _time(text: str) -> float | None:
     try:
         zone = timezone(-ahead if sign == "-" else ahead) if sign else UTC
         return datetime(*map(int, moment), tzinfo=zone).timestamp()  # type: ignore[arg-type,misc]
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

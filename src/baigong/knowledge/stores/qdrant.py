@@ -32,7 +32,6 @@ from baigong.knowledge.stores.rows import (
     checked_name,
     kind_of_column,
     metadata_columns,
-    plain,
     reader_marks,
 )
 from baigong.knowledge.where import Both, Compare, Scalar, Where
@@ -262,16 +261,17 @@ class QdrantChunks(Chunks):
     def _filter(self, scope: Scope) -> Any:
         import qdrant_edge as qdrant
 
-        must, must_not = [], []
+        must: list[Any] = []
+        must_not: list[Any] = []
         if scope.readers is not None:
             must.append(_among("access", reader_marks(scope.readers)))
         if scope.where is not None:
             must.append(self._where(scope.where))
         if scope.now is not None:
-            gone = qdrant.RangeFloat(lte=plain(scope.now))
+            gone = qdrant.RangeFloat(lte=float(scope.now))
             must_not.append(qdrant.FieldCondition("expires_at", range=gone))
         if scope.as_of is not None:
-            later = qdrant.RangeFloat(gt=plain(scope.as_of))
+            later = qdrant.RangeFloat(gt=float(scope.as_of))
             must_not.append(qdrant.FieldCondition("published_at", range=later))
         if scope.without:
             must_not.append(_among("document", [int(number) for number in scope.without]))
@@ -327,7 +327,7 @@ def _make(folder: Path, vector_size: int | None, graph_from: int) -> None:
         stemmer=qdrant.SnowballParams(qdrant.SnowballLanguage.English),
         scoring=True,
     )
-    fields = {
+    fields: dict[str, Any] = {
         "terms": words,
         "document": qdrant.PayloadSchemaType.Integer,
         "access": qdrant.PayloadSchemaType.Keyword,
@@ -368,7 +368,7 @@ def _remove(folder: Path) -> None:
 def _schema(kind: Kind | None) -> Any:
     from qdrant_edge import PayloadSchemaType
 
-    types = {
+    types: dict[str, Any] = {
         "text": PayloadSchemaType.Keyword,
         "number": PayloadSchemaType.Float,
         "flag": PayloadSchemaType.Keyword,
@@ -394,10 +394,10 @@ def _hit(payload: dict[str, Any]) -> dict[str, Any]:
     return {name: payload.get(name) for name in _FOUND}
 
 
-def _among(name: str, values: Sequence[str] | Sequence[int]) -> Any:
+def _among(name: str, values: list[str] | list[int]) -> Any:
     import qdrant_edge as qdrant
 
-    return qdrant.FieldCondition(name, match=qdrant.MatchAny(list(values)))
+    return qdrant.FieldCondition(name, match=qdrant.MatchAny(values))
 
 
 def _equal(name: str, values: Sequence[Scalar]) -> list[Any]:
@@ -406,7 +406,7 @@ def _equal(name: str, values: Sequence[Scalar]) -> list[Any]:
 
     if isinstance(values[0], str | bool):
         return [_among(name, [str(_payload(value)) for value in values])]
-    ranges = (qdrant.RangeFloat(gte=value, lte=value) for value in values)
+    ranges = (qdrant.RangeFloat(float(value), lte=float(value)) for value in values)
     return [qdrant.FieldCondition(name, range=each) for each in ranges]
 
 
