@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from baigong.errors import InvalidInput
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.records import Reading
+from baigong.knowledge.records import Reading, numbers_of
 from baigong.knowledge.stores.port import Hit, Scope
 from baigong.knowledge.terms import question_terms
 from baigong.knowledge.where import Where
@@ -147,7 +147,10 @@ class Retriever:
         now: float,
     ) -> list[tuple[Hit, float]]:
         asked = self._search
-        without = (*reading.without, *self._bases.numbers(reading, asked.without))
+        without = reading.without
+        if asked.without:
+            with self._bases.database.read() as connection:
+                without += tuple(numbers_of(connection, reading, asked.without))
         scope = Scope(asked.where, asked.readers, now, asked.as_of, without)
         depth = max(_DEPTH, 4 * limit)
         found = reading.chunks.words(words, depth, scope) if words else []
