@@ -152,7 +152,9 @@ class LanceChunks(Chunks):
             return []
         # A MatchQuery has no operators, so nothing that a person types can be a syntax error.
         match = MatchQuery(" ".join(terms), "terms")
-        return self._search(lambda table: table.query().nearest_to_text(match), limit, scope)
+        return self._search(
+            lambda table: table.query().nearest_to_text(match), limit, scope, "_score"
+        )
 
     @override
     def near(self, vector: NDArray[np.float32], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
@@ -164,7 +166,7 @@ class LanceChunks(Chunks):
             # limit x refine rows, and refuses an `ef` below that.
             return query.ef(max(100, 2 * _REFINE * limit)).refine_factor(_REFINE)
 
-        return self._search(search, limit, scope)
+        return self._search(search, limit, scope, "_distance")
 
     @override
     def counts(self, documents: Collection[int]) -> dict[int, int]:
@@ -248,22 +250,22 @@ class LanceChunks(Chunks):
             for number in some
         ]
 
-    def _search(self, search: Callable[[Any], Any], limit: int, scope: Scope) -> list[Hit]:
+    def _search(
+        self, search: Callable[[Any], Any], limit: int, scope: Scope, score: str
+    ) -> list[Hit]:
         async def found(table: Any) -> Any:
             if scope.where is not None:  # another process may have added a column
                 self._columns = frozenset((await table.schema()).names)
             where = condition(scope, self._columns)
-            query = search(table)
-            query = query.where(where) if where else query
-            return await query.limit(limit).to_arrow()
+            query = search(table).select(["shown", score]).limit(limit)
+            return await (query.where(where) if where else query).to_arrow()
 
         if limit < 1:
             return []
         table = self._read(found)
-        if "_score" in table.column_names:
-            scores = table["_score"].to_pylist()
-        else:
-            scores = [1.0 - distance for distance in table["_distance"].to_pylist()]
+        scores = table[score].to_pylist()
+        if score == "_distance":
+            scores = [1.0 - distance for distance in scores]
         shown = map(_SHOWN_AGAIN.decode, table["shown"].to_pylist())
         return [Hit(*each, score) for each, score in zip(shown, scores, strict=True)]
 
