@@ -51,6 +51,10 @@ _FRAGMENTS = 32
 _KEPT = timedelta(minutes=10)
 _OLD_VERSIONS = 64
 
+# How far the graph is searched. Of 24,000 vectors in groups 100 found all of the ten nearest, but of
+# as many random projections of TF-IDF, where nothing is near, 65 %: 400 found 92 %, 1000 found 99.4 %
+# and took 3 ms more.
+_EF = 1000
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
 _SHOWN = ["document", "path", "title", "text", "start", "end", "page", "published_at"]
 _SHOWN_AGAIN = msgspec.msgpack.Decoder(
@@ -162,9 +166,9 @@ class LanceChunks(Chunks):
 
         def search(table: Any) -> Any:
             query = table.vector_search(vector).distance_type("cosine")
-            # Only the graph heeds these two: they bring its recall from 0.98 to 1.00. It fetches
-            # limit x refine rows, and refuses an `ef` below that.
-            return query.ef(max(100, 2 * _REFINE * limit)).refine_factor(_REFINE)
+            # Only the graph heeds these two. It fetches limit x refine rows, and refuses an `ef`
+            # below that.
+            return query.ef(max(_EF, 2 * _REFINE * limit)).refine_factor(_REFINE)
 
         return self._search(search, limit, scope, "_distance")
 
@@ -406,7 +410,8 @@ def _search_indexes(columns: Iterable[str]) -> dict[str, Any]:
     wanted = {"access": LabelList(), "expires_at": BTree(), "published_at": BTree(), **metadata}
     if "vector" in kinds:
         # One partition: with more, a search that probes some of them loses recall.
-        wanted["vector"] = HnswSq(distance_type="cosine", num_partitions=1)
+        # The default, 300 candidates for each new vector, took 1.7 times as long and found no more.
+        wanted["vector"] = HnswSq(distance_type="cosine", num_partitions=1, ef_construction=150)
     return wanted
 
 
