@@ -407,7 +407,9 @@ def _search_indexes(columns: Iterable[str]) -> dict[str, Any]:
 
     kinds = {name: kind_of_column(name) for name in columns}
     metadata = {n: Bitmap() if kind == "flag" else BTree() for n, kind in kinds.items() if kind}
-    wanted = {"access": LabelList(), "expires_at": BTree(), "published_at": BTree(), **metadata}
+    # No times: nearly all rows pass there, and for 100,000 of them their index took 2 ms where to look
+    # at those that the other conditions leave takes 0.4.
+    wanted = {"access": LabelList(), **metadata}
     if "vector" in kinds:
         # One partition: with more, a search that probes some of them loses recall.
         # The default, 300 candidates for each new vector, took 1.7 times as long and found no more.
