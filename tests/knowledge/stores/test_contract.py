@@ -244,6 +244,7 @@ def test_neighbours_are_found_in_the_graph_beside_it_and_after_deletions(stores:
     replaced(range(1, 600, 3), range(4000, 4300))
     check_recall(chunks, plain)
     chunks.tend()
+    assert not chunks.tend()  # nothing has changed since
     check_recall(chunks, plain)
 
 
