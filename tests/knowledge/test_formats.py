@@ -153,6 +153,29 @@ def test_a_large_sheet_is_cut_into_tables_under_its_header() -> None:
     assert all(f"| {1234 + number} |" in text for number in range(500))
 
 
+def test_an_open_document_spreadsheet_is_one_too() -> None:
+    names = "urn:oasis:names:tc:opendocument:xmlns:"
+    cell = '<table:table-cell office:value-type="string"><text:p>%s</text:p></table:table-cell>'
+    rows = "".join(
+        f"<table:table-row>{''.join(cell % text for text in row)}</table:table-row>"
+        for row in (("Part", "Code"), ("密封圈", "AB-1"))
+    )
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", f'<manifest xmlns="{names}manifest:1.0"/>')
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content xmlns:office="{names}office:1.0" '
+            f'xmlns:table="{names}table:1.0" xmlns:text="{names}text:1.0"><office:body>'
+            f'<office:spreadsheet><table:table table:name="T">{rows}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+    table = "| Part | Code |\n| --- | --- |\n| 密封圈 | AB-1 |"
+    assert read("a.ods", file.getvalue()).text == f"# T\n\n{table}"
+    assert format_of("unnamed", None, file.getvalue()) == format_of("a.ods")
+
+
 # --- delimited text ------------------------------------------------------------------------------
 
 

@@ -13,8 +13,8 @@ from baigong.knowledge.formats.document import (
     known,
     one_line,
 )
-from baigong.knowledge.formats.docx import iso_time
 from baigong.knowledge.formats.markup import data_tables, markdown_of, parse_html, prune
+from baigong.knowledge.formats.office import iso_time
 
 _HEADED = "//body//*[self::h1 or self::h2 or self::h3]"
 _FRAME = (  # the page round the content
