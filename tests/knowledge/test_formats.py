@@ -246,6 +246,17 @@ def test_html_shows_what_a_reader_sees() -> None:
     assert document.published_at == datetime(2024, 1, 31, 12, tzinfo=UTC).timestamp()
 
 
+def test_a_menu_is_left_out_though_the_content_holds_a_table() -> None:
+    words = "You may return what you bought within thirty days of delivery, if it is unused. "
+    page = f"""<html><body><div class="menu"><ul><li><a href="/">Home</a><li><a href="/b">Contact</a></ul>
+    </div><div class="content"><h1>Returns</h1><p>{words * 3}</p>
+    <table><tr><th>Country<th>Days</tr><tr><td>France<td>14</tr><tr><td>Spain<td>30</tr></table>
+    <p>{words * 2}</p></div></body></html>"""
+    text = read("a.html", page.encode()).text
+    table = "| Country | Days |\n| --- | --- |\n| France | 14 |\n| Spain | 30 |"
+    assert text.split("\n\n") == ["# Returns", (words * 3).strip(), table, (words * 2).strip()]
+
+
 def test_a_layout_table_is_no_table() -> None:
     page = b"<table><tr><td>menu</td><td><table><tr><td>a</td><td>b</td></tr></table></td></tr></table>"
     assert "|" not in read("a.html", b"<h1>T</h1>" + page).text

@@ -6,7 +6,7 @@ import ctypes
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -32,26 +32,23 @@ _MAX_SIDE = 4000  # dots
 
 
 def read(file: File) -> Document:
-    """All pages; those that are pictures through OCR, where it is installed."""
+    """All pages; those that are pictures through OCR, where it is installed, else counted."""
     pdf = _opened(file.data)
     if len(pdf) > MAX_PAGES:
         raise Unreadable(f"has {len(pdf):,} pages; split it.")
-    pages: list[str] = []
-    sizes: list[Sizes] = []
+    pages: list[_Page] = []
     length = 0
     for number in range(len(pdf)):
-        page, print_sizes = _page(pdf, number)
-        pages.append(page)
-        sizes.append(print_sizes)
-        length += len(page)
+        pages.append(_page(pdf, number))
+        length += len(pages[-1].text)
         if length > MAX_TEXT_CHARACTERS:
             raise Unreadable(f"holds more than {MAX_TEXT_CHARACTERS:,} characters; split it.")
         file.step()
-    if not any(page.strip() for page in pages):
+    if not any(page.text.strip() for page in pages):
         raise Unreadable(f"holds no text, only pictures; {ocr.REMEDY}")
     facts = pdf.get_metadata_dict()
-    headings = headings_of(pdf, sizes)
-    text, spans = paged([headed(page, headings.get(at, [])) for at, page in enumerate(pages)])
+    headings = headings_of(pdf, [page.sizes for page in pages])
+    text, spans = paged([headed(page.text, headings.get(at, [])) for at, page in enumerate(pages)])
     return Document(
         file.path,
         one_line(facts.get("Title", "")) or file.stem,
@@ -59,7 +56,9 @@ def read(file: File) -> Document:
         spans,
         is_markdown=True,
         metadata=known(
-            author=one_line(facts.get("Author", "")), subject=one_line(facts.get("Subject", ""))
+            author=one_line(facts.get("Author", "")),
+            subject=one_line(facts.get("Subject", "")),
+            unread_pages=sum(page.is_picture for page in pages) or None,
         ),
         published_at=_time(facts.get("CreationDate", "")),
     )
@@ -78,26 +77,35 @@ def _opened(data: bytes) -> pypdfium2.PdfDocument:
         raise Unreadable(why) from error
 
 
-def _page(pdf: pypdfium2.PdfDocument, number: int) -> tuple[str, Sizes]:
+class _Page(NamedTuple):
+    """`is_picture` where a page holds one, no text, and OCR is not installed."""
+
+    text: str = ""
+    sizes: Sizes = Sizes.of("", [])
+    is_picture: bool = False
+
+
+def _page(pdf: pypdfium2.PdfDocument, number: int) -> _Page:
     """The text of a page and the sizes of its print. Everything of the page is given back before the next one is opened."""
     try:
         page = pdf[number]
     except pypdfium2.PdfiumError:  # a broken page among good ones
-        return "", Sizes.of("", [])
+        return _Page()
     try:
         content = page.get_textpage()
         try:
             text = content.get_text_range()
             if text.strip():
                 words = list(_words(content, text, page.get_rotation()))
-                return laid_out(text, words), Sizes.of(text, words)
+                return _Page(laid_out(text, words), Sizes.of(text, words))
         finally:
             content.close()
-        if ocr.is_installed() and next(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE]), None):
-            scale = min(_DOTS / 72, _MAX_SIDE / max(page.get_size()))
-            text = laid_out(*ocr.read_words(page.render(scale=scale).to_numpy()))
-            return text, Sizes.of("", [])
-        return "", Sizes.of("", [])
+        if next(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE]), None) is None:
+            return _Page()
+        if not ocr.is_installed():
+            return _Page(is_picture=True)
+        scale = min(_DOTS / 72, _MAX_SIDE / max(page.get_size()))
+        return _Page(laid_out(*ocr.read_words(page.render(scale=scale).to_numpy())))
     finally:
         page.close()
 
