@@ -54,7 +54,7 @@ def read(file: File) -> Document:
 def _content(tree: HtmlElement) -> str:
     """What trafilatura holds for the content, or all of it where that would cost structure."""
     whole = copy.deepcopy(tree)
-    tables = []
+    tables: list[str] = []
     for element in list(data_tables(tree)):
         words = etree.Element("p")  # what trafilatura is shown instead; it knows no merged cells
         words.text = f"⟦{len(tables)}⟧ {' '.join(element.itertext())} ⟦/{len(tables)}⟧"
@@ -72,14 +72,14 @@ def _content(tree: HtmlElement) -> str:
         or ""
     )
     for number, table in enumerate(tables):
-        mark = rf"⟦{number}⟧.*?⟦/{number}⟧"
+        mark = rf"\s*⟦{number}⟧.*?⟦/{number}⟧\s*"
         block = f"\n\n{table}\n\n".replace("\\", "\\\\")
         text, times = re.subn(mark, block, text, flags=re.DOTALL)
         if times != 1:
             return _all_of(whole)
     # On a page of a few lines the extractor falls back to bare text; headings are worth more.
     if text and (first_heading(text) or not whole.xpath(_HEADED)):
-        return re.sub(r"\n{3,}", "\n\n", text).strip()
+        return text.strip()
     return _all_of(whole)
 
 
