@@ -45,7 +45,12 @@ GRAPH_FROM_ROWS = 20_000
 
 _VECTOR = "v"
 _POINTS = 1000  # of one write to its log
-_EF = 128
+# How far the graph is searched, and how dense it is. With the engine's own 128, 16 and 100 it found all
+# of the ten nearest of 24,000 vectors in groups, but 67 % of as many random projections of TF-IDF,
+# where nothing is near.
+_EF = 1024
+_EDGES = 32
+_EF_CONSTRUCT = 150
 _FOUND = ["document", "path", "title", "text", "start", "end", "page", "published_at"]
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
@@ -317,7 +322,10 @@ def _make(folder: Path, vector_size: int | None, graph_from: int) -> None:
         dense = {_VECTOR: qdrant.EdgeVectorParams(vector_size, qdrant.Distance.Cosine)}
     kilobytes = max(1, graph_from * 4 * (vector_size or 1) // 1024)
     optimizers = qdrant.EdgeOptimizersConfig(indexing_threshold=kilobytes)
-    config = qdrant.EdgeConfig(vectors=dense, sparse_vectors=sparse, optimizers=optimizers)
+    graph = qdrant.HnswIndexConfig(_EDGES, _EF_CONSTRUCT, full_scan_threshold=10_000)  # kilobytes
+    config = qdrant.EdgeConfig(
+        vectors=dense, sparse_vectors=sparse, optimizers=optimizers, hnsw_config=graph
+    )
     shard = qdrant.EdgeShard.create(str(half), config)
     words = qdrant.TextIndexParams(
         tokenizer=qdrant.TokenizerType.Whitespace,
