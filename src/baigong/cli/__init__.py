@@ -16,6 +16,7 @@ from baigong.errors import BaigongError, Refused
 VERBS = {
     "build": "Build a recipe: tune, ground, prove, and make the result live if it is better.",
     "serve": "Answer at /v1 for any OpenAI client, with the console at /.",
+    "ingest": "Read documents into a knowledge base; again, only what changed.",
     "chat": "Talk to a model in the terminal, with the passages it stands on.",
     "releases": "List releases with their gates, or show one.",
     "promote": "Make a release live.",
@@ -23,7 +24,7 @@ VERBS = {
     "jobs": "List long work and how far it is.",
     "pull": "Bring a model from a folder, Hugging Face or ModelScope into the hub.",
     "fit": "Say what memory a model takes, from its files' headers alone.",
-    "pretrain": "Train a foundation model from text.",
+    "pretrain": "Train a foundation model from text, or an embedder from pairs.",
     "keys": "Make, list and revoke the keys that callers need.",
     "doctor": "Check this machine and installation, and say what to mend.",
     "demo": "Build the sample recipe and ask it three questions.",
