@@ -39,12 +39,12 @@ def vector(seed: int, size: int = SIZE) -> np.ndarray[Any, np.dtype[np.float32]]
 
 
 def row(document: int, start: int = 0, terms: str = "word", **fields: Any) -> ChunkRow:
-    fields = {"vector": vector(document * 1000 + start), **fields}
+    vectors, text = vector(document * 1000 + start), f"text {document} {start}"
+    fields = {"vector": vectors, "text": text, **fields}
     return ChunkRow(
         document=document,
         path=f"d{document}.md",
         title="T",
-        text=f"text {document} {start}",
         terms=terms,
         start=start,
         end=start + 9,
