@@ -222,7 +222,7 @@ def quality(one: Set, embed: StaticEmbed) -> dict[str, Any]:
         row["goal"], row["met"] = f"vectors {ACROSS}", row["vectors"] >= ACROSS
     elif one.name in GOALS:
         goal = GOALS[one.name]
-        row["goal"], row["met"] = f"fused {goal}", round(row["fused"], 2) >= goal
+        row["goal"], row["met"] = f"fused {goal}", row["fused"] >= goal
     return {key: round(cell, 4) if isinstance(cell, float) else cell for key, cell in row.items()}
 
 
