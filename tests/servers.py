@@ -15,6 +15,7 @@ from baigong.config import Settings
 from baigong.console.pages import routes
 from baigong.gateway.run import running
 from baigong.industry.releases import Content, Release
+from tests.knowledge.bases import keep
 from tests.models import make_adapter, make_model
 
 MODEL = "tests/tiny"
@@ -63,7 +64,7 @@ def add_release(
     (handbook / "zh").mkdir(parents=True, exist_ok=True)
     (handbook / "returns.md").write_text(RETURNS, "utf-8")
     (handbook / "zh" / "保修 说明.md").write_text(WARRANTY, "utf-8")
-    version = platform.knowledge.build("handbook", [handbook])
+    version = keep(platform.knowledge, "handbook", [handbook])
     adapter_folder = make_adapter(home / f"adapter-{name}", home / "tiny")
     adapter = platform.hub.add("adapter", f"tests/{name}", adapter_folder, {})
     fields: dict[str, Any] = {
@@ -73,7 +74,7 @@ def add_release(
         "method": "lora",
         "persona": None,
         "knowledge": "handbook",
-        "knowledge_version": version.version,
+        "knowledge_version": str(version.number),
         "embedder": None,
         "passages": 2,
         "max_tokens": 12,

@@ -16,7 +16,8 @@ from baigong.inference.upstream.pool import Upstreams
 from baigong.inference.upstream.settings import read_upstreams
 from baigong.inference.upstream.vllm import VllmConfig, VllmEngines
 from baigong.jobs import Jobs
-from baigong.knowledge.index import KnowledgeStore
+from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.stores.lance import LanceStores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.store.secret import Secret
@@ -33,7 +34,7 @@ class Platform:
     hub: Hub
     jobs: Jobs
     releases: Releases
-    knowledge: KnowledgeStore
+    knowledge: KnowledgeBases
     engines: Engines
     upstreams: Upstreams
     serving: Serving
@@ -49,7 +50,8 @@ class Platform:
         blobs = Blobs(settings.blobs_url or str(home / "blobs"))
         hub = Hub(database, blobs, settings.cache_folder)
         releases = Releases(database, secret)
-        knowledge = KnowledgeStore(settings.vectors_url or str(home / "vectors"))
+        stores = LanceStores(settings.vectors_url or str(home / "vectors"))
+        knowledge = KnowledgeBases(database, blobs, stores)
         engines = Engines(
             EngineConfig(
                 dtype=settings.dtype,

@@ -9,6 +9,7 @@ BaigongError
 ├── Conflict                409  wait for, or stop, what holds the resource
 ├── Refused                 422  the gate or the parity check said no; live is untouched
 ├── Overloaded              429  send again after the seconds it names
+├── Unreachable             502  check the address and the network, and try again
 ├── EngineUnavailable       503  try again: the engine is being restarted
 ├── StorageFull             507  free disk space and run the same command again
 └── Unsupported             501  what was asked is not something this model or build can do
@@ -140,6 +141,14 @@ class Overloaded(BaigongError):
     code = "overloaded"
     retryable = True
     retry_after: float = 2.0
+
+
+class Unreachable(BaigongError):
+    """Another server could not be asked, or hung up in the middle. What came so far is kept."""
+
+    status = 502
+    code = "endpoint_unreachable"
+    retryable = True
 
 
 class EngineUnavailable(BaigongError):

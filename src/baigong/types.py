@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
@@ -111,7 +115,8 @@ class Usage(msgspec.Struct, frozen=True):
 class Passage(msgspec.Struct, frozen=True):
     """A chunk of a document, as found by a search. `start:end` are byte offsets in `document`'s text.
 
-    `document` is the path below the source folder; `page` is 1-based where the format has pages.
+    `document` is its name, e.g. the path below the source folder; `page` is 1-based where the format
+    has pages. `published_at` is in seconds since the epoch, `url` where a person may open it.
     """
 
     knowledge: str
@@ -122,6 +127,8 @@ class Passage(msgspec.Struct, frozen=True):
     end: int
     page: int | None = None
     score: float = 0.0
+    published_at: float | None = None
+    url: str | None = None
 
 
 class CallDelta(msgspec.Struct, frozen=True):
@@ -194,12 +201,26 @@ class Generate(Protocol):
 
 
 class Embed(Protocol):
-    """Turns texts into unit vectors of `size` floats."""
+    """Turns texts into vectors of `size` floats and of length 1, (texts, size) of them."""
 
     size: int
     name: str
 
-    async def __call__(self, texts: Sequence[str]) -> list[list[float]]: ...
+    async def __call__(
+        self, texts: Sequence[str], /
+    ) -> Sequence[Sequence[float]] | NDArray[np.float32]: ...
+
+
+class Embedders(Protocol):
+    """Finds the embedder of a name, as a knowledge base remembers it."""
+
+    def __call__(self, name: str, /) -> Embed: ...
+
+
+class Rank(Protocol):
+    """How well texts answer a question: a score for each, higher is better."""
+
+    async def __call__(self, question: str, texts: Sequence[str], /) -> Sequence[float]: ...
 
 
 class Retrieve(Protocol):

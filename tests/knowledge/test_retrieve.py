@@ -5,17 +5,18 @@ from itertools import pairwise
 import pytest
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.chunk import Chunking
-from baigong.knowledge.index import KnowledgeStore
-from baigong.knowledge.retrieve import Retriever, search
+from baigong.knowledge.retrieve import Retriever
 from baigong.types import Passage, Retrieve
+from tests.knowledge.bases import open_bases, search, sync
 from tests.knowledge.files import HashEmbedder
 
 PARTS = ("阀门", "轴承", "密封圈", "电机", "叶轮", "滤网", "法兰", "传感器")
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeBases:
     """Two hundred documents that resemble each other, and a few that tests ask for."""
     folder = tmp_path_factory.mktemp("sources")
     for number in range(200):
@@ -30,14 +31,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeStore:
     (folder / "copy2.txt").write_text("The office  opens at nine.\n", encoding="utf-8")
     long = "\n\n".join(f"Section {n} tells about turbines and their blades." for n in range(40))
     (folder / "long.txt").write_text(long, encoding="utf-8")
-    store = KnowledgeStore(tmp_path_factory.mktemp("vectors"))
+    store = open_bases(tmp_path_factory.mktemp("store"))
     chunking = Chunking(characters=200, unspaced_characters=60)
-    store.build("words", [folder], chunking=chunking)
-    store.build("both", [folder], chunking=chunking, embed=HashEmbedder())
+    sync(store, "words", [folder], chunking=chunking)
+    sync(store, "both", [folder], chunking=chunking, embed=HashEmbedder())
     return store
 
 
-def best(store: KnowledgeStore, question: str) -> Passage:
+def best(store: KnowledgeBases, question: str) -> Passage:
     return search(store, "words", question, 3)[0]
 
 
@@ -52,16 +53,16 @@ def best(store: KnowledgeStore, question: str) -> Passage:
         ("turbine blade", "long.txt"),
     ],
 )
-def test_the_right_passage_is_first(store: KnowledgeStore, question: str, document: str) -> None:
+def test_the_right_passage_is_first(store: KnowledgeBases, question: str, document: str) -> None:
     assert best(store, question).document == document
 
 
-def test_a_heading_finds_what_stands_under_it(store: KnowledgeStore) -> None:
+def test_a_heading_finds_what_stands_under_it(store: KnowledgeBases) -> None:
     found = best(store, "水泵手册")
     assert (found.document, found.title) == ("pump.md", "水泵手册 › 温度")
 
 
-def test_spans_are_exact_and_scores_fall(store: KnowledgeStore) -> None:
+def test_spans_are_exact_and_scores_fall(store: KnowledgeBases) -> None:
     for question in ("水泵的温度", "turbines", "检查压力"):
         found = search(store, "words", question, 10)
         for passage in found:
@@ -72,12 +73,12 @@ def test_spans_are_exact_and_scores_fall(store: KnowledgeStore) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-def test_equal_texts_come_once(store: KnowledgeStore) -> None:
+def test_equal_texts_come_once(store: KnowledgeBases) -> None:
     found = search(store, "words", "when does the office open", 5)
     assert len([passage for passage in found if "office" in passage.text]) == 1
 
 
-def test_touching_chunks_come_as_one_passage(store: KnowledgeStore) -> None:
+def test_touching_chunks_come_as_one_passage(store: KnowledgeBases) -> None:
     found = search(store, "words", "turbines", 10)
     spans = sorted((passage.start, passage.end) for passage in found)
     assert any(end - start > 200 for start, end in spans)
@@ -85,7 +86,7 @@ def test_touching_chunks_come_as_one_passage(store: KnowledgeStore) -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1, 3, 1000])
-def test_limit_bounds_the_answer(store: KnowledgeStore, limit: int) -> None:
+def test_limit_bounds_the_answer(store: KnowledgeBases, limit: int) -> None:
     assert len(search(store, "words", "检查压力", limit)) <= max(0, limit)
 
 
@@ -94,19 +95,19 @@ def test_limit_bounds_the_answer(store: KnowledgeStore, limit: int) -> None:
     ["", " ", "。！？", '"', "'", '"AND', "AND", "OR NOT", "-", "*", "a*", "(", "[]{}^~", "\\", "x:y",
      "水" * 20_000, "word " * 20_000, "\x00", "\ud800", "🙂", "' OR 1=1 --", "%_"],
 )  # fmt: skip
-def test_odd_questions_never_raise(store: KnowledgeStore, question: str) -> None:
+def test_odd_questions_never_raise(store: KnowledgeBases, question: str) -> None:
     for name, embed in (("words", None), ("both", HashEmbedder())):
         assert isinstance(search(store, name, question, 3, embed=embed), list)
 
 
-def test_vectors_find_what_words_miss(store: KnowledgeStore) -> None:
+def test_vectors_find_what_words_miss(store: KnowledgeBases) -> None:
     question = "warrenty covrs"
     assert search(store, "both", question, 3) == []
     found = search(store, "both", question, 3, embed=HashEmbedder())
     assert "warranty" in found[0].text
 
 
-def test_vectors_do_not_displace_an_exact_code(store: KnowledgeStore) -> None:
+def test_vectors_do_not_displace_an_exact_code(store: KnowledgeBases) -> None:
     found = search(store, "both", "AB-1042", 3, embed=HashEmbedder())
     assert found[0].document == "part-42.txt"
 
@@ -115,16 +116,16 @@ class Other(HashEmbedder):
     name = "other"
 
 
-def test_another_embedder_is_refused(store: KnowledgeStore) -> None:
+def test_another_embedder_is_refused(store: KnowledgeBases) -> None:
     with pytest.raises(InvalidInput, match="hash-3"):
         search(store, "both", "warranty", embed=Other())
     assert search(store, "words", "warranty", embed=Other())
 
 
 @pytest.mark.anyio
-async def test_retriever_is_a_retrieve(store: KnowledgeStore) -> None:
+async def test_retriever_is_a_retrieve(store: KnowledgeBases) -> None:
     for name, embed in (("words", None), ("both", HashEmbedder())):
-        retrieve: Retrieve = Retriever(store, name, embed)
+        retrieve: Retrieve = Retriever(store, name, embed and (lambda _, found=embed: found))
         (found,) = await retrieve("AB-1042", 1)
         assert (found.document, found.knowledge) == ("part-42.txt", store.get(name).ref)
     with pytest.raises(NotFound):

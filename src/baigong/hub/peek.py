@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import httpx2
 
-from baigong.errors import Unsupported
+from baigong.errors import Unreachable, Unsupported
 from baigong.hub.headers import Headers
 from baigong.hub.pull import (
     HF,
     RemoteFile,
-    Unreachable,
     address,
     hugging_face_files,
     is_wanted,

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx2
 
-from baigong.errors import BaigongError, InvalidInput, NotFound, Unsupported
+from baigong.errors import InvalidInput, NotFound, Unreachable, Unsupported
 from baigong.hub.gguf.convert import convert
 from baigong.hub.gguf.file import stem_of
 from baigong.hub.repository import Hub, Revision, check_name
@@ -52,14 +52,6 @@ WANTED = (
 )
 HF = "https://huggingface.co"
 MODELSCOPE = "https://www.modelscope.cn"
-
-
-class Unreachable(BaigongError):
-    """The endpoint could not be asked, or hung up in the middle. What came so far is kept."""
-
-    status = 502
-    code = "endpoint_unreachable"
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)

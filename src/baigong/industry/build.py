@@ -9,37 +9,40 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from baigong import __version__
-from baigong.errors import Conflict
+from baigong.errors import Conflict, DataProblems, Problem
 from baigong.evals.report import Contender, EvalReport
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
-from baigong.industry.embedder import EngineEmbed
 from baigong.industry.gate import judge
 from baigong.industry.quantised import DTYPES, exact
-from baigong.industry.recipe import Recipe, recipe_digest
+from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
 from baigong.industry.tasks import ground_row
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
-from baigong.knowledge.index import KnowledgeStore
+from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.connectors.folder import Folder
+from baigong.knowledge.ingest import ingest
 from baigong.knowledge.measure import measure, read_questions
+from baigong.knowledge.records import KnowledgeVersion
+from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import tune
-from baigong.types import Report, Row
+from baigong.types import Embed, Report, Row
 
 Outputs = Mapping[str, Output]
 
@@ -57,7 +60,7 @@ class Workshop:
     jobs: Jobs
     hub: Hub
     releases: Releases
-    knowledge: KnowledgeStore
+    knowledge: KnowledgeBases
     engines: Engines
     serving: Serving
     folder: Path
@@ -79,7 +82,7 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
-    digest = await asyncio.to_thread(recipe_digest, recipe)
+    digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
@@ -89,6 +92,16 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _digest(workshop: Workshop, recipe: Recipe) -> str:
+    """Of the recipe, its files, and the version of a knowledge base that lives on its own."""
+    digest = recipe_digest(recipe)
+    name = recipe.knowledge and recipe.knowledge.from_
+    if not name:
+        return digest
+    head = workshop.knowledge.base(name).head
+    return hashlib.sha256(f"{digest} {name}@{head}".encode()).hexdigest()
 
 
 def _job_of_live(workshop: Workshop, name: str, digest: str) -> Job | None:
@@ -166,24 +179,19 @@ class Build:
         spec = self.recipe.knowledge
         if spec is None:
             return {"version": None, "summary": "no knowledge in this recipe"}
-        version = await asyncio.to_thread(
-            self.shop.knowledge.build,
-            self.recipe.name,
-            [Path(source) for source in spec.sources],
-            embed=self._embed(self._base(outputs)),
-            report=report,
-        )
+        embed = self._embed(self._base(outputs))
+        version, problems = await asyncio.to_thread(self._ingest, spec, embed, report)
         quality: dict[str, float] = {}
         if spec.questions is not None:
-            quality = await self._measure(version.ref, Path(spec.questions), outputs)
+            quality = await self._measure(version.ref, Path(spec.questions))
         found = ""
         if quality:
             share = 100 * quality["recall_at_3"]
             found = f"; the right passage is in the first 3 for {share:.0f} % of questions"
         return {
-            "version": version.version,
+            "version": str(version.number),
             "quality": quality,
-            "warnings": [str(problem) for problem in version.warnings],
+            "warnings": [str(problem) for problem in problems],
             "summary": f"{version.documents} documents, {version.chunks} passages{found}",
         }
 
@@ -314,21 +322,45 @@ class Build:
         dataset = await asyncio.to_thread(Dataset.read, self.folder / "dataset")
         if self.recipe.task != "grounded" or self.recipe.knowledge is None:
             return list(dataset.rows)
-        embed = self._embed(self._base(outputs))
-        ref = f"{self.recipe.name}@{outputs['ground']['version']}"
-        retrieve = Retriever(self.shop.knowledge, ref, embed)
+        ref = f"{self._knowledge}@{outputs['ground']['version']}"
+        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
         limit = self.recipe.knowledge.passages
         return [
             ground_row(row, await retrieve(row.messages[-1].content, limit)) for row in dataset.rows
         ]
 
-    def _embed(self, base: Revision) -> EngineEmbed | None:
-        spec = self.recipe.knowledge
-        wanted = spec is not None and spec.embedder == "base"
-        return EngineEmbed(self.shop.engines, base) if wanted else None
+    def _ingest(
+        self, spec: Knowledge, embed: Embed | None, report: Report
+    ) -> tuple[KnowledgeVersion, Sequence[Problem]]:
+        """What the sources hold now and nothing else, kept as a version."""
+        bases, name = self.shop.knowledge, self.recipe.name
+        if spec.from_ is not None:
+            return bases.pin(spec.from_), ()
+        prepare(bases, name, embed)
+        sources = [Folder(Path(source)) for source in spec.sources]
+        summary = ingest(bases, name, sources, embed, report, only=True)
+        version = bases.get(name)
+        if not version.documents:
+            problems = summary.problems or [
+                Problem(path, None, "", "holds no files.") for path in spec.sources
+            ]
+            raise DataProblems(problems, hint="Give a folder with documents that hold text.")
+        return bases.pin(name), summary.problems
 
-    async def _measure(self, ref: str, questions: Path, outputs: Outputs) -> dict[str, float]:
-        retrieve = Retriever(self.shop.knowledge, ref, self._embed(self._base(outputs)))
+    @property
+    def _knowledge(self) -> str | None:
+        """The name of the knowledge base."""
+        spec = self.recipe.knowledge
+        return None if spec is None else spec.from_ or self.recipe.name
+
+    def _embed(self, base: Revision) -> Embed | None:
+        """What the recipe's `knowledge.embedder` stands for."""
+        spec = self.recipe.knowledge
+        wanted = "none" if spec is None else spec.embedder
+        return self.shop.serving.embedders.wanted(base.ref if wanted == "base" else wanted)
+
+    async def _measure(self, ref: str, questions: Path) -> dict[str, float]:
+        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
         asked = read_questions(questions)
         found = {q.question: await retrieve(q.question, MEASURED_PASSAGES) for q in asked}
         quality = measure(asked, lambda question, limit: found[question][:limit])
@@ -344,9 +376,9 @@ class Build:
             adapter=None if is_full else result,
             method=recipe.tune.method,
             persona=recipe.persona.strip() or None,
-            knowledge=None if knowledge is None else recipe.name,
+            knowledge=self._knowledge,
             knowledge_version=outputs["ground"]["version"],
-            embedder=None if knowledge is None or knowledge.embedder == "none" else "base",
+            embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.repository import Revision
+from baigong.hub.repository import BUILT_IN, Hub, Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
-from baigong.inference.static import StaticEmbed
+from baigong.inference.static import StaticEmbed, is_static
+from baigong.types import Embed
 
+PACKAGED = "baigong/pollen"  # the embedder that comes with Baigong
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
 
 
@@ -26,6 +28,37 @@ MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pas
 def static_embed(folder: Path, name: str) -> StaticEmbed:
     """The embedder whose table of token vectors lies in `folder`; read once."""
     return StaticEmbed(folder, name)
+
+
+class HubEmbedders:
+    """Embedders by name (types.Embedders): models of the hub."""
+
+    def __init__(self, hub: Hub, engines: Engines) -> None:
+        self._hub = hub
+        self._engines = engines
+
+    def __call__(self, name: str) -> Embed:
+        """
+        Raises:
+            NotFound: the hub has no such model.
+        """
+        model = self._hub.get("model", name)
+        if is_static(model.folder):
+            return static_embed(model.folder, model.ref)
+        return EngineEmbed(self._engines, model)
+
+    def wanted(self, name: str) -> Embed | None:
+        """The same for what a person typed: `none` is none, `builtin` the one in the package.
+
+        A model of the package is copied into the hub: what was indexed with it must be searched
+        with the same weights when the package has others.
+        """
+        if name == "none":
+            return None
+        model = self._hub.get("model", PACKAGED if name == "builtin" else name)
+        if model.name.startswith(f"{BUILT_IN}/"):
+            self._hub.add("model", model.name, model.folder, model.facts)
+        return self(model.ref)
 
 
 class EngineEmbed:

@@ -18,7 +18,7 @@ import msgspec
 from baigong.errors import NotFound, Unsupported
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
-from baigong.industry.embedder import EngineEmbed, static_embed
+from baigong.industry.embedder import HubEmbedders, static_embed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
 from baigong.inference.answer import read_answer
@@ -33,10 +33,10 @@ from baigong.inference.tools import Calls, style_of
 from baigong.inference.upstream.dialect import UNSAID
 from baigong.inference.upstream.pool import Remote, Route, Upstreams
 from baigong.inference.upstream.server import Adapter, Conversation, Prompt
-from baigong.knowledge.index import KnowledgeStore
+from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Message, Passage, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -93,8 +93,9 @@ class Served:
     engines: Engines
     adapter: Revision | None = None
     content: Content | None = None
-    knowledge: KnowledgeStore | None = None
+    knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
+    embedders: Embedders | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -267,9 +268,8 @@ class Served:
             return []
         if not question.strip():
             return []
-        embed = EngineEmbed(self.engines, self.base) if content.embedder == "base" else None
         name = f"{content.knowledge}@{content.knowledge_version}"
-        return await Retriever(self.knowledge, name, embed)(question, content.passages)
+        return await Retriever(self.knowledge, name, self.embedders)(question, content.passages)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
@@ -321,9 +321,10 @@ class Serving:
         hub: Hub,
         releases: Releases,
         engines: Engines,
-        knowledge: KnowledgeStore,
+        knowledge: KnowledgeBases,
         upstreams: Upstreams,
     ) -> None:
+        self.embedders = HubEmbedders(hub, engines)
         self._hub = hub
         self._releases = releases
         self._engines = engines
@@ -385,6 +386,7 @@ class Serving:
             content,
             self._knowledge,
             self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
+            self.embedders,
         )
 
     def live(self) -> list[str]:

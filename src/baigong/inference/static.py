@@ -52,11 +52,9 @@ class StaticEmbed:
                 hint=_HINT,
             )
 
-    async def __call__(self, texts: Sequence[str]) -> list[list[float]]:
+    async def __call__(self, texts: Sequence[str]) -> Floats:
         """A unit vector for each text."""
-        vectors = await asyncio.to_thread(self.vectors, texts)
-        rows: list[list[float]] = vectors.tolist()
-        return rows
+        return await asyncio.to_thread(self.vectors, texts)
 
     def vectors(self, texts: Sequence[str]) -> Floats:
         """Unit vectors (texts, size). A text without a known word gets the same one as no text."""

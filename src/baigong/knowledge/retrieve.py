@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from baigong.errors import InvalidInput
-from baigong.knowledge.index import KnowledgeStore, KnowledgeVersion, OpenVersion
-from baigong.knowledge.tables import Row, find_near, find_words
+from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.records import Reading
+from baigong.knowledge.stores.port import Hit, Scope
 from baigong.knowledge.terms import question_terms
-from baigong.types import Embed, Passage
+from baigong.knowledge.where import Where
+from baigong.types import Embedders, Passage, Rank
 
 _MAX_TERMS = 256  # of a question; one longer than this is a pasted page, and its start will do
 _MAX_JOINED = 2  # chunks in one passage, so that a passage stays something to quote
@@ -21,179 +26,237 @@ _DEPTH = 50  # candidates from each side, so that those which both rank middling
 # 0.8 gives 0.68 and 0.54. Reciprocal ranks, equal weights, gave 0.58 and 0.53: ranks forget by how
 # much the first beats the tenth, so one weak side ruins the list.
 _WORDS_SHARE = 0.8
+_DAY_S = 86400.0
+_OLD_SHARE = 0.5  # of its score that a passage keeps however old it is
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search asks beside its question.
+
+    Attributes:
+        where: which documents may answer, by their metadata.
+        readers: the names that the asker goes by; None may read everything.
+        as_of: seconds since the epoch; what was published later does not answer.
+        fresh_days: the age at which what is published has lost half of what age can take; 0 is
+            never. A document without a time keeps its score.
+    """
+
+    where: Where | None = None
+    readers: tuple[str, ...] | None = None
+    as_of: float | None = None
+    fresh_days: float = 0.0
+
+
+ANYTHING = Search()
 
 
 class Retriever:
-    """A knowledge base ready to be asked: types.Retrieve for one reference."""
+    """Knowledge bases ready to be asked: types.Retrieve."""
 
-    def __init__(self, store: KnowledgeStore, knowledge: str, embed: Embed | None = None) -> None:
-        """`embed` must be the one the version was built with; None searches full text alone."""
-        self._store = store
-        self._knowledge = knowledge
-        self._embed = embed
+    def __init__(
+        self,
+        bases: KnowledgeBases,
+        knowledge: str | Sequence[str],
+        embedders: Embedders | None = None,
+        *,
+        rank: Rank | None = None,
+        search: Search = ANYTHING,
+    ) -> None:
+        """
+        Args:
+            bases: where they live.
+            knowledge: one or several, each `name@number` or, for what it holds now, `name`.
+            embedders: finds the one that each was made with; None searches full text alone.
+            rank: reads question and passage together, and orders the best anew.
+            search: narrows what may be found.
+        """
+        self._bases = bases
+        self._names = (knowledge,) if isinstance(knowledge, str) else tuple(knowledge)
+        self._embedders = embedders
+        self._rank = rank
+        self._search = search
 
     async def __call__(self, question: str, limit: int) -> list[Passage]:
         """The best passages first, `limit` at most. The work is done in a thread.
 
+        Scores fall along the list and compare only within it: BM25 for full text alone, 0 to 1
+        when fused. Equal texts come once; chunks of a document that touch come as one passage.
+
         Raises:
             NotFound: there is no such knowledge base.
-            InvalidInput: it was built with another embedder.
+            InvalidInput: what `embedders` finds is not the one that it was made with.
         """
-        opened = await asyncio.to_thread(self._store.open, self._knowledge)
-        vector = await _vector(opened.version, question, self._embed)
-        return await asyncio.to_thread(
-            self._store.read, opened.version.ref, _searcher(question, limit, vector)
-        )
+        readings = await asyncio.to_thread(lambda: [self._bases.read(name) for name in self._names])
+        vectors = await self._vectors(readings, question)
+        depth = limit if self._rank is None else max(limit, _RANKED)
+        found = await asyncio.to_thread(self._find, readings, question, depth, vectors)
+        if self._rank is None or not found:
+            return found
+        return await _ranked(self._rank, question, found, limit)
+
+    async def _vectors(
+        self, readings: Sequence[Reading], question: str
+    ) -> dict[str, NDArray[np.float32]]:
+        """The question's vector by each embedder that is needed."""
+        if self._embedders is None or not question.strip():
+            return {}
+        # An embedder is not to choke on the lone surrogates that JSON can smuggle into a question.
+        text = question.encode("utf-8", "replace").decode()
+        found = {}
+        for name in {reading.embedder for reading in readings if reading.embedder is not None}:
+            embed = self._embedders(name)
+            if embed.name != name:
+                raise InvalidInput(
+                    f"The knowledge base was made with the embedder '{name}', not '{embed.name}'.",
+                    hint="Index it anew with this embedder, or search with the other.",
+                    param="embedder",
+                )
+            found[name] = np.asarray((await embed([text]))[0], dtype=np.float32)
+        return found
+
+    def _find(
+        self,
+        readings: Sequence[Reading],
+        question: str,
+        limit: int,
+        vectors: Mapping[str, NDArray[np.float32]],
+    ) -> list[Passage]:
+        words = question_terms(question)[:_MAX_TERMS]
+        if limit < 1 or not (words or vectors):
+            return []
+        now = time.time()
+        scored: list[tuple[Reading, Hit, float]] = []
+        for reading in readings:
+            vector = vectors.get(reading.embedder or "")
+            hits = self._hits(reading, words, limit, vector, now)
+            scored += [(reading, hit, score) for hit, score in hits]
+        if len(readings) > 1 or self._search.fresh_days:
+            scored.sort(key=lambda one: -one[2])
+        groups = _grouped(scored, limit)
+        urls = self._bases.urls([group.best.document for group in groups])
+        return [_passage(group, urls.get(group.best.document)) for group in groups]
+
+    def _hits(
+        self,
+        reading: Reading,
+        words: Sequence[str],
+        limit: int,
+        vector: NDArray[np.float32] | None,
+        now: float,
+    ) -> list[tuple[Hit, float]]:
+        asked = self._search
+        scope = Scope(asked.where, asked.readers, now, asked.as_of, reading.without)
+        depth = max(_DEPTH, 4 * limit)
+        found = reading.chunks.words(words, depth, scope) if words else []
+        if vector is None:
+            scored = [(hit, hit.score) for hit in found]
+        else:
+            scored = _fused(found, reading.chunks.near(vector, depth, scope))
+        if not asked.fresh_days:
+            return scored
+        at = now if asked.as_of is None else asked.as_of
+        return [(hit, score * _freshness(hit, at, asked.fresh_days)) for hit, score in scored]
 
 
-def search(
-    store: KnowledgeStore,
-    knowledge: str,
-    question: str,
-    limit: int = 5,
-    *,
-    embed: Embed | None = None,
-) -> list[Passage]:
-    """The best passages first, `limit` at most. No question is an error; some find nothing.
-
-    Scores fall along the list and compare only within it: BM25 for full text alone, 0 to 1 when
-    fused. Equal texts come once; chunks that touch come as one passage. Blocks, so
-    call it from a thread; on an event loop use `Retriever`.
-
-    Args:
-        store: where the knowledge base lives.
-        knowledge: `name@version`, or `name` for the version built last.
-        question: any text.
-        limit: passages wanted.
-        embed: the embedder that the version was built with; None searches full text alone.
-
-    Raises:
-        NotFound: there is no such knowledge base.
-        InvalidInput: it was built with another embedder.
-    """
-    version = store.open(knowledge).version
-    vector = None if embed is None else asyncio.run(_vector(version, question, embed))
-    return store.read(version.ref, _searcher(question, limit, vector))
+_RANKED = 20  # passages that a reranker reads
 
 
-async def _vector(
-    version: KnowledgeVersion, question: str, embed: Embed | None
-) -> list[float] | None:
-    built_with = version.embedder
-    if embed is None or built_with is None or not question.strip():
-        return None
-    if embed.name != built_with:
-        raise InvalidInput(
-            f"'{version.ref}' was built with the embedder '{built_with}', not '{embed.name}'.",
-            hint="Build it again with this embedder, or search with the other.",
-            param="embedder",
-        )
-    # An embedder is not to choke on the lone surrogates that JSON can smuggle into a question.
-    (vector,) = await embed([question.encode("utf-8", "replace").decode()])
-    return vector
+async def _ranked(rank: Rank, question: str, found: Sequence[Passage], limit: int) -> list[Passage]:
+    scores = await rank(question, [f"{one.title}\n{one.text}" for one in found])
+    order = sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])
+    return [msgspec.structs.replace(one, score=score) for score, one in order[:limit]]
 
 
-def _searcher(
-    question: str, limit: int, vector: Sequence[float] | None
-) -> Callable[[OpenVersion], list[Passage]]:
-    return lambda opened: _search(opened, question, limit, vector)
-
-
-def _search(
-    opened: OpenVersion, question: str, limit: int, vector: Sequence[float] | None
-) -> list[Passage]:
-    words = question_terms(question)[:_MAX_TERMS]
-    if limit < 1 or (not words and vector is None):
-        return []
-    depth = max(_DEPTH, 4 * limit)
-    found = find_words(opened.chunks, words, depth) if words else []
-    if vector is None:
-        ranked = [(row, float(row["_score"])) for row in found]
-    else:
-        ranked = _fused(found, find_near(opened.chunks, vector, depth))
-    return [_passage(opened, group) for group in _grouped(ranked, limit)]
-
-
-def _fused(by_words: Sequence[Row], by_nearness: Sequence[Row]) -> list[tuple[Row, float]]:
+def _fused(by_words: Sequence[Hit], by_nearness: Sequence[Hit]) -> list[tuple[Hit, float]]:
     """Both sides' scores brought to 0..1 and added, weighted; a chunk that a side misses has 0."""
-    rows: dict[tuple[str, int], Row] = {}
-    scores: dict[tuple[str, int], float] = {}
+    hits: dict[tuple[int, int], Hit] = {}
+    scores: dict[tuple[int, int], float] = {}
     sides = (
         (by_words, _of_best(by_words), _WORDS_SHARE),
         (by_nearness, _of_range(by_nearness), 1 - _WORDS_SHARE),
     )
     for side, values, weight in sides:
-        for row, value in zip(side, values, strict=True):
-            key = (row["document"], row["start"])
-            rows.setdefault(key, row)
+        for hit, value in zip(side, values, strict=True):
+            key = (hit.document, hit.start)
+            hits.setdefault(key, hit)
             scores[key] = scores.get(key, 0.0) + weight * value
     order = sorted(scores, key=lambda key: -scores[key])
-    return [(rows[key], scores[key]) for key in order]
+    return [(hits[key], scores[key]) for key in order]
 
 
-def _of_best(by_words: Sequence[Row]) -> list[float]:
+def _of_best(by_words: Sequence[Hit]) -> list[float]:
     """BM25 has a natural 0, so one lone match stays a full match."""
-    return [row["_score"] / by_words[0]["_score"] for row in by_words]
+    return [hit.score / by_words[0].score for hit in by_words]
 
 
-def _of_range(by_nearness: Sequence[Row]) -> list[float]:
+def _of_range(by_nearness: Sequence[Hit]) -> list[float]:
     """Embedders differ in how near unrelated texts are, so the farthest candidate is 0."""
     if not by_nearness:
         return []
-    nearest, farthest = by_nearness[0]["_distance"], by_nearness[-1]["_distance"]
-    span = max(farthest - nearest, 1e-6)
-    return [1 - (row["_distance"] - nearest) / span for row in by_nearness]
+    nearest, farthest = by_nearness[0].score, by_nearness[-1].score
+    span = max(nearest - farthest, 1e-6)
+    return [(hit.score - farthest) / span for hit in by_nearness]
+
+
+def _freshness(hit: Hit, at: float, half_life_days: float) -> float:
+    """From 1 for what is new to a floor for what is old, by half-lives."""
+    if hit.published_at is None:
+        return 1.0
+    age = max(0.0, at - hit.published_at) / (half_life_days * _DAY_S)
+    return float(_OLD_SHARE + (1 - _OLD_SHARE) * 0.5**age)
 
 
 class _Group(msgspec.Struct):
     """Chunks of one document that touch, in order; `best` is the one that was found first."""
 
-    best: Row
+    reading: Reading
+    best: Hit
     score: float
-    chunks: list[Row]
+    chunks: list[Hit]
 
-    def admits(self, row: Row) -> bool:
-        touches = row["start"] == self.chunks[-1]["end"] or row["end"] == self.chunks[0]["start"]
-        room = len(self.chunks) < _MAX_JOINED
-        return touches and room and row["document"] == self.best["document"]
+    def admits(self, hit: Hit) -> bool:
+        touches = hit.start == self.chunks[-1].end or hit.end == self.chunks[0].start
+        return touches and len(self.chunks) < _MAX_JOINED and hit.document == self.best.document
 
-    def join(self, row: Row) -> None:
-        self.chunks.append(row)
-        self.chunks.sort(key=lambda chunk: int(chunk["start"]))
+    def join(self, hit: Hit) -> None:
+        self.chunks.append(hit)
+        self.chunks.sort(key=lambda chunk: chunk.start)
 
 
-def _grouped(ranked: Iterable[tuple[Row, float]], limit: int) -> list[_Group]:
+def _grouped(ranked: Iterable[tuple[Reading, Hit, float]], limit: int) -> list[_Group]:
     """Up to `limit` groups: equal texts once, touching chunks together."""
     groups: list[_Group] = []
     seen: set[str] = set()
-    for row, score in ranked:
-        same = " ".join(row["text"].split())
+    for reading, hit, score in ranked:
+        same = " ".join(hit.text.split())
         if same in seen:
             continue
-        host = next((group for group in groups if group.admits(row)), None)
+        host = next((group for group in groups if group.admits(hit)), None)
         if host is not None:
-            host.join(row)
+            host.join(hit)
         elif len(groups) == limit:
             break
         else:
-            groups.append(_Group(row, score, [row]))
+            groups.append(_Group(reading, hit, score, [hit]))
         seen.add(same)
     return groups
 
 
-def _passage(opened: OpenVersion, group: _Group) -> Passage:
+def _passage(group: _Group, url: str | None) -> Passage:
     """The group's text without blanks around it, its span to match."""
-    text = "".join(row["text"] for row in group.chunks)
-    start = group.chunks[0]["start"]
+    text = "".join(chunk.text for chunk in group.chunks)
+    start = group.chunks[0].start
     start += len(text[: len(text) - len(text.lstrip())].encode())
     text = text.strip()
     return Passage(
-        knowledge=opened.version.ref,
-        document=group.best["document"],
-        title=group.best["title"],
+        knowledge=group.reading.ref,
+        document=group.best.path,
+        title=group.best.title,
         text=text,
         start=start,
         end=start + len(text.encode()),
-        page=group.best["page"],
+        page=group.best.page,
         score=group.score,
+        published_at=group.best.published_at,
+        url=url,
     )

@@ -53,7 +53,7 @@ def _read(value: Any, at: str, depth: int) -> Where:
             f"at most {MAX_DEPTH} deep.",
             param=at,
         )
-    kind = value.get("type")
+    kind = str(value.get("type"))
     if kind in {"and", "or"}:
         parts = value.get("filters")
         if not isinstance(parts, list) or not parts:

@@ -17,17 +17,20 @@ from baigong.store.database import Database
 from baigong.store.tables import leases
 
 SECONDS = 30.0
+_LOOK_EVERY_S = 0.02
 
 
 @contextmanager
-def lease(database: Database, resource: str, *, seconds: float = SECONDS) -> Iterator[None]:
+def lease(
+    database: Database, resource: str, *, seconds: float = SECONDS, wait_s: float = 0.0
+) -> Iterator[None]:
     """Hold `resource` for the length of the block, renewing it from a thread.
 
     Raises:
-        Conflict: a living process holds it.
+        Conflict: a living process held it for all of `wait_s`.
     """
     owner = _me()
-    _claim(database, resource, owner, seconds)
+    _claim(database, resource, owner, seconds, wait_s)
     stop = threading.Event()
 
     def renew() -> None:
@@ -52,18 +55,29 @@ def lease(database: Database, resource: str, *, seconds: float = SECONDS) -> Ite
             )
 
 
-def _claim(database: Database, resource: str, owner: str, seconds: float) -> None:
-    with database.begin() as connection:
-        holder = _living_holder(connection, resource)
-        if holder is not None:
+def _claim(
+    database: Database, resource: str, owner: str, seconds: float, wait_s: float = 0.0
+) -> None:
+    until = time.monotonic() + wait_s
+    while (holder := _claimed(database, resource, owner, seconds)) is not None:
+        if time.monotonic() >= until:
             raise Conflict(
                 f"'{resource}' is held by process {holder.split(':')[1]} on {holder.split(':')[0]}.",
                 hint="Wait for it to finish (`baigong jobs` shows how far it is), or stop it.",
             )
-        connection.execute(delete(leases).where(leases.c.resource == resource))
-        connection.execute(
-            leases.insert().values(resource=resource, owner=owner, until=time.time() + seconds)
-        )
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _claimed(database: Database, resource: str, owner: str, seconds: float) -> str | None:
+    """None where it is ours now, else who holds it."""
+    with database.begin() as connection:
+        holder = _living_holder(connection, resource)
+        if holder is None:
+            connection.execute(delete(leases).where(leases.c.resource == resource))
+            connection.execute(
+                leases.insert().values(resource=resource, owner=owner, until=time.time() + seconds)
+            )
+        return holder
 
 
 def _living_holder(connection: Connection, resource: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -113,4 +114,87 @@ live_history = Table(
     Column("previous", Integer),
     Column("reason", String(200), nullable=False),
     Column("at", Float, nullable=False),
+)
+
+# Documents that are searched together. `generation` names the chunks' place in the vector store.
+knowledge_bases = Table(
+    "knowledge_bases",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("generation", String(32), nullable=False),
+    Column("embedder", String(250)),
+    Column("vector_size", Integer),
+    Column("chunking", JSON, nullable=False),
+    Column("head", Integer, nullable=False, comment="number of the version that is searched now"),
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+)
+
+# A content of a document, which never changes: what replaces it is another row. It belongs to the
+# versions from `born` on and before `died`; one that is not born yet is being written.
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column(
+        "knowledge",
+        String(100),
+        ForeignKey("knowledge_bases.name", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("path", Text, nullable=False),
+    Column("source", Text, nullable=False, comment="the connector's name for it"),
+    Column("title", Text, nullable=False),
+    Column("digest", String(64), nullable=False, comment="of what was parsed, and with what"),
+    Column("blob", String(64), nullable=False, comment="the parsed document, by sha256"),
+    Column("size", Integer, nullable=False, comment="bytes of the source"),
+    Column("bytes", Integer, nullable=False, comment="of the parsed text"),
+    Column("pages", Integer, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("url", Text),
+    Column("metadata", JSON, nullable=False),
+    Column("access", JSON, comment="who may read it; null is everybody"),
+    Column("published_at", Float),
+    Column("expires_at", Float),
+    Column("born", Integer),
+    Column("died", Integer),
+    Column("withdrawn", Boolean, nullable=False, default=False, comment="from all versions"),
+    Index("ix_documents_knowledge_path", "knowledge", "path"),
+    Index("ix_documents_knowledge_born", "knowledge", "born"),
+    Index("ix_documents_knowledge_died", "knowledge", "died"),
+    Index("ix_documents_knowledge_withdrawn", "knowledge", "withdrawn"),
+)
+
+# What each source held when it was read last, so that only what changed is read again.
+knowledge_entries = Table(
+    "knowledge_entries",
+    metadata,
+    Column(
+        "knowledge",
+        String(100),
+        ForeignKey("knowledge_bases.name", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("source", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("stamp", Text),
+    Column("document", Text, comment="path of the document that was made of it"),
+    Column("problem", Text, comment="why there is none"),
+)
+
+# Versions that are kept for ever unchanged, e.g. for a release.
+knowledge_pins = Table(
+    "knowledge_pins",
+    metadata,
+    Column(
+        "knowledge",
+        String(100),
+        ForeignKey("knowledge_bases.name", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", Integer, primary_key=True),
+    Column("generation", String(32), nullable=False),
+    Column("embedder", String(250)),
+    Column("vector_size", Integer),
+    Column("made_at", Float, nullable=False),
 )

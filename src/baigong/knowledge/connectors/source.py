@@ -7,7 +7,12 @@ from typing import Protocol
 import msgspec
 
 from baigong.errors import Problem
+from baigong.knowledge.formats import Unreadable
 from baigong.knowledge.where import Scalar
+
+
+class Gone(Unreadable):
+    """An entry that was listed is no longer there: what was read of it goes, if the source forgets."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -58,6 +63,10 @@ class Source(Protocol):
     """A connector, opened on one source. All methods block."""
 
     @property
+    def name(self) -> str:
+        """The one text that stands for this source; `open_source` understands it."""
+
+    @property
     def forgets(self) -> bool:
         """Whether a document whose entry is no longer listed is to be removed."""
 
@@ -71,6 +80,9 @@ class Source(Protocol):
     def read(self, entry: Entry, stamp: str | None) -> Content | None:
         """The content of an entry; None where it is what `stamp`, from the last read, stood for.
 
+        After None the entry's own stamp, where it has one, stands for that content too.
+
         Raises:
+            Gone: there is no such entry any more.
             formats.Unreadable: this entry cannot be read. What was read of it before stays.
         """

@@ -1,0 +1,337 @@
+"""Knowledge bases: what they hold now, what their kept versions held, and who may write.
+
+A document's row says from which version on it belongs, and until which; its text is a blob, its
+chunks are in a store. A version is a number, and `head` is the one that is searched now. A pin
+keeps a version for ever: its chunks as the store's pin, its documents by those two numbers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy import and_, delete, insert, select, update
+
+from baigong.errors import Conflict, NotFound
+from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
+from baigong.knowledge.formats import Document
+from baigong.knowledge.ledger import recover, settle
+from baigong.knowledge.records import (
+    Base,
+    KnowledgeDocument,
+    KnowledgeVersion,
+    Reading,
+    base_of,
+    base_row,
+    check_name,
+    document_of,
+    held,
+    version_of,
+)
+from baigong.knowledge.stores.port import Chunks, Stores
+from baigong.store.blobs import Blobs
+from baigong.store.database import Database
+from baigong.store.leases import lease
+from baigong.store.tables import documents, knowledge_bases, knowledge_pins
+from baigong.types import Embed
+
+_WRITE_WAIT_S = 60.0  # for a commit of someone else; compaction of a large base takes longest
+
+
+class KnowledgeBases:
+    """All knowledge bases of an installation. Threads and processes may share it."""
+
+    def __init__(self, database: Database, blobs: Blobs, stores: Stores) -> None:
+        self.database = database
+        self.blobs = blobs
+        self._stores = stores
+        self._open: dict[str, Chunks] = {}
+
+    def ensure(self, name: str, embed: Embed | None, chunking: Chunking = DEFAULT_CHUNKING) -> Base:
+        """The knowledge base of that name; made where there is none.
+
+        Raises:
+            InvalidInput: the name cannot be one.
+            Conflict: it has another embedder, or cuts otherwise.
+        """
+        check_name(name)
+        with self.database.begin() as connection:
+            row = base_row(connection, name)
+            if row is None:
+                now = time.time()
+                base = Base(name, new_generation(), *_vectors_of(embed), chunking, 0, now)
+                connection.execute(insert(knowledge_bases).values(_values(base, now)))
+                return base
+        base = base_of(row)
+        wanted = (None if embed is None else embed.name, chunking)
+        if (base.embedder, base.chunking) != wanted:
+            raise Conflict(
+                f"The knowledge base '{name}' has the embedder '{base.embedder or 'none'}'"
+                f" and cuts at {base.chunking.characters} characters.",
+                hint="Index it anew with the other, or choose another name.",
+            )
+        return base
+
+    def base(self, name: str) -> Base:
+        """
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self.database.read() as connection:
+            row = base_row(connection, name)
+        if row is None:
+            raise NotFound.among("knowledge base", name, self.names(), param="knowledge")
+        return base_of(row)
+
+    def names(self) -> list[str]:
+        with self.database.read() as connection:
+            return list(
+                connection.execute(
+                    select(knowledge_bases.c.name).order_by(knowledge_bases.c.name)
+                ).scalars()
+            )
+
+    def versions(self, name: str) -> list[KnowledgeVersion]:
+        """What it holds now and the versions that are kept, the newest first; may be empty."""
+        with self.database.read() as connection:
+            row = base_row(connection, name)
+            if row is None:
+                return []
+            pins = connection.execute(
+                select(knowledge_pins)
+                .where(knowledge_pins.c.knowledge == name)
+                .order_by(knowledge_pins.c.number.desc())
+            ).all()
+            found = [version_of(connection, name, pin.number, pin.embedder, pin.made_at, True)
+                     for pin in pins]  # fmt: skip
+            if not pins or pins[0].number != row.head:
+                head = version_of(connection, name, row.head, row.embedder, row.changed_at, False)
+                found.insert(0, head)
+            return found
+
+    def get(self, knowledge: str) -> KnowledgeVersion:
+        """The version that `name@number` or, for what it holds now, `name` stands for.
+
+        Raises:
+            NotFound: there is none, or it is not kept.
+        """
+        name, _, number = knowledge.partition("@")
+        self.base(name)
+        found = self.versions(name)
+        for version in found:
+            if not number or str(version.number) == number:
+                return version
+        known = [version.ref for version in found]
+        raise NotFound.among("knowledge base", knowledge, known, param="knowledge")
+
+    def documents(self, knowledge: str) -> list[KnowledgeDocument]:
+        """What a version holds, by path.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        version = self.get(knowledge)
+        query = select(documents).where(held(version.name, version.number))
+        with self.database.read() as connection:
+            return [
+                document_of(row) for row in connection.execute(query.order_by(documents.c.path))
+            ]
+
+    def parsed(self, knowledge: str, document: str) -> Document:
+        """A document as it was parsed; passages' spans count in the bytes of its text.
+
+        Raises:
+            NotFound: no such version, or no such document in it.
+        """
+        version = self.get(knowledge)
+        query = select(documents.c.blob).where(
+            held(version.name, version.number), documents.c.path == document
+        )
+        with self.database.read() as connection:
+            blob = connection.execute(query).scalar()
+        if blob is None:
+            known = [entry.path for entry in self.documents(knowledge)]
+            raise NotFound.among("document", document, known, param="document")
+        return msgspec.msgpack.decode(self.blobs.get(blob), type=Document)
+
+    def text(self, knowledge: str, document: str) -> str:
+        """The whole parsed text of a document.
+
+        Raises:
+            NotFound: no such version, or no such document in it.
+        """
+        return self.parsed(knowledge, document).text
+
+    def urls(self, ids: Sequence[int]) -> dict[int, str]:
+        """Where documents of these numbers may be opened, for those that say."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                select(documents.c.id, documents.c.url).where(
+                    documents.c.id.in_(ids), documents.c.url.is_not(None)
+                )
+            ).all()
+        return {row.id: row.url for row in rows}
+
+    def pin(self, name: str) -> KnowledgeVersion:
+        """Keep what it holds now for ever unchanged, e.g. for a release.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self.writing(name) as base:
+            kept = self.get(name)
+            if not kept.is_pinned:
+                self.chunks(base).pin(str(base.head))
+                with self.database.begin() as connection:
+                    connection.execute(
+                        insert(knowledge_pins).values(
+                            knowledge=name,
+                            number=base.head,
+                            generation=base.generation,
+                            embedder=base.embedder,
+                            vector_size=base.vector_size,
+                            made_at=time.time(),
+                        )
+                    )
+        return self.get(f"{name}@{kept.number}")
+
+    def withdraw(self, name: str, paths: Sequence[str]) -> int:
+        """Take documents out of all versions, kept ones too: no answer cites them again.
+
+        Returns how many there were. A source that still holds one does not bring it back until it
+        changes there.
+
+        Raises:
+            NotFound: there is no such knowledge base, or none of these documents in it.
+        """
+        named = and_(documents.c.knowledge == name, documents.c.path.in_(paths))
+        with self.writing(name) as base:
+            with self.database.read() as connection:
+                rows = connection.execute(
+                    select(documents.c.id, documents.c.path, documents.c.died).where(
+                        named, documents.c.withdrawn.is_(False)
+                    )
+                ).all()
+            if not rows:
+                known = [document.path for document in self.documents(name)]
+                raise NotFound.among("document", paths[0], known, param="document")
+            alive = [row.id for row in rows if row.died is None]
+            self.chunks(base).replace(alive, [])  # first: what follows only says that it is so
+            with self.database.begin() as connection:
+                connection.execute(update(documents).where(named).values(withdrawn=True))
+            settle(self.database, base, {}, alive)
+        return len({row.path for row in rows})
+
+    def delete(self, knowledge: str) -> None:
+        """Delete the kept version `name@number`, or with a bare `name` the whole knowledge base.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it is being written.
+        """
+        name, _, number = knowledge.partition("@")
+        self.get(knowledge)
+        with self.writing(name) as base:
+            pins = knowledge_pins.c.knowledge == name
+            which = and_(pins, knowledge_pins.c.number == int(number)) if number else pins
+            with self.database.begin() as connection:
+                leaving = connection.execute(select(knowledge_pins).where(which)).all()
+                connection.execute(delete(knowledge_pins).where(which))
+                if not number:
+                    connection.execute(
+                        delete(knowledge_bases).where(knowledge_bases.c.name == name)
+                    )
+                used = set(
+                    connection.execute(select(knowledge_pins.c.generation).where(pins)).scalars()
+                )
+            used |= {base.generation} if number else set()
+            for pin in leaving:
+                if pin.generation in used:
+                    self._chunks(pin.generation, pin.vector_size).unpin(str(pin.number))
+            for generation in {base.generation, *(pin.generation for pin in leaving)} - used:
+                self._open.pop(generation, None)
+                self._stores.drop(generation)
+
+    def read(self, knowledge: str) -> Reading:
+        """A version opened for searching.
+
+        Raises:
+            NotFound: there is none, or it is not kept.
+        """
+        name, _, number = knowledge.partition("@")
+        base = self.base(name)
+        if not number:
+            return Reading(name, base.head, base.embedder, self.chunks(base))
+        with self.database.read() as connection:
+            pin = connection.execute(
+                select(knowledge_pins).where(
+                    knowledge_pins.c.knowledge == name,
+                    knowledge_pins.c.number == (int(number) if number.isdecimal() else -1),
+                )
+            ).first()
+            if pin is None:
+                if number == str(base.head):
+                    return Reading(name, base.head, base.embedder, self.chunks(base))
+                self.get(knowledge)  # says which there are
+                raise NotFound(f"There is no knowledge base '{knowledge}'.", param="knowledge")
+            withdrawn = connection.execute(
+                select(documents.c.id).where(
+                    held(name, pin.number, withdrawn=True), documents.c.withdrawn
+                )
+            ).scalars()
+            without = tuple(withdrawn)
+        chunks = self._chunks(pin.generation, pin.vector_size).pinned(number)
+        return Reading(name, pin.number, pin.embedder, chunks, without)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Base]:
+        """The one place from which a base is written, after what a kill left was put in order.
+
+        Raises:
+            NotFound: there is no such knowledge base.
+            Conflict: another has been writing for a minute.
+        """
+        with lease(self.database, f"knowledge {name}", wait_s=_WRITE_WAIT_S):
+            base = self.base(name)
+            recover(self.database, base, self.chunks(base))
+            yield self.base(name)
+
+    def chunks(self, base: Base) -> Chunks:
+        """Where its chunks are now."""
+        return self._chunks(base.generation, base.vector_size)
+
+    def _chunks(self, generation: str, vector_size: int | None) -> Chunks:
+        found = self._open.get(generation)
+        if found is None:
+            found = self._open[generation] = self._stores.open(generation, vector_size)
+        return found
+
+    def drop_unused(self, generation: str, base: Base) -> None:
+        """Drop chunks that neither the base nor a kept version of it needs any more."""
+        with self.database.read() as connection:
+            kept = set(
+                connection.execute(
+                    select(knowledge_pins.c.generation).where(
+                        knowledge_pins.c.knowledge == base.name
+                    )
+                ).scalars()
+            )
+        if generation not in {base.generation, *kept}:
+            self._open.pop(generation, None)
+            self._stores.drop(generation)
+
+
+def new_generation() -> str:
+    return f"k{secrets.token_hex(12)}"
+
+
+def _vectors_of(embed: Embed | None) -> tuple[str | None, int | None]:
+    return (None, None) if embed is None else (embed.name, embed.size)
+
+
+def _values(base: Base, now: float) -> dict[str, Any]:
+    return {**msgspec.to_builtins(base), "created_at": now}

@@ -1,0 +1,167 @@
+"""The rows of knowledge bases, documents and versions as what they stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from baigong.errors import InvalidInput
+from baigong.knowledge.chunk import Chunking
+from baigong.knowledge.stores.port import Chunks
+from baigong.store.tables import documents, knowledge_bases
+
+
+class Base(msgspec.Struct, frozen=True):
+    """A knowledge base as it is now. `generation` names its chunks in the store."""
+
+    name: str
+    generation: str
+    embedder: str | None
+    vector_size: int | None
+    chunking: Chunking
+    head: int
+    changed_at: float
+
+
+class KnowledgeVersion(msgspec.Struct, frozen=True):
+    """What a knowledge base holds, or held when it was pinned.
+
+    Attributes:
+        bytes: of the sources, as they were read.
+        made_at: seconds since the epoch.
+    """
+
+    name: str
+    number: int
+    documents: int
+    pages: int
+    chunks: int
+    bytes: int
+    embedder: str | None
+    made_at: float
+    is_pinned: bool
+
+    @property
+    def ref(self) -> str:
+        """`name@number`, which every method that takes a knowledge base understands."""
+        return f"{self.name}@{self.number}"
+
+
+class KnowledgeDocument(msgspec.Struct, frozen=True):
+    """A document in a version; `bytes` of its parsed text, times in seconds since the epoch."""
+
+    path: str
+    title: str
+    bytes: int
+    pages: int
+    chunks: int
+    source: str
+    url: str | None
+    metadata: dict[str, Any]
+    access: tuple[str, ...] | None
+    published_at: float | None
+    expires_at: float | None
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A version opened for searching; `without` are documents that were withdrawn since."""
+
+    name: str
+    number: int
+    embedder: str | None
+    chunks: Chunks
+    without: tuple[int, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+def live_ids(connection: Connection, name: str, paths: Sequence[str]) -> dict[str, int]:
+    """Path to number of the documents that are searched now."""
+    found: dict[str, int] = {}
+    for part in parts_of(paths):
+        rows = connection.execute(
+            select(documents.c.path, documents.c.id).where(
+                documents.c.knowledge == name,
+                documents.c.path.in_(part),
+                documents.c.born.is_not(None),
+                documents.c.died.is_(None),
+            )
+        )
+        found.update((row.path, row.id) for row in rows)
+    return found
+
+
+def check_name(name: str) -> None:
+    """
+    Raises:
+        InvalidInput: it cannot be the name of a knowledge base.
+    """
+    if not name.strip() or len(name) > 100 or re.search(r"[@/\\\x00-\x1f]", name):
+        raise InvalidInput(
+            f"'{name[:100]}' is not a name for a knowledge base.",
+            hint="Use 1 to 100 characters, none of them @, / or \\.",
+            param="name",
+        )
+
+
+def parts_of(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
+    """SQLite takes a bounded number of values in one statement."""
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+
+
+def held(name: str, number: int, *, withdrawn: bool = False) -> ColumnElement[bool]:
+    """The documents of a version, with those that were withdrawn since or without them."""
+    rows = and_(
+        documents.c.knowledge == name,
+        documents.c.born <= number,
+        or_(documents.c.died.is_(None), documents.c.died > number),
+    )
+    return rows if withdrawn else and_(rows, documents.c.withdrawn.is_(False))
+
+
+def base_row(connection: Connection, name: str) -> Row[Any] | None:
+    return connection.execute(select(knowledge_bases).where(knowledge_bases.c.name == name)).first()
+
+
+def base_of(row: Row[Any]) -> Base:
+    chunking = msgspec.convert(row.chunking, Chunking)
+    return Base(
+        row.name,
+        row.generation,
+        row.embedder,
+        row.vector_size,
+        chunking,
+        row.head,
+        row.changed_at,
+    )
+
+
+def version_of(
+    connection: Connection,
+    name: str,
+    number: int,
+    embedder: str | None,
+    made_at: float,
+    is_pinned: bool,
+) -> KnowledgeVersion:
+    sums = [func.coalesce(func.sum(column), 0) for column in
+            (documents.c.pages, documents.c.chunks, documents.c.size)]  # fmt: skip
+    count, pages, chunks, size = connection.execute(
+        select(func.count(), *sums).where(held(name, number))
+    ).one()
+    return KnowledgeVersion(
+        name, number, count, int(pages), int(chunks), int(size), embedder, made_at, is_pinned
+    )
+
+
+def document_of(row: Row[Any]) -> KnowledgeDocument:
+    names = KnowledgeDocument.__struct_fields__
+    return msgspec.convert({name: getattr(row, name) for name in names}, KnowledgeDocument)
