@@ -58,7 +58,9 @@ def test_an_answer_is_quoted_with_its_document_headings_and_place(run, bases):
 
 
 def test_what_is_not_there_is_said_with_the_nearest_passages_and_exit_code_0(run):
-    code, out, _ = run("ask", "handbook@1", "Who painted the ceiling of the chapel after its return?")
+    code, out, _ = run(
+        "ask", "handbook@1", "Who painted the ceiling of the chapel after its return?"
+    )
     assert code == 0
     assert out.startswith("Not in the documents.\n\nThe nearest passages:\n[1] ")
     code, out, _ = run("ask", "handbook", "谁画了教堂的穹顶？")
@@ -66,7 +68,9 @@ def test_what_is_not_there_is_said_with_the_nearest_passages_and_exit_code_0(run
 
 
 def test_a_program_gets_json(run):
-    _, out, _ = run("ask", "handbook,prices", "What does a ferry ticket cost?", "--json", "--limit", "1")
+    _, out, _ = run(
+        "ask", "handbook,prices", "What does a ferry ticket cost?", "--json", "--limit", "1"
+    )
     found = json.loads(out)
     assert found["answered"] is True
     (citation,) = found["citations"]
@@ -109,7 +113,10 @@ def test_a_citation_says_when_it_was_published(run):
         ((",", "x"), "No knowledge base is named"),
         (("prices", "x", "--as-of", "May"), "'May' is not a time"),
         (("prices", "x", "--where", "year"), "'year' is not a condition"),
-        (("prices", "What does a ferry ticket cost?", "--model", "nobody/nothing"), "nobody/nothing"),
+        (
+            ("prices", "What does a ferry ticket cost?", "--model", "nobody/nothing"),
+            "nobody/nothing",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(run, arguments, said):
