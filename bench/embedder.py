@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from baigong.knowledge.index import KnowledgeStore
 from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -32,16 +30,17 @@ from transformers import AutoModel, AutoTokenizer
 from baigong.hub.repository import FOUNDATION
 from baigong.inference.static import StaticEmbed
 from baigong.knowledge.measure import ndcg, ranked_documents
-from baigong.knowledge.retrieve import search
 from baigong.knowledge.terms import terms
 from baigong.tuning.embedder.card import write_card
 from bench import pairs
-from bench.knowledge import CHUNKS_FOR_TEN_DOCUMENTS, read_beir
+from bench.knowledge.beir import read_beir
+from bench.knowledge.stage import Asker, Texts, fill, fresh_bases
 from bench.record import record
 
 Floats = NDArray[np.float32]
 Vectors = Callable[[Sequence[str]], Floats]
 
+CHUNKS_FOR_TEN_DOCUMENTS = 20  # passages asked for, so that ten documents are among them
 SIZE = 256  # of the peers' vectors, as of ours
 GOALS = {"scifact": 0.70, "stard": 0.56, "stard + 59k articles": 0.42}
 ACROSS = 0.60  # vectors alone, zh-en
@@ -162,25 +161,25 @@ def by_vectors(one: Set, vectors: Vectors) -> float:
     return statistics.mean(gains)
 
 
-def by_system(one: Set, embed: StaticEmbed, folder: Path) -> tuple[float, float]:
+def by_system(one: Set, embed: StaticEmbed) -> tuple[float, float]:
     """Full text alone, and with vectors."""
-    sources = folder / "sources"
-    sources.mkdir()
+    texts = {}
     for place, text in enumerate(one.texts):
         title, _, rest = text.partition("\n")
-        told = f"# {title}\n\n{rest}" if rest else text
-        (sources / f"{place}.md").write_text(told, "utf-8")
-    store = KnowledgeStore(folder / "store")
-    built = store.build("bench", [sources], embed=embed)
-    found: list[float] = []
-    for use in (None, embed):
-        gains = []
-        for question, relevant in zip(one.questions, one.relevant, strict=True):
-            passages = search(store, built.ref, question, CHUNKS_FOR_TEN_DOCUMENTS, embed=use)
-            ranked = [name.removesuffix(".md") for name in ranked_documents(passages)]
-            gains.append(ndcg(ranked, {str(at) for at in relevant}))
-        found.append(statistics.mean(gains))
-    return found[0], found[1]
+        texts[f"{place}.md"] = f"# {title}\n\n{rest}" if rest else text
+    with fresh_bases() as bases:
+        fill(bases, "bench", Texts(texts), embed)
+        return tuple(_asked(one, Asker(bases, "bench", use)) for use in (None, embed))  # type: ignore[return-value]
+
+
+def _asked(one: Set, ask: Asker) -> float:
+    gains = []
+    for question, relevant in zip(one.questions, one.relevant, strict=True):
+        passages = ask(question, CHUNKS_FOR_TEN_DOCUMENTS)
+        ranked = [name.removesuffix(".md") for name in ranked_documents(passages)]
+        gains.append(ndcg(ranked, {str(at) for at in relevant}))
+    ask.close()
+    return statistics.mean(gains)
 
 
 def lsa(texts: Sequence[str]) -> Vectors:
@@ -216,13 +215,12 @@ def quality(one: Set, embed: StaticEmbed) -> dict[str, Any]:
     row["lsa"] = by_vectors(one, lsa(one.texts))
     if one.name in {"stard", "zh-en sentences"}:  # the others take an hour
         row["base"] = by_vectors(one, base)
-    with tempfile.TemporaryDirectory() as folder:
-        row["words"], row["fused"] = by_system(one, embed, Path(folder))
+    row["words"], row["fused"] = by_system(one, embed)
     if one.is_across:
         row["goal"], row["met"] = f"vectors {ACROSS}", row["vectors"] >= ACROSS
     elif one.name in GOALS:
         goal = GOALS[one.name]
-        row["goal"], row["met"] = f"fused {goal}", round(row["fused"], 2) >= goal
+        row["goal"], row["met"] = f"fused {goal}", row["fused"] >= goal
     return {key: round(cell, 4) if isinstance(cell, float) else cell for key, cell in row.items()}
 
 

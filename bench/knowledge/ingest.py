@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from baigong.foundation import pollen
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.ingest import ingest
 from baigong.knowledge.reindex import prepare
 from bench.environment import interpreter
 from bench.knowledge.beir import rows_of
-from bench.knowledge.stage import built_in, fresh_bases, row
+from bench.knowledge.stage import EMBEDDER, built_in, fresh_bases, row
 
 PACKAGES = ("llama-index-core==0.14.25", "llama-index-readers-file", "model2vec==0.10.0")
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +59,7 @@ def _theirs(folder: Path, home: Path) -> float:
     python = interpreter(home, "llamaindex", PACKAGES)
     script = Path(__file__).parent / "peers" / "llamaindex.py"
     done = subprocess.run(
-        [str(python), str(script), str(folder), str(pollen.FOLDER)],
+        [str(python), str(script), str(folder), str(EMBEDDER)],
         capture_output=True,
         text=True,
         check=True,

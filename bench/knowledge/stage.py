@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 
-from baigong.foundation import pollen
+from baigong.hub.repository import FOUNDATION
+from baigong.inference.static import StaticEmbed
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.source import Content, Entry, Listing
 from baigong.knowledge.ingest import Summary, ingest
@@ -81,9 +82,12 @@ class Asker:
         self._loop.close()
 
 
-def built_in() -> Embed:
+EMBEDDER = FOUNDATION / "pollen"
+
+
+def built_in() -> StaticEmbed:
     """The embedder that comes with the package."""
-    return pollen.embedder()
+    return StaticEmbed(EMBEDDER, "pollen")
 
 
 def row(

@@ -79,10 +79,11 @@ class HashEmbedder:
         return [value / norm for value in vector]
 
 
-def make_placed_pdf(
-    pages: Sequence[Sequence[tuple[float, float, str]]], rotation: int = 0
-) -> bytes:
-    """A PDF with these words at (left, baseline) of its pages, in points, in 10 points Helvetica.
+Placed = tuple[float, float, str] | tuple[float, float, str, float]
+
+
+def make_placed_pdf(pages: Sequence[Sequence[Placed]], rotation: int = 0) -> bytes:
+    """A PDF with words at (left, baseline) of its pages, in points, in Helvetica of 10 or more points.
 
     With a `rotation` in degrees its pages are stored turned and shown upright.
     """
@@ -90,11 +91,11 @@ def make_placed_pdf(
     contents = []
     for page in pages:
         words = [
-            b"%d %d %d %d %.1f %.1f Tm (%s) Tj "
-            % (across, up, -up, across, *_turned(x, y, rotation), _escaped(text))
-            for x, y, text in page
+            b"/F1 %g Tf %d %d %d %d %.1f %.1f Tm (%s) Tj "
+            % (*(size or [10]), across, up, -up, across, *_turned(x, y, rotation), _escaped(text))
+            for x, y, text, *size in page
         ]
-        contents.append(b"BT /F1 10 Tf " + b"".join(words) + b"ET")
+        contents.append(b"BT " + b"".join(words) + b"ET")
     return _pdf(contents, rotation=rotation)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from lxml import etree
 
@@ -15,11 +14,10 @@ from baigong.knowledge.formats.document import (
     clean,
     first_heading,
     heading,
-    known,
     one_line,
 )
+from baigong.knowledge.formats.office import properties
 from baigong.knowledge.formats.tables import table
-from baigong.knowledge.where import Scalar
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _STRICT = "http://purl.oclc.org/ooxml/wordprocessingml/main"
@@ -165,27 +163,3 @@ def _row(row: etree._Element) -> list[str]:
         width = int(span.get(f"{_W}val", "1")) if span is not None else 1
         cells += [_text(cell), *[""] * (min(width, 64) - 1)]
     return cells
-
-
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_TERMS = "{http://purl.org/dc/terms/}"
-
-
-def properties(archive: Archive) -> tuple[str, dict[str, Scalar], float | None]:
-    """Title, metadata and time of an office file, from its core properties."""
-    if "docProps/core.xml" not in archive.names:
-        return "", {}, None
-    core = archive.xml("docProps/core.xml")
-    said = {name: one_line(core.findtext(_DC + name) or "") for name in ("creator", "subject")}
-    facts = known(author=said["creator"], subject=said["subject"])
-    when = core.findtext(f"{_TERMS}modified") or core.findtext(f"{_TERMS}created") or ""
-    return one_line(core.findtext(f"{_DC}title") or ""), facts, iso_time(when)
-
-
-def iso_time(text: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time with a zone; None for anything else."""
-    try:
-        when = datetime.fromisoformat(text.strip())
-        return when.timestamp() if when.tzinfo is not None else None
-    except (ValueError, OverflowError):
-        return None

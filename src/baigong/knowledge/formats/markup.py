@@ -102,7 +102,7 @@ class _Writer:
         if tag in _BLOCKS:
             self.flush()
         if tag == "table" and is_data(element):
-            self._parts.append(_table(element))
+            self._parts.append(table_of(element))
             return True
         if tag == "pre":
             self._parts.append(_code(element))
@@ -180,7 +180,7 @@ def is_data(element: HtmlElement) -> bool:
 _MAX_SPAN = 100
 
 
-def _table(element: HtmlElement) -> str:
+def table_of(element: HtmlElement) -> str:
     """Rows under one header row; of several, each column's words are joined."""
     rows: list[list[str]] = []
     below: dict[int, tuple[int, str]] = {}  # column: rows that a cell above still fills

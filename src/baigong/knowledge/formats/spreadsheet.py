@@ -18,7 +18,7 @@ from baigong.knowledge.formats.document import (
     clean,
     heading,
 )
-from baigong.knowledge.formats.docx import properties
+from baigong.knowledge.formats.office import properties
 from baigong.knowledge.formats.tables import tables
 from baigong.knowledge.where import Scalar
 

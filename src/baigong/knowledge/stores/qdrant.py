@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from baigong.errors import Conflict, NotFound, Unsupported
+from baigong.errors import Conflict, NotFound, StorageFull, Unsupported
 from baigong.knowledge.stores.port import EVERYTHING, ChunkRow, Chunks, Hit, Scope, Stores
 from baigong.knowledge.stores.rows import (
     THE_CHUNKS,
@@ -44,8 +44,16 @@ if TYPE_CHECKING:
 GRAPH_FROM_ROWS = 20_000
 
 _VECTOR = "v"
+# The engine writes through maps of memory, in steps of 32 MB, and where the disk has no room for one
+# the system ends the whole process (SIGBUS). So nothing is begun with less than this.
+_RESERVE = 256 << 20
 _POINTS = 1000  # of one write to its log
-_EF = 128
+# How far the graph is searched, and how dense it is. With the engine's own 128, 16 and 100 it found all
+# of the ten nearest of 24,000 vectors in groups, but 67 % of as many random projections of TF-IDF,
+# where nothing is near.
+_EF = 1024
+_EDGES = 32
+_EF_CONSTRUCT = 150
 _FOUND = ["document", "path", "title", "text", "start", "end", "page", "published_at"]
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
@@ -97,6 +105,7 @@ class QdrantStores(Stores):
 
     def _opened(self, folder: Path, vector_size: int | None) -> QdrantChunks:
         (folder / "pins").mkdir(parents=True, exist_ok=True)
+        _check_room(folder)
         for leftover in (*folder.glob(".*"), *folder.glob("pins/.*")):
             shutil.rmtree(leftover, ignore_errors=True)
         if not (folder / "now").exists():
@@ -127,6 +136,8 @@ class QdrantChunks(Chunks):
         metadata = metadata_columns(rows)
         self._own_pins()
         with self._writing, room_for(THE_CHUNKS):
+            if rows:
+                _check_room(self._folder, rows)
             self._index(metadata)
             batch = secrets.randbits(62)
             this = qdrant.FieldCondition("batch", match=qdrant.MatchValue(batch))
@@ -176,6 +187,7 @@ class QdrantChunks(Chunks):
     def tend(self) -> bool:
         self._own_pins()
         with self._writing, room_for(THE_CHUNKS):
+            _check_room(self._folder)
             self._shard.flush()
             return bool(self._shard.optimize())
 
@@ -317,7 +329,10 @@ def _make(folder: Path, vector_size: int | None, graph_from: int) -> None:
         dense = {_VECTOR: qdrant.EdgeVectorParams(vector_size, qdrant.Distance.Cosine)}
     kilobytes = max(1, graph_from * 4 * (vector_size or 1) // 1024)
     optimizers = qdrant.EdgeOptimizersConfig(indexing_threshold=kilobytes)
-    config = qdrant.EdgeConfig(vectors=dense, sparse_vectors=sparse, optimizers=optimizers)
+    graph = qdrant.HnswIndexConfig(_EDGES, _EF_CONSTRUCT, full_scan_threshold=10_000)  # kilobytes
+    config = qdrant.EdgeConfig(
+        vectors=dense, sparse_vectors=sparse, optimizers=optimizers, hnsw_config=graph
+    )
     shard = qdrant.EdgeShard.create(str(half), config)
     words = qdrant.TextIndexParams(
         tokenizer=qdrant.TokenizerType.Whitespace,
@@ -339,6 +354,24 @@ def _make(folder: Path, vector_size: int | None, graph_from: int) -> None:
     shard.flush()
     shard.close()
     half.rename(folder)
+
+
+def _check_room(folder: Path, rows: Sequence[ChunkRow] = ()) -> None:
+    """Whether the disk has room for these rows twice: in the log and in place.
+
+    Raises:
+        StorageFull: it has not.
+    """
+    texts = sum(len((row.text + row.terms).encode()) for row in rows)
+    vectors = sum(row.vector.nbytes for row in rows if row.vector is not None)
+    needed = _RESERVE + 2 * (texts + vectors)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StorageFull(
+            f"There is no room left to store {THE_CHUNKS}: {free >> 20} MB are free, "
+            f"{needed >> 20} are needed.",
+            hint="Free some space and run the same command again; nothing finished is lost.",
+        )
 
 
 def _load(folder: Path) -> Any:

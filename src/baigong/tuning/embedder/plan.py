@@ -25,10 +25,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 256
     batch: int = 1024
     group: int = 256
-    epochs: int = 5
+    epochs: int = 3
     rate: float = 1.0
     temperature: float = 0.05
-    dropout: float = 0.1
+    dropout: float = 0.3
     longest: int = 256
     seed: int = 20261125
     checkpoint_s: float = 60.0
