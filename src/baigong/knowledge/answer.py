@@ -41,7 +41,7 @@ def quote_answer(question: str, passages: Sequence[Passage], limit: int = 3) -> 
         passages: what a search found, best first; `JUDGED` of them, however few shall be quoted.
         limit: quotations at most.
     """
-    found = [Quoted(one.passage, one.quote, support(one.evidence))
+    found = [Quoted(one.passage, one.quote, support(one))
              for one in weigh(question, passages)]  # fmt: skip
     found.sort(key=lambda quoted: -quoted.support)
     if not found or found[0].support < ANSWERED:
