@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 from baigong.errors import NotFound, Unsupported
-from baigong.knowledge.stores.port import EVERYTHING, ChunkRow, Chunks, Hit, Scope, Stores
+from baigong.knowledge.stores.port import (
+    EVERYTHING,
+    ChunkRow,
+    Chunks,
+    Hit,
+    Overtaken,
+    Scope,
+    Stores,
+)
 from baigong.knowledge.stores.rows import (
     THE_CHUNKS,
     access_marks,
@@ -182,7 +191,7 @@ class LanceChunks(Chunks):
     @override
     def tend(self) -> bool:
         table = self._writable()
-        with room_for(THE_CHUNKS):
+        with room_for(THE_CHUNKS), _unless_overtaken():
             worn = _is_worn(table)
             if worn:
                 # Compacts, adds rows to the indexes, and lets go of old versions.
@@ -358,6 +367,17 @@ def _is_worn(table: Any) -> bool:
         return True
     before = datetime.now() - _KEPT  # noqa: DTZ005  LanceDB's versions carry local times
     return sum(each["timestamp"] < before for each in table.list_versions()) > _OLD_VERSIONS
+
+
+@contextmanager
+def _unless_overtaken() -> Iterator[None]:
+    """Rows that come while a table is compacted are no hindrance, rows that go are."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "commit conflict" not in str(error).lower():
+            raise
+        raise Overtaken("The chunks changed while they were being compacted.") from error
 
 
 def _words_indexes() -> dict[str, Any]:
