@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(
         64, description="the largest rank of an adapter that vLLM makes room for"
     )
+    private_hosts: tuple[str, ...] = Field(
+        (), description="hosts inside this network that sources may be read from, as a JSON list"
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the home")
     blobs_url: str = Field("", description="folder or s3:// URL; empty means `blobs/` in the home")
     vectors_url: str = Field(
@@ -61,6 +64,11 @@ class Settings(BaseSettings):
     @property
     def logs_folder(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def sources_folder(self) -> Path:
+        """What connectors fetched before, and may fetch again."""
+        return self.cache_folder / "sources"
 
     @property
     def upstreams_file(self) -> Path:

@@ -211,6 +211,12 @@ class Embed(Protocol):
     ) -> Sequence[Sequence[float]] | NDArray[np.float32]: ...
 
 
+class Embedders(Protocol):
+    """Finds the embedder of a name, as a knowledge base remembers it."""
+
+    def __call__(self, name: str, /) -> Embed: ...
+
+
 class Rank(Protocol):
     """How well texts answer a question: a score for each, higher is better."""
 

@@ -130,6 +130,8 @@ serve: 5
         (SMALLEST.replace("classification", "extraction") + "schema: rows.csv", "not a JSON file"),
         (SMALLEST.replace("classification", "grounded")
          + "knowledge: {sources: [handbook, gone]}", "knowledge.sources.1: got"),
+        (SMALLEST + "knowledge: {passages: 2}", "give either sources or from"),
+        (SMALLEST + "knowledge: {sources: handbook, from: laws}", "give either sources or from"),
     ],
 )  # fmt: skip
 def test_a_mistake_says_what_is_wrong_and_what_is_allowed(write, text, said):

@@ -60,4 +60,5 @@ def search(
     embed: Embed | None = None,
     narrow: Search = ANYTHING,
 ) -> list[Passage]:
-    return asyncio.run(Retriever(bases, knowledge, embed, search=narrow)(question, limit))
+    embedders = None if embed is None else lambda _name: embed
+    return asyncio.run(Retriever(bases, knowledge, embedders, search=narrow)(question, limit))

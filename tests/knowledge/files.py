@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 
 _FONTS = (
@@ -19,24 +20,38 @@ _PAGE = (
 )
 
 
-def make_pdf(pages: Sequence[Sequence[str]], title: str = "") -> bytes:
-    """A PDF with these lines on its pages; lines that are not ASCII are set in Chinese."""
+def make_pdf(pages: Sequence[Sequence[str]], title: str = "", outline: str = "") -> bytes:
+    """A PDF with these lines on its pages; lines that are not ASCII are set in Chinese.
+
+    `outline` is the only entry of its table of contents and points to the first page.
+    """
+    contents = [b"BT 50 750 Td 16 TL " + b"".join(map(_line, lines)) + b"ET" for lines in pages]
+    return _pdf(contents, title, outline)
+
+
+def _pdf(contents: Sequence[bytes], title: str = "", outline: str = "") -> bytes:
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", *_FONTS]
     kids = []
-    for lines in pages:
-        content = b"BT 50 750 Td 16 TL " + b"".join(map(_line, lines)) + b"ET"
+    for content in contents:
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
         objects.append(_PAGE % len(objects))
         kids.append(b"%d 0 R" % len(objects))
     objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), b" ".join(kids))
-    objects.append(b"<< /Title <feff%s> >>" % title.encode("utf-16-be").hex().encode())
-    data = b"%PDF-1.4\n"
-    table = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    if outline:
+        at = len(objects) + 1
+        objects[0] = b"<< /Type /Catalog /Pages 2 0 R /Outlines %d 0 R >>" % at
+        objects.append(b"<< /First %d 0 R /Last %d 0 R /Count 1 >>" % (at + 1, at + 1))
+        entry = b"<< /Title (%s) /Parent %d 0 R /Dest [%s /Fit] >>"
+        objects.append(entry % (outline.encode(), at, kids[0]))
+    facts = b"<< /Title <feff%s> /Author (A. Writer) /CreationDate (D:20240131120000+08'00') >>"
+    objects.append(facts % title.encode("utf-16-be").hex().encode())
+    data = bytearray(b"%PDF-1.4\n")
+    table = bytearray(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
     for number, body in enumerate(objects, start=1):
         table += b"%010d 00000 n \n" % len(data)
         data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     trailer = b"trailer << /Size %d /Root 1 0 R /Info %d 0 R >>\nstartxref\n%d\n%%%%EOF"
-    return data + table + trailer % (len(objects) + 1, len(objects), len(data))
+    return bytes(data + table) + trailer % (len(objects) + 1, len(objects), len(data))
 
 
 def _line(text: str) -> bytes:
@@ -62,3 +77,17 @@ class HashEmbedder:
             vector[int.from_bytes(digest, "big") % self.size] += 1.0
         norm = math.sqrt(sum(value * value for value in vector))
         return [value / norm for value in vector]
+
+
+def make_placed_pdf(pages: Sequence[Sequence[tuple[float, float, str]]]) -> bytes:
+    """A PDF with these words at (left, baseline) of its pages, in points, in 10 points Helvetica."""
+    return _pdf([
+        b"BT /F1 10 Tf "
+        + b"".join(b"1 0 0 1 %.1f %.1f Tm (%s) Tj " % (x, y, _escaped(text)) for x, y, text in page)
+        + b"ET"
+        for page in pages
+    ])
+
+
+def _escaped(text: str) -> bytes:
+    return re.sub(r"([()\\])", r"\\\1", text).encode("ascii")

@@ -95,3 +95,27 @@ def test_nothing_but_headings_is_still_bounded() -> None:
     chunks = chunk(Document("a.md", "a", text, is_markdown=True), SMALL)
     assert max(len(piece.text) for piece in chunks) <= 2 * SMALL.characters + 20
     assert_tiles(text, chunks)
+
+
+TABLE = "| Part | Price in 2024 |\n| --- | --- |\n" + "".join(
+    f"| Seal number {number} | {number * 17} |\n" for number in range(40)
+)
+
+
+def test_a_table_over_several_chunks_is_led_by_its_header() -> None:
+    text = f"# Prices\n\nAll in euros.\n\n{TABLE}\nThe end of it. {'More words. ' * 9}"
+    chunks = chunk(Document("a.md", "Prices", text, is_markdown=True), SMALL)
+    assert_tiles(text, chunks)
+    inner = [piece for piece in chunks if piece.text.startswith("| Seal")]
+    assert len(inner) > 10
+    assert {piece.lead for piece in inner} == {"| Part | Price in 2024 |"}
+    assert all(piece.text.endswith("|\n") for piece in inner[:-1])
+    assert all("Price in 2024" in piece.indexed for piece in inner)
+    others = [piece for piece in chunks if piece not in inner]
+    assert {piece.lead for piece in others} == {""}
+    assert all(piece.indexed == f"{piece.title}\n{piece.text}" for piece in others)
+
+
+def test_bars_of_plain_text_are_no_table() -> None:
+    chunks = chunk(Document("a.txt", "a", TABLE), SMALL)
+    assert {piece.lead for piece in chunks} == {""}

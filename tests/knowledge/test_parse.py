@@ -3,10 +3,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from baigong.errors import Problem
-from baigong.knowledge.formats import decode
+from baigong.knowledge.formats import FORMATS, File, format_of
+from baigong.knowledge.formats.encoding import decode
 from baigong.knowledge.parse import Document, Parser
 from tests.knowledge.files import make_pdf
 
@@ -40,8 +42,40 @@ def test_text_of_any_encoding(parser: Parser, data: bytes) -> None:
     assert parse(parser, "说明.txt", data) == Document("说明.txt", "说明", CHINESE)
 
 
-def test_western_text_is_not_taken_for_chinese() -> None:
-    assert decode("Le général a mangé à Orléans.".encode("cp1252")).startswith("Le général")
+TRADITIONAL = (
+    "水泵的最高工作溫度是八十五度，超過時應當立即停機檢查。",
+    "請於收到通知後三十日內辦理變更登記，逾期者處以罰鍰。",
+    "退貨須知",
+    "他說：「明天會下雨嗎？」",
+)
+SIMPLIFIED = (
+    "请于收到通知后三十日内办理变更登记，逾期者处以罚款。",
+    "阀门",
+    "电话：010-1234-5678，传真",
+    "他说：“明天会下雨吗？”",
+)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "texts"),
+    [
+        ("big5", TRADITIONAL),
+        ("gb18030", SIMPLIFIED),
+        ("gb18030", TRADITIONAL[:2]),
+        ("shift_jis", ("ポンプの最高使用温度は八十五度です。", "お問い合わせ先")),
+        ("euc_jp", ("ポンプの最高使用温度は八十五度です。", "お問い合わせ先")),
+        ("euc_kr", ("펌프의 최고 작동 온도는 팔십오 도입니다.", "고객 센터 전화번호")),
+        ("cp1252", ("Le général a mangé à Orléans.", "Größe: 12 µm", "“Quotes” – and dashes")),
+        ("cp1251", ("Насос должен быть остановлен", "Возврат товара")),
+        ("utf-16-le", ("Pump manual 泵",)),
+        ("utf-32-be", ("Pump manual 泵",)),
+    ],
+)
+def test_an_encoding_is_told_by_the_shape_of_its_bytes(
+    encoding: str, texts: tuple[str, ...]
+) -> None:
+    for text in (*texts, "\n".join(texts)):
+        assert decode(text.encode(encoding)) == text
 
 
 def test_line_ends_become_one_kind_and_controls_go(parser: Parser) -> None:
@@ -101,7 +135,7 @@ def test_pdf_words_broken_by_the_line_are_whole(parser: Parser) -> None:
         ("a.txt", b"ab\0\1\2", "not text"),
         ("a.txt", b"\xff\xfe\x00", "not text in any encoding"),
         ("a.html", b"<html></html>", "Skipped|skipped"),
-        ("a.docx", b"PK", "of a kind"),
+        ("a.docx", b"PK", "not a Word file"),
     ],
 )
 def test_a_bad_file_is_a_problem_that_names_it(
@@ -123,4 +157,78 @@ def test_a_file_that_takes_too_long_is_given_up() -> None:
     with Parser(timeout_s=0.001) as parser:
         outcome = parser.parse("slow.pdf", make_pdf([["x"]]))
     assert isinstance(outcome, Problem)
-    assert "took longer" in outcome.message
+    assert "takes longer" in outcome.message
+
+
+def test_five_thousand_pages_each_of_which_is_a_step(parser: Parser) -> None:
+    pdf = make_pdf([[f"Page number {number}"] for number in range(5000)])
+    steps: list[None] = []
+    FORMATS[".pdf"].read(File("long.pdf", pdf, lambda: steps.append(None)))
+    assert len(steps) == 5000
+    document = parse(parser, "long.pdf", pdf)
+    assert len(document.pages) == 5000
+    last = document.pages[-1]
+    assert document.text.encode()[last.start : last.end] == b"Page number 4999"
+
+
+def test_many_files_at_once_each_with_its_number() -> None:
+    files = [(f"{n}.pdf", make_pdf([[f"file {n}"]]), None) for n in range(9)]
+    files[4] = ("4.pdf", b"%PDF-1.4 broken", None)
+    with Parser(processes=2) as parser:
+        found = dict(parser.parse_many(iter(files)))
+    assert sorted(found) == list(range(9))
+    assert isinstance(found[4], Problem)
+    texts = {n: d.text for n, d in found.items() if isinstance(d, Document)}
+    assert texts == {n: f"file {n}" for n in range(9) if n != 4}
+
+
+def test_files_are_taken_no_further_ahead_than_twice_the_processes() -> None:
+    taken = 0
+
+    def files() -> Iterator[tuple[str, bytes, None]]:
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield f"{number}.txt", b"words", None
+
+    with Parser(processes=2) as parser:
+        for given, _ in enumerate(parser.parse_many(files()), start=1):
+            assert taken - given < 2 * 2
+            if given == 20:
+                break
+    assert taken < 25
+
+
+def test_the_next_file_is_parsed_after_one_that_ended_the_process() -> None:
+    others = psutil.Process().children()
+    with Parser() as parser:
+        parse(parser, "a.pdf", make_pdf([["one"]]))
+        for child in psutil.Process().children():
+            if child not in others:
+                child.kill()
+        outcome = parser.parse("b.pdf", make_pdf([["two"]]))
+        assert isinstance(outcome, Problem)
+        assert outcome.file == "b.pdf" and "ended the parser" in outcome.message
+        assert parse(parser, "c.pdf", make_pdf([["three"]])).text == "three"
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "suffix"),
+    [
+        ("report", make_pdf([["found"]]), None),
+        ("page", b"<!DOCTYPE html><p>found</p>", None),
+        ("index.php", b"<p>found</p>", ".html"),
+        ("notes", b"found", ".txt"),
+    ],
+)
+def test_a_kind_is_told_by_hint_or_content(
+    parser: Parser, path: str, data: bytes, suffix: str | None
+) -> None:
+    outcome = parser.parse(path, data, suffix)
+    assert isinstance(outcome, Document)
+    assert outcome.text == "found"
+
+
+def test_the_name_goes_before_the_hint() -> None:
+    assert format_of("a.pdf", ".html") == FORMATS[".pdf"]
+    assert format_of("a.bin", None, b"\0\1") is None

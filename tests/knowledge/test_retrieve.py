@@ -125,7 +125,7 @@ def test_another_embedder_is_refused(store: KnowledgeBases) -> None:
 @pytest.mark.anyio
 async def test_retriever_is_a_retrieve(store: KnowledgeBases) -> None:
     for name, embed in (("words", None), ("both", HashEmbedder())):
-        retrieve: Retrieve = Retriever(store, name, embed)
+        retrieve: Retrieve = Retriever(store, name, embed and (lambda _, found=embed: found))
         (found,) = await retrieve("AB-1042", 1)
         assert (found.document, found.knowledge) == ("part-42.txt", store.get(name).ref)
     with pytest.raises(NotFound):

@@ -16,6 +16,7 @@ from baigong.errors import BaigongError, Refused
 VERBS = {
     "build": "Build a recipe: tune, ground, prove, and make the result live if it is better.",
     "serve": "Answer at /v1 for any OpenAI client, with the console at /.",
+    "ingest": "Read documents into a knowledge base; again, only what changed.",
     "chat": "Talk to a model in the terminal, with the passages it stands on.",
     "releases": "List releases with their gates, or show one.",
     "promote": "Make a release live.",

@@ -22,7 +22,6 @@ from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
-from baigong.industry.embedder import embedder
 from baigong.industry.gate import judge
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
@@ -83,7 +82,7 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
-    digest = await asyncio.to_thread(recipe_digest, recipe)
+    digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
@@ -93,6 +92,16 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _digest(workshop: Workshop, recipe: Recipe) -> str:
+    """Of the recipe, its files, and the version of a knowledge base that lives on its own."""
+    digest = recipe_digest(recipe)
+    name = recipe.knowledge and recipe.knowledge.from_
+    if not name:
+        return digest
+    head = workshop.knowledge.base(name).head
+    return hashlib.sha256(f"{digest} {name}@{head}".encode()).hexdigest()
 
 
 def _job_of_live(workshop: Workshop, name: str, digest: str) -> Job | None:
@@ -174,7 +183,7 @@ class Build:
         version, problems = await asyncio.to_thread(self._ingest, spec, embed, report)
         quality: dict[str, float] = {}
         if spec.questions is not None:
-            quality = await self._measure(version.ref, Path(spec.questions), outputs)
+            quality = await self._measure(version.ref, Path(spec.questions))
         found = ""
         if quality:
             share = 100 * quality["recall_at_3"]
@@ -313,9 +322,8 @@ class Build:
         dataset = await asyncio.to_thread(Dataset.read, self.folder / "dataset")
         if self.recipe.task != "grounded" or self.recipe.knowledge is None:
             return list(dataset.rows)
-        embed = self._embed(self._base(outputs))
-        ref = f"{self.recipe.name}@{outputs['ground']['version']}"
-        retrieve = Retriever(self.shop.knowledge, ref, embed)
+        ref = f"{self._knowledge}@{outputs['ground']['version']}"
+        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
         limit = self.recipe.knowledge.passages
         return [
             ground_row(row, await retrieve(row.messages[-1].content, limit)) for row in dataset.rows
@@ -326,6 +334,8 @@ class Build:
     ) -> tuple[KnowledgeVersion, Sequence[Problem]]:
         """What the sources hold now and nothing else, kept as a version."""
         bases, name = self.shop.knowledge, self.recipe.name
+        if spec.from_ is not None:
+            return bases.pin(spec.from_), ()
         prepare(bases, name, embed)
         sources = [Folder(Path(source)) for source in spec.sources]
         summary = ingest(bases, name, sources, embed, report, only=True)
@@ -337,12 +347,20 @@ class Build:
             raise DataProblems(problems, hint="Give a folder with documents that hold text.")
         return bases.pin(name), summary.problems
 
-    def _embed(self, base: Revision) -> Embed | None:
+    @property
+    def _knowledge(self) -> str | None:
+        """The name of the knowledge base."""
         spec = self.recipe.knowledge
-        return None if spec is None else embedder(spec.embedder, self.shop.engines, base)
+        return None if spec is None else spec.from_ or self.recipe.name
 
-    async def _measure(self, ref: str, questions: Path, outputs: Outputs) -> dict[str, float]:
-        retrieve = Retriever(self.shop.knowledge, ref, self._embed(self._base(outputs)))
+    def _embed(self, base: Revision) -> Embed | None:
+        """What the recipe's `knowledge.embedder` stands for."""
+        spec = self.recipe.knowledge
+        wanted = "none" if spec is None else spec.embedder
+        return self.shop.serving.embedders.wanted(base.ref if wanted == "base" else wanted)
+
+    async def _measure(self, ref: str, questions: Path) -> dict[str, float]:
+        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
         asked = read_questions(questions)
         found = {q.question: await retrieve(q.question, MEASURED_PASSAGES) for q in asked}
         quality = measure(asked, lambda question, limit: found[question][:limit])
@@ -358,7 +376,7 @@ class Build:
             adapter=None if is_full else result,
             method=recipe.tune.method,
             persona=recipe.persona.strip() or None,
-            knowledge=None if knowledge is None else recipe.name,
+            knowledge=self._knowledge,
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,

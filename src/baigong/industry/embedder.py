@@ -9,22 +9,34 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.repository import Revision
+from baigong.hub.repository import Hub, Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
 from baigong.types import Embed
 
-Kind = Literal["none", "base"]
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
 
 
-def embedder(kind: str | None, engines: Engines, base: Revision) -> Embed | None:
-    """What a recipe's `knowledge.embedder` stands for."""
-    return EngineEmbed(engines, base) if kind == "base" else None
+class HubEmbedders:
+    """Embedders by name (types.Embedders): models of the hub."""
+
+    def __init__(self, hub: Hub, engines: Engines) -> None:
+        self._hub = hub
+        self._engines = engines
+
+    def __call__(self, name: str) -> Embed:
+        """
+        Raises:
+            NotFound: the hub has no such model.
+        """
+        return EngineEmbed(self._engines, self._hub.get("model", name))
+
+    def wanted(self, name: str) -> Embed | None:
+        """The same for what a person typed: `none` is none at all."""
+        return None if name == "none" else self(name)
 
 
 class EngineEmbed:

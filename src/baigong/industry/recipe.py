@@ -178,7 +178,14 @@ class Tune(_Part):
 class Knowledge(_Part):
     """The documents that answers are grounded in."""
 
-    sources: tuple[File, ...] = Field(min_length=1, description="Files and folders of documents.")
+    sources: tuple[File, ...] = Field(
+        default=(), description="Files and folders of documents; or give `from`."
+    )
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        description="A knowledge base that lives on its own: the release keeps its present version.",
+    )
     passages: Annotated[Whole, Field(ge=1, le=50)] = Field(
         default=3, description="Found for each question, and cited."
     )
@@ -186,7 +193,8 @@ class Knowledge(_Part):
         default=None, description="Questions with their document, to measure retrieval by."
     )
     embedder: Literal["none", "base"] = Field(
-        default="none", description="Vectors beside full text: none, or the base's hidden states."
+        default="none",
+        description="Vectors beside full text: none, or the base's hidden states. That of `from` is its own.",
     )
 
 

@@ -123,6 +123,7 @@ def cross_problems(data: Mapping[str, Any]) -> list[Cross]:
         *_metric_problems(data, task),
         *_slice_problems(data),
         *_share_problems(data),
+        *_knowledge_problems(data),
     ]
 
 
@@ -139,6 +140,14 @@ def _required_by_task(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
     for section, owner in (("schema", "extraction"), ("knowledge", "grounded")):
         if data.get(section) is None and task == owner:
             yield (section,), f"required when task is {owner}"
+
+
+def _knowledge_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
+    knowledge = data.get("knowledge")
+    if not isinstance(knowledge, Mapping):
+        return
+    if bool(knowledge.get("sources")) == bool(knowledge.get("from")):
+        yield ("knowledge",), "give either sources or from, the name of a knowledge base"
 
 
 def _schema_problems(schema: Any) -> Iterator[Cross]:

@@ -28,7 +28,7 @@ class Content(msgspec.Struct, frozen=True):
     persona: str | None
     knowledge: str | None  # name of the knowledge base
     knowledge_version: str | None
-    embedder: str | None  # base: its hidden states; None: full text alone
+    embedder: str | None  # as the recipe calls it; the knowledge version knows which it was
     passages: int
     max_tokens: int
     temperature: float

@@ -18,7 +18,7 @@ import msgspec
 from baigong.errors import NotFound, Unsupported
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
-from baigong.industry.embedder import embedder
+from baigong.industry.embedder import HubEmbedders
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import ground_prompt
 from baigong.inference.answer import read_answer
@@ -35,7 +35,7 @@ from baigong.inference.upstream.server import Adapter, Conversation, Prompt
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Message, Passage, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -94,6 +94,7 @@ class Served:
     content: Content | None = None
     knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
+    embedders: Embedders | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -261,9 +262,8 @@ class Served:
             return []
         if not question.strip():
             return []
-        embed = embedder(content.embedder, self.engines, self.base)
         name = f"{content.knowledge}@{content.knowledge_version}"
-        return await Retriever(self.knowledge, name, embed)(question, content.passages)
+        return await Retriever(self.knowledge, name, self.embedders)(question, content.passages)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
@@ -318,6 +318,7 @@ class Serving:
         knowledge: KnowledgeBases,
         upstreams: Upstreams,
     ) -> None:
+        self.embedders = HubEmbedders(hub, engines)
         self._hub = hub
         self._releases = releases
         self._engines = engines
@@ -379,6 +380,7 @@ class Serving:
             content,
             self._knowledge,
             self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
+            self.embedders,
         )
 
     def live(self) -> list[str]:

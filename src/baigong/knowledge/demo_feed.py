@@ -9,6 +9,7 @@ The same seed gives the same stories. Every name in them is invented.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import random
 import sys
@@ -22,7 +23,7 @@ from xml.sax.saxutils import escape
 import msgspec
 from typing_extensions import override
 
-_WINDOW = 200  # entries that a feed holds at once, as real ones do
+_WINDOW = 1000  # entries that the feed holds at once
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -141,7 +142,7 @@ _DESKS = {
         _Desk(
             "{firm}召回部分{thing}",
             "{firm}宣布召回在{town}售出的{jobs}件{thing}，召回编号{code}，原因是接插件可能过热。"
-            "车主和用户可在{months}个月内免费维修，联系人{person}。此次召回预计花费{amount}百万元。",
+            "用户可在{months}个月内免费维修，联系人{person}。此次召回预计花费{amount}百万元。",
             "召回编号{code}的免费维修期是多久？",
             "{months}个月",
         ),
@@ -222,7 +223,7 @@ def server(seed: int, rate: float, port: int, began_at: float) -> ThreadingHTTPS
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = atom(seed, rate, began_at, time.time())
-            tag = f'"{hash(body) & 0xFFFFFFFFFFFF:x}"'
+            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
             is_same = self.headers.get("If-None-Match") == tag
             self.send_response(404 if self.path != "/feed.xml" else 304 if is_same else 200)
             self.send_header("Content-Type", "application/atom+xml; charset=utf-8")

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from baigong.compute import usable_cores
 from baigong.errors import Problem
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Source
 from baigong.knowledge.formats import Unreadable
-from baigong.knowledge.parse import Parser
+from baigong.knowledge.parse import Input, Parser
 from baigong.knowledge.write import (
     Arriving,
     Known,
@@ -73,7 +74,7 @@ def ingest(
     """
     began = time.monotonic()
     summary = Summary()
-    with Parser() as parser, Writer(bases, name, embed) as writer:
+    with Parser(processes=usable_cores()) as parser, Writer(bases, name, embed) as writer:
         for source in sources:
             with lease(bases.database, f"ingest {name} {_short(source.name)}"):
                 _Sync(source, parser, writer, summary, report).run()
@@ -102,6 +103,7 @@ class _Sync:
         self._summary = summary
         self._report = report or _silent
         self._gone: set[str] = set()  # listed, and no longer there when they were to be read
+        self._parsing: dict[int, tuple[Entry, Content]] = {}
 
     def run(self) -> None:
         listing = self._source.list()
@@ -120,8 +122,23 @@ class _Sync:
             self._summary.removed += self._writer.remove(self._source.name, sorted(gone))
 
     def _arriving(self, entries: Sequence[Entry], known: Mapping[str, Known]) -> Iterator[Arriving]:
+        """The documents of entries that changed, as they come to be parsed."""
+        for number, outcome in self._parser.parse_many(self._changed(entries, known)):
+            entry, content = self._parsing.pop(number)
+            if isinstance(outcome, Problem):
+                self._note(entry, content.stamp, replace(outcome, file=entry.path))
+                continue
+            arrived = arriving(self._source.name, entry, content, outcome, self._writer.base)
+            self._summary.pages += len(outcome.pages)
+            self._summary.chunks += len(arrived.chunks)
+            self._summary.bytes += len(content.data)
+            yield arrived
+
+    def _changed(self, entries: Sequence[Entry], known: Mapping[str, Known]) -> Iterator[Input]:
+        """What is to be parsed; it waits in `_parsing` under its number."""
         clock = _Clock(entries, self._report)
         stamps = {path: one.stamp for path, one in known.items()}
+        number = 0
         for entry, content in _read_ahead(self._source, entries, stamps):
             clock.passed(entry)
             before = known.get(entry.path)
@@ -135,21 +152,9 @@ class _Sync:
                 self._summary.unchanged += 1
                 self._writer.seen(self._source.name, entry.path, content.stamp, before.document)
             else:
-                arrived = self._parsed(entry, content)
-                if arrived is not None:
-                    yield arrived
-
-    def _parsed(self, entry: Entry, content: Content) -> Arriving | None:
-        name = entry.path if content.suffix is None else f"{entry.path}{content.suffix}"
-        outcome = self._parser.parse(name, content.data)
-        if isinstance(outcome, Problem):
-            self._note(entry, content.stamp, replace(outcome, file=entry.path))
-            return None
-        arrived = arriving(self._source.name, entry, content, outcome, self._writer.base)
-        self._summary.pages += len(outcome.pages)
-        self._summary.chunks += len(arrived.chunks)
-        self._summary.bytes += len(content.data)
-        return arrived
+                self._parsing[number] = (entry, content)
+                number += 1
+                yield entry.path, content.data, content.suffix
 
     def _note(self, entry: Entry, stamp: str | None, problem: Problem) -> None:
         """Nothing comes of an entry; what was made of it before stays."""

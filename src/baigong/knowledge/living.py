@@ -52,9 +52,8 @@ class Living:
         self._bases = bases
         self._embedder = embedder
         self._lanes: dict[str, _Lane] = {}
-        self._parsers: asyncio.Queue[Parser] = asyncio.Queue()
-        for _ in range(_PARSERS):
-            self._parsers.put_nowait(Parser())
+        self._parser = Parser()
+        self._parsing = asyncio.Semaphore(_PARSERS)
         self._sweeping: asyncio.Task[None] | None = None
 
     async def push(
@@ -77,7 +76,7 @@ class Living:
         lane = await self._lane(name)
         size = len(document.content.data)
         async with lane.place(document.path, size, is_patient=is_patient) as turn:
-            row = format_of(document.file_name)
+            row = format_of(document.file_name, data=document.content.data)
             parsed = await self._apart(document) if row is not None and row.isolated else None
             await turn()
             work = Work(source, document.path, document, parsed)
@@ -114,8 +113,7 @@ class Living:
             self._sweeping.cancel()
         for lane in list(self._lanes.values()):
             await lane.close()
-        while not self._parsers.empty():
-            self._parsers.get_nowait().__exit__(None, None, None)
+        self._parser.__exit__(None, None, None)
 
     async def _lane(self, name: str) -> _Lane:
         if name not in self._lanes:
@@ -128,13 +126,10 @@ class Living:
         return lane
 
     async def _apart(self, document: PushedDocument) -> Document | Problem:
-        parser = await self._parsers.get()
-        try:
+        async with self._parsing:
             return await asyncio.to_thread(
-                parser.parse, document.file_name, document.content.data
+                self._parser.parse, document.file_name, document.content.data
             )
-        finally:
-            self._parsers.put_nowait(parser)
 
     async def _sweep(self) -> None:
         while True:
@@ -332,7 +327,7 @@ def _check(document: PushedDocument) -> None:
             hint="Use 1 to 1000 characters that can be printed.",
             param="path",
         )
-    if format_of(document.file_name) is None:
+    if format_of(document.file_name, data=document.content.data) is None:
         suffix = PurePosixPath(document.file_name).suffix
         raise InvalidInput(
             f"Documents of the kind '{suffix}' cannot be read.",

@@ -109,7 +109,7 @@ class _Reindex:
         """The number of the new row, and its chunks."""
         parsed = msgspec.msgpack.decode(self._bases.blobs.get(row.blob), type=Document)
         pieces = chunk(parsed, self._new.chunking)
-        texts = [f"{piece.title}\n{piece.text}" for piece in pieces]
+        texts = [piece.indexed for piece in pieces]
         vectors = None if self._embed is None else loop.run(embed_all(self._embed, texts))
         values = {**row._mapping, "chunks": len(pieces), "born": None}
         del values["id"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from baigong.knowledge.records import Reading
 from baigong.knowledge.stores.port import Hit, Scope
 from baigong.knowledge.terms import question_terms
 from baigong.knowledge.where import Where
-from baigong.types import Embed, Passage, Rank
+from baigong.types import Embedders, Passage, Rank
 
 _MAX_TERMS = 256  # of a question; one longer than this is a pasted page, and its start will do
 _MAX_JOINED = 2  # chunks in one passage, so that a passage stays something to quote
@@ -57,7 +57,7 @@ class Retriever:
         self,
         bases: KnowledgeBases,
         knowledge: str | Sequence[str],
-        embed: Embed | None = None,
+        embedders: Embedders | None = None,
         *,
         rank: Rank | None = None,
         search: Search = ANYTHING,
@@ -66,13 +66,13 @@ class Retriever:
         Args:
             bases: where they live.
             knowledge: one or several, each `name@number` or, for what it holds now, `name`.
-            embed: the one that all of them were made with; None searches full text alone.
+            embedders: finds the one that each was made with; None searches full text alone.
             rank: reads question and passage together, and orders the best anew.
             search: narrows what may be found.
         """
         self._bases = bases
         self._names = (knowledge,) if isinstance(knowledge, str) else tuple(knowledge)
-        self._embed = embed
+        self._embedders = embedders
         self._rank = rank
         self._search = search
 
@@ -84,47 +84,50 @@ class Retriever:
 
         Raises:
             NotFound: there is no such knowledge base.
-            InvalidInput: it was made with another embedder.
+            InvalidInput: what `embedders` finds is not the one that it was made with.
         """
         readings = await asyncio.to_thread(lambda: [self._bases.read(name) for name in self._names])
-        vector = await self._vector(readings, question)
+        vectors = await self._vectors(readings, question)
         depth = limit if self._rank is None else max(limit, _RANKED)
-        found = await asyncio.to_thread(self._find, readings, question, depth, vector)
+        found = await asyncio.to_thread(self._find, readings, question, depth, vectors)
         if self._rank is None or not found:
             return found
         return await _ranked(self._rank, question, found, limit)
 
-    async def _vector(
+    async def _vectors(
         self, readings: Sequence[Reading], question: str
-    ) -> NDArray[np.float32] | None:
-        embed = self._embed
-        if embed is None or not question.strip():
-            return None
-        for reading in readings:
-            if reading.embedder is not None and reading.embedder != embed.name:
+    ) -> dict[str, NDArray[np.float32]]:
+        """The question's vector by each embedder that is needed."""
+        if self._embedders is None or not question.strip():
+            return {}
+        # An embedder is not to choke on the lone surrogates that JSON can smuggle into a question.
+        text = question.encode("utf-8", "replace").decode()
+        found = {}
+        for name in {reading.embedder for reading in readings if reading.embedder is not None}:
+            embed = self._embedders(name)
+            if embed.name != name:
                 raise InvalidInput(
-                    f"'{reading.ref}' was made with the embedder '{reading.embedder}',"
-                    f" not '{embed.name}'.",
+                    f"The knowledge base was made with the embedder '{name}', not '{embed.name}'.",
                     hint="Index it anew with this embedder, or search with the other.",
                     param="embedder",
                 )
-        # An embedder is not to choke on the lone surrogates that JSON can smuggle into a question.
-        made = await embed([question.encode("utf-8", "replace").decode()])
-        return np.asarray(made[0], dtype=np.float32)
+            found[name] = np.asarray((await embed([text]))[0], dtype=np.float32)
+        return found
 
     def _find(
         self,
         readings: Sequence[Reading],
         question: str,
         limit: int,
-        vector: NDArray[np.float32] | None,
+        vectors: Mapping[str, NDArray[np.float32]],
     ) -> list[Passage]:
         words = question_terms(question)[:_MAX_TERMS]
-        if limit < 1 or (not words and vector is None):
+        if limit < 1 or not (words or vectors):
             return []
         now = time.time()
         scored: list[tuple[Reading, Hit, float]] = []
         for reading in readings:
+            vector = vectors.get(reading.embedder or "")
             hits = self._hits(reading, words, limit, vector, now)
             scored += [(reading, hit, score) for hit, score in hits]
         if len(readings) > 1 or self._search.fresh_days:
@@ -145,7 +148,7 @@ class Retriever:
         scope = Scope(asked.where, asked.readers, now, asked.as_of, reading.without)
         depth = max(_DEPTH, 4 * limit)
         found = reading.chunks.words(words, depth, scope) if words else []
-        if vector is None or reading.embedder is None:
+        if vector is None:
             scored = [(hit, hit.score) for hit in found]
         else:
             scored = _fused(found, reading.chunks.near(vector, depth, scope))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from baigong.errors import InvalidInput
 from baigong.knowledge.bases import KnowledgeBases
@@ -19,7 +19,7 @@ from baigong.knowledge.chunk import Chunk, chunk
 from baigong.knowledge.connectors.source import Content, Entry
 from baigong.knowledge.formats import Document
 from baigong.knowledge.ledger import settle
-from baigong.knowledge.records import Base, live_ids
+from baigong.knowledge.records import Base, live_ids, parts_of
 from baigong.knowledge.stores.port import ChunkRow, Overtaken
 from baigong.knowledge.terms import terms
 from baigong.store.tables import documents, knowledge_entries
@@ -58,11 +58,18 @@ class Known(msgspec.Struct, frozen=True):
 def arriving(
     source: str, entry: Entry, content: Content, document: Document, base: Base
 ) -> Arriving:
-    """A parsed document, cut as the knowledge base wants it."""
+    """A parsed document, cut as the knowledge base wants it. What the source says of it wins."""
+    digest = digest_of(content)
     title = content.title or document.title
     document = msgspec.structs.replace(document, path=entry.path, title=title)
+    published_at = content.published_at
+    content = msgspec.structs.replace(
+        content,
+        metadata={**document.metadata, **content.metadata},
+        published_at=document.published_at if published_at is None else published_at,
+    )
     pieces = tuple(chunk(document, base.chunking))
-    return Arriving(source, entry, content, document, pieces, digest_of(content))
+    return Arriving(source, entry, content, document, pieces, digest)
 
 
 class Writer:
@@ -86,11 +93,12 @@ class Writer:
 
         They are found by searches when this returns, and a kill does not undo it.
         """
+        batch = list({(one.source, one.entry.path): one for one in batch}.values())  # the last wins
         blobs = [self.bases.blobs.put(msgspec.msgpack.encode(one.document)) for one in batch]
         vectors = self._vectors(batch)
         with self.bases.writing(self.name) as base:
             with self.bases.database.begin() as connection:
-                paths = [self._path(connection, one) for one in batch]
+                paths = _paths(connection, self.name, batch)
                 old = live_ids(connection, self.name, paths)
                 rows = [
                     _document_row(self.name, path, one, blob)
@@ -101,9 +109,19 @@ class Writer:
             leaving = [each for each in replaced.values() if each is not None]
             self.bases.chunks(base).replace(leaving, list(_rows(ids, paths, batch, vectors)))
             with self.bases.database.begin() as connection:
-                for path, one in zip(paths, batch, strict=True):
-                    stamp = one.content.stamp or one.entry.stamp
-                    _remember(connection, self.name, one.source, one.entry.path, stamp, path)
+                _remember(
+                    connection,
+                    [
+                        _entry_row(
+                            self.name,
+                            one.source,
+                            one.entry.path,
+                            one.content.stamp or one.entry.stamp,
+                            path,
+                        )
+                        for path, one in zip(paths, batch, strict=True)
+                    ],
+                )
             settle(self.bases.database, base, replaced, [])
         return [Written(path, old.get(path) is None) for path in paths]
 
@@ -119,12 +137,8 @@ class Writer:
             self.bases.chunks(base).replace(leaving, [])
             settle(self.bases.database, base, {}, leaving)
             with self.bases.database.begin() as connection:
-                for path in paths:
-                    connection.execute(delete(knowledge_entries).where(
-                        knowledge_entries.c.knowledge == self.name,
-                        knowledge_entries.c.source == source,
-                        knowledge_entries.c.path == path,
-                    ))  # fmt: skip
+                rows = [_entry_row(self.name, source, path, None, None) for path in paths]
+                connection.execute(_FORGET, rows)
         return len(leaving)
 
     def forget(self, source: str) -> int:
@@ -143,7 +157,8 @@ class Writer:
     ) -> None:
         """Remember that an entry was read, so that it is not read again until it changes."""
         with self.bases.database.begin() as connection:
-            _remember(connection, self.name, source, path, stamp, document, problem)
+            row = _entry_row(self.name, source, path, stamp, document, problem)
+            _remember(connection, [row])
 
     def tend(self) -> None:
         """Index what searches would otherwise go through one by one. Others wait to write."""
@@ -174,24 +189,10 @@ class Writer:
                 settle(self.bases.database, base, {}, leaving)
         return len(leaving)
 
-    def _path(self, connection: Connection, one: Arriving) -> str:
-        """The document's name: the entry's, or where another source has one of that name, with
-        this source's own before it."""
-        taken = connection.execute(
-            select(documents.c.source).where(
-                documents.c.knowledge == self.name,
-                documents.c.path == one.entry.path,
-                documents.c.died.is_(None),
-            )
-        ).scalars()
-        if all(source == one.source for source in taken):
-            return one.entry.path
-        return f"{one.source.rstrip('/').rpartition('/')[2]}/{one.entry.path}"
-
     def _vectors(self, batch: Sequence[Arriving]) -> NDArray[np.float32] | None:
         if self._embed is None:
             return None
-        texts = [f"{piece.title}\n{piece.text}" for one in batch for piece in one.chunks]
+        texts = [piece.indexed for one in batch for piece in one.chunks]
         return self._loop.run(embed_all(self._embed, texts))
 
 
@@ -238,7 +239,7 @@ def chunk_rows(
             path=path,
             title=piece.title,
             text=piece.text,
-            terms=" ".join(terms(f"{piece.title}\n{piece.text}")),
+            terms=" ".join(terms(piece.indexed)),
             start=piece.start,
             end=piece.end,
             page=piece.page,
@@ -277,22 +278,56 @@ def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]
     return list(connection.execute(statement, rows).scalars())
 
 
-def _remember(
-    connection: Connection,
+def _paths(connection: Connection, name: str, batch: Sequence[Arriving]) -> list[str]:
+    """The documents' names: the entry's, or where another source has one of that name, with its own
+    source's before it."""
+    owners: dict[str, str] = {}
+    for part in parts_of([one.entry.path for one in batch]):
+        rows = connection.execute(
+            select(documents.c.path, documents.c.source).where(
+                documents.c.knowledge == name,
+                documents.c.path.in_(part),
+                documents.c.died.is_(None),
+            )
+        )
+        owners.update((row.path, row.source) for row in rows)
+    return [_named(one, owners.get(one.entry.path, one.source)) for one in batch]
+
+
+def _named(one: Arriving, owner: str) -> str:
+    if owner == one.source:
+        return one.entry.path
+    return f"{one.source.rstrip('/').rpartition('/')[2]}/{one.entry.path}"
+
+
+def _entry_row(
     name: str,
     source: str,
     path: str,
     stamp: str | None,
     document: str | None,
     problem: str | None = None,
-) -> None:
-    entry = {"knowledge": name, "source": source, "path": path}
-    columns = knowledge_entries.c
-    connection.execute(delete(knowledge_entries).where(
-        columns.knowledge == name, columns.source == source, columns.path == path
-    ))  # fmt: skip
-    said = {"stamp": stamp, "document": document, "problem": problem}
-    connection.execute(insert(knowledge_entries).values(**entry, **said))
+) -> dict[str, Any]:
+    return {
+        "knowledge": name,
+        "source": source,
+        "path": path,
+        "stamp": None if stamp is None else f"{_FORMAT} {stamp}",
+        "document": document,
+        "problem": problem,
+    }
+
+
+_FORGET = delete(knowledge_entries).where(
+    knowledge_entries.c.knowledge == bindparam("knowledge"),
+    knowledge_entries.c.source == bindparam("source"),
+    knowledge_entries.c.path == bindparam("path"),
+)
+
+
+def _remember(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    connection.execute(_FORGET, rows)
+    connection.execute(insert(knowledge_entries), rows)
 
 
 def sources_of(bases: KnowledgeBases, name: str) -> set[str]:
@@ -319,8 +354,15 @@ def known_of(connection: Connection, name: str, source: str) -> dict[str, Known]
         .where(entry.knowledge == name, entry.source == source)
     )
     return {
-        row.path: Known(row.stamp, row.document, row.digest) for row in connection.execute(query)
+        row.path: Known(_present(row.stamp), row.document, row.digest)
+        for row in connection.execute(query)
     }
+
+
+def _present(stamp: str | None) -> str | None:
+    """The stamp, unless what it stands for was parsed in another way than now."""
+    kind, _, rest = (stamp or "").partition(" ")
+    return rest if kind == str(_FORMAT) else None
 
 
 def digest_of(content: Content) -> str:

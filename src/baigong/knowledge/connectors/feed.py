@@ -12,6 +12,7 @@ from baigong.knowledge.connectors.fetch import Fetcher, Response, read_url
 from baigong.knowledge.connectors.items import Item, read_feed
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Listing
 from baigong.knowledge.where import Scalar
+from baigong.store.room import room_for
 
 _MAX_BYTES = 32 << 20
 
@@ -19,8 +20,7 @@ _MAX_BYTES = 32 << 20
 class _Kept(msgspec.Struct):
     """A feed as it came last, so that an unchanged one need not come again."""
 
-    etag: str
-    modified: str
+    validators: tuple[str, str]
     data: bytes
 
 
@@ -76,12 +76,8 @@ class Feed:
 
     def _data(self) -> bytes:
         kept = self._load()
-        told = {"If-None-Match": kept.etag, "If-Modified-Since": kept.modified} if kept else {}
-        response = self._fetcher.get(
-            self._url,
-            most=_MAX_BYTES,
-            headers={name: value for name, value in told.items() if value},
-        )
+        validators = kept.validators if kept is not None else ("", "")
+        response = self._fetcher.get_changed(self._url, validators, most=_MAX_BYTES)
         if response.is_gone:
             raise NotFound(
                 f"There is no feed at {self._url} any more: status {response.status}.",
@@ -106,11 +102,11 @@ class Feed:
             return None
 
     def _keep(self, response: Response) -> None:
-        told = response.headers
-        if "etag" not in told and "last-modified" not in told:
+        if not any(response.validators):
             return
-        kept = _Kept(told.get("etag", ""), told.get("last-modified", ""), response.data)
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._kept.with_suffix(".partial")
-        partial.write_bytes(msgspec.msgpack.encode(kept))
-        partial.replace(self._kept)
+        kept = _Kept(response.validators, response.data)
+        with room_for("a feed"):
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._kept.with_suffix(".partial")
+            partial.write_bytes(msgspec.msgpack.encode(kept))
+            partial.replace(self._kept)

@@ -94,12 +94,14 @@ class Folder:
                     return None
                 data = file.read(MAX_DOCUMENT_BYTES + 1)
                 after = os.fstat(descriptor)
+                # Written to again within one tick of the clock, it would look the same.
+                is_racy = looked - max(before.st_mtime, before.st_ctime) < _RACY_S
+                file.seek(0)
+                is_steady = not is_racy or file.read(MAX_DOCUMENT_BYTES + 1) == data
             if len(data) > MAX_DOCUMENT_BYTES:
                 raise Unreadable(TOO_LARGE)
-            if _stamp(before) == _stamp(after) and len(data) == before.st_size:
-                # Written to again within the same tick of the clock, it would look the same.
-                changed = max(before.st_mtime, before.st_ctime)
-                return Content(data, None if looked - changed < _RACY_S else _stamp(before))
+            if is_steady and _stamp(before) == _stamp(after) and len(data) == before.st_size:
+                return Content(data, None if is_racy else _stamp(before))
         raise Unreadable("is being written to; it will be read the next time.")
 
 

@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +17,10 @@ from pathlib import Path
 import httpx2
 import msgspec
 
-from baigong.errors import InvalidInput, NotFound, Unreachable
+from baigong.errors import BaigongError, InvalidInput, NotFound, StorageFull, Unreachable
 from baigong.knowledge.connectors.fetch import shown
 from baigong.knowledge.connectors.public import addresses
+from baigong.store.room import is_full
 
 _REMOTE = "origin"
 _TIMEOUT_S = 900.0
@@ -57,15 +60,17 @@ def address(url: str, allow: Sequence[str]) -> Address:
     if url.startswith("file://"):
         return Address(url, "file")
     parsed = httpx2.URL(url)
-    port = parsed.port or (443 if parsed.scheme == "https" else 80)
-    found = addresses(parsed.host, port, allow)
+    host, port = parsed.raw_host.decode("ascii"), parsed.port
+    port = port or (443 if parsed.scheme == "https" else 80)
+    found = addresses(host, port, allow)
     if not found:
         raise Unreachable(
-            f"{url} could not be fetched: nothing is known by the name {parsed.host}.",
+            f"{url} could not be fetched: nothing is known by the name {host}.",
             hint="Check the address and the network, and try again.",
         )
     numbers = ",".join(f"[{each}]" if ":" in each else each for each in found)
-    return Address(url, parsed.scheme, f"{parsed.host}:{port}:{numbers}")
+    is_number = ":" in host  # it stands for itself
+    return Address(url, parsed.scheme, "" if is_number else f"{host}:{port}:{numbers}")
 
 
 class Git:
@@ -73,6 +78,7 @@ class Git:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files: _Files | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -85,6 +91,7 @@ class Git:
     def fetch(self, where: Address, branch: str, head: str) -> None:
         """Make `head` the newest commit of a branch, without its files."""
         _check_version()
+        self._files = None
         if len(list(self._folder.glob("objects/pack/*.pack"))) > _MOST_PACKS:
             shutil.rmtree(self._folder)  # what is old goes, at the price of fetching the rest again
         for left in self._folder.rglob("*.lock"):  # by a process that was killed
@@ -130,11 +137,21 @@ class Git:
 
     def blob(self, blob: str, most: int) -> bytes | None:
         """The bytes of a file; None where they are more than `most`."""
-        if int(self._run(None, ["cat-file", "-s", blob])) > most:
-            return None
-        return self._run(None, ["cat-file", "blob", blob])
+        if self._files is None:
+            self._files = _Files(*self._command(None, ["cat-file", "--batch"]))
+        return self._files.read(blob, most)
 
     def _run(self, where: Address | None, words: Sequence[str], given: bytes = b"") -> bytes:
+        url = "the mirror" if where is None else where.url
+        code, out, wrong = _finish(*self._command(where, words), given, url)
+        if code != 0:
+            raise _refusal(url, wrong.decode("utf-8", "replace"))
+        return out
+
+    def _command(
+        self, where: Address | None, words: Sequence[str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """A command line, and an environment in which it reaches that address and no other."""
         settings = dict(_SETTINGS)
         if where is not None:
             settings[f"remote.{_REMOTE}.url"] = where.url
@@ -149,11 +166,53 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
             "LC_ALL": "C",
         }
-        url = "the mirror" if where is None else where.url
-        code, out, wrong = _finish([*command, *words], environment, given, url)
-        if code != 0:
-            raise _refusal(url, wrong.decode("utf-8", "replace"))
-        return out
+        return [*command, *words], environment
+
+
+class _Files:
+    """One process that gives files by their ids: to start one for each would take ten times as long."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        self._mutex = threading.Lock()
+        weakref.finalize(self, _end, self._process)
+
+    def read(self, blob: str, most: int) -> bytes | None:
+        """The bytes of a file; None where they are more than `most`."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        with self._mutex:
+            try:
+                stdin.write(f"{blob}\n".encode())
+                stdin.flush()
+                about = stdout.readline().split()
+            except BrokenPipeError:
+                about = []
+            if len(about) != 3:
+                raise Unreachable(
+                    "The copy of the repository that is kept here has lost files.",
+                    hint="Read the source again; delete that copy if this stays so.",
+                )
+            size = left = int(about[2])
+            if size <= most:
+                data = stdout.read(size)
+                stdout.read(1)  # the line's end
+                return data
+            while left >= 0:
+                left -= len(stdout.read(min(left + 1, 1 << 20))) or left + 1
+            return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with process:
+        process.kill()
 
 
 def _finish(
@@ -207,8 +266,14 @@ def _no_git() -> InvalidInput:
     )
 
 
-def _refusal(url: str, wrong: str) -> NotFound | InvalidInput | Unreachable:
-    last = shown(next((line for line in reversed(wrong.splitlines()) if line.strip()), ""))
+def _refusal(url: str, wrong: str) -> BaigongError:
+    if is_full(OSError(wrong)):
+        return StorageFull(
+            "There is no room left to keep a repository.",
+            hint="Free some space and run the same command again.",
+        )
+    lines = [line for line in wrong.splitlines() if line.startswith(("fatal: ", "error: "))]
+    why = shown(lines[0].partition(": ")[2] if lines else "git says nothing")
     if "couldn't find remote ref" in wrong:
         return NotFound(
             f"{url} has no such branch.", hint="Check what stands behind #.", param="sources"
@@ -226,6 +291,6 @@ def _refusal(url: str, wrong: str) -> NotFound | InvalidInput | Unreachable:
             param="sources",
         )
     return Unreachable(
-        f"{url} could not be fetched: {last.removeprefix('fatal: ').rstrip('.')}.",
+        f"{url} could not be fetched: {why.rstrip('.')}.",
         hint="Try again later; what was read before is kept.",
     )

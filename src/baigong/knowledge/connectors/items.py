@@ -27,6 +27,8 @@ _SPACES = {
     "http://purl.org/dc/elements/1.1/",
 }  # others, e.g. that of media files, use the same words for other things
 _LONGEST_NAME = 200
+KINDS = {"feed", "RDF", "rss"}  # the root elements
+JSON_VERSION = b"jsonfeed.org/version/"
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -76,8 +78,7 @@ def read_feed(data: bytes, url: str) -> list[Item]:
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         items = _json_items(data, url)
     else:
-        root = root_of(data)
-        items = None if root is None else _xml_items(root, url)
+        items = _xml_items(root_of(data), url)
     if items is None:
         raise InvalidInput(
             f"{url} is not a feed.",
@@ -87,25 +88,16 @@ def read_feed(data: bytes, url: str) -> list[Item]:
     return [item for item in items if item.id]
 
 
-def is_feed(data: bytes) -> bool:
-    """Whether these are the first bytes of a feed."""
-    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith(b"{"):
-        return b"jsonfeed.org/version/" in start.replace(b"\\/", b"/")
-    is_xml = re.search(rb"<(rss|(\w+:)?RDF|(\w+:)?feed)[\s>]", start)
-    return bool(is_xml) and b"<html" not in start.lower()
-
-
-def _xml_items(root: Any, url: str) -> list[Item] | None:
+def _xml_items(root: Any | None, url: str) -> list[Item] | None:
     kind = kind_of(root)
+    if root is None or kind not in KINDS:
+        return None
     if kind == "feed":
         return [_atom(each, url) for each in root if kind_of(each) == "entry"]
     if kind == "RDF":
         return [_rss(each, url) for each in root if kind_of(each) == "item"]
-    if kind == "rss":
-        channels = [each for each in root if kind_of(each) == "channel"]
-        return [_rss(each, url) for channel in channels for each in channel.iterchildren("{*}item")]
-    return None
+    channels = [each for each in root if kind_of(each) == "channel"]
+    return [_rss(each, url) for channel in channels for each in channel.iterchildren("{*}item")]
 
 
 def _rss(element: Any, url: str) -> Item:
@@ -237,7 +229,7 @@ def _json_items(data: bytes, url: str) -> list[Item] | None:
         feed = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=_JsonFeed)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if "jsonfeed.org/version/" not in feed.version:
+    if JSON_VERSION not in feed.version.encode():
         return None
     return list(_from_json(feed, url))
 

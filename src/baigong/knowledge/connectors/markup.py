@@ -24,9 +24,11 @@ def root_of(data: bytes) -> Any | None:
         return None
 
 
-def kind_of(element: Any) -> str:
+def kind_of(element: Any | None) -> str:
     """The name of an element without its namespace; empty for what is not an element."""
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    if element is None or not isinstance(element.tag, str):
+        return ""
+    return str(element.tag.rpartition("}")[2])
 
 
 def space_of(element: Any) -> str:

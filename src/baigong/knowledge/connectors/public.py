@@ -30,7 +30,7 @@ def addresses(host: str, port: int, allow: Sequence[str] = ()) -> list[str]:
             if not is_public(text):
                 raise InvalidInput(
                     f"The host '{host}' is at {text}, which is not a public address.",
-                    hint=f"If that host is meant, have '{host}' allowed for sources.",
+                    hint=f"If that host is meant, name '{host}' in BAIGONG_PRIVATE_HOSTS.",
                     param="sources",
                 )
     return texts

@@ -10,13 +10,13 @@ import httpx2
 import msgspec
 
 from baigong.errors import InvalidInput
+from baigong.knowledge.connectors import items, sitemap
 from baigong.knowledge.connectors.feed import Feed
 from baigong.knowledge.connectors.fetch import Fetcher, read_url, shown
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.connectors.git import Repository, read_place
-from baigong.knowledge.connectors.items import is_feed
+from baigong.knowledge.connectors.markup import kind_of, root_of
 from baigong.knowledge.connectors.s3 import Bucket
-from baigong.knowledge.connectors.sitemap import is_sitemap
 from baigong.knowledge.connectors.source import Source
 from baigong.knowledge.connectors.unpack import Torn, unpack
 from baigong.knowledge.connectors.web import Page, Site
@@ -29,7 +29,7 @@ class Place(msgspec.Struct, frozen=True):
     """What a connector may need beside the text."""
 
     cache: Path
-    fetcher: Fetcher
+    allow: tuple[str, ...]
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -42,13 +42,13 @@ class Kind(msgspec.Struct, frozen=True):
 KINDS = (
     Kind(
         r"git\+|https://[^#?]+\.git(//|#|/?$)|[^:]+\.git(//|#|/?$)",
-        lambda text, at: Repository(read_place(text), at.cache, at.fetcher.allow),
+        lambda text, at: Repository(read_place(text), at.cache, at.allow),
     ),
     Kind(r"s3://", lambda text, at: Bucket(text)),
-    Kind(r"feed\+", lambda text, at: Feed(_behind(text), at.fetcher, at.cache)),
-    Kind(r"sitemap\+", lambda text, at: Site(_behind(text), at.fetcher, is_sitemap=True)),
-    Kind(r"site\+", lambda text, at: Site(_behind(text), at.fetcher, is_sitemap=False)),
-    Kind(r"page\+", lambda text, at: Page(_behind(text), at.fetcher)),
+    Kind(r"feed\+", lambda text, at: Feed(_behind(text), Fetcher(at.allow), at.cache)),
+    Kind(r"sitemap\+", lambda text, at: Site(_behind(text), Fetcher(at.allow), is_sitemap=True)),
+    Kind(r"site\+", lambda text, at: Site(_behind(text), Fetcher(at.allow), is_sitemap=False)),
+    Kind(r"page\+", lambda text, at: Page(_behind(text), Fetcher(at.allow))),
     Kind(r"https?://", lambda text, at: _look(text, at)),
     Kind(r"(?!\w[\w+.-]+://)", lambda text, at: Folder(Path(text))),
 )
@@ -77,7 +77,7 @@ def open_source(text: str, *, cache: Path, allow: Sequence[str] = ()) -> Source:
     typed = text.strip()
     for kind in KINDS:
         if typed and re.match(kind.looks, typed, re.IGNORECASE):
-            return kind.open(typed, Place(cache, Fetcher(allow)))
+            return kind.open(typed, Place(cache, tuple(allow)))
     raise InvalidInput(
         f"'{shown(typed)[:200]}' is no source that can be read.",
         hint="Give a folder or file, or an address that begins with https://, s3:// or git+https://.",
@@ -91,18 +91,19 @@ def _behind(text: str) -> str:
 
 def _look(text: str, at: Place) -> Source:
     """A web address: a site, a page, a feed or a sitemap."""
-    url = read_url(text)
+    url, fetcher = read_url(text), Fetcher(at.allow)
     if url.path == "/" and not url.query:
-        return Site(str(url), at.fetcher, is_sitemap=False)
+        return Site(str(url), fetcher, is_sitemap=False)
     suffix = PurePosixPath(url.path).suffix.lower()
     if suffix and format_of(f"x{suffix}") is not None and suffix not in {".xml", ".json"}:
-        return Page(str(url), at.fetcher)
-    start = _glance(url, at.fetcher)
-    if is_sitemap(start):
-        return Site(str(url), at.fetcher, is_sitemap=True)
-    if is_feed(start):
-        return Feed(str(url), at.fetcher, at.cache)
-    return Page(str(url), at.fetcher)
+        return Page(str(url), fetcher)
+    start = _glance(url, fetcher)
+    kind = kind_of(root_of(start))
+    if kind in sitemap.KINDS:
+        return Site(str(url), fetcher, is_sitemap=True)
+    if kind in items.KINDS or (start.lstrip().startswith(b"{") and items.JSON_VERSION in start):
+        return Feed(str(url), fetcher, at.cache)
+    return Page(str(url), fetcher)
 
 
 def _glance(url: httpx2.URL, fetcher: Fetcher) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,8 @@ from baigong.knowledge.connectors.fetch import AGENT, Fetcher, read_url
 from baigong.knowledge.connectors.markup import kind_of, root_of
 from baigong.knowledge.connectors.unpack import Torn, unpack
 
+KINDS = {"urlset", "sitemapindex"}  # the root elements
+
 _MAX_BYTES = 50 << 20  # the protocol's own bound for one sitemap
 _MAX_SITEMAPS = 500
 _MAX_PLACES = 100_000
@@ -24,7 +25,7 @@ _LONGEST_DELAY_S = 10.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A page; `changed` is a W3C date or time, where the sitemap says."""
+    """A page; `changed` is when it was, where the sitemap says and a later change would tell."""
 
     url: str
     changed: str | None = None
@@ -126,21 +127,22 @@ class Sitemaps:
         robots = self._robots.get(where)
         if robots is None:
             robots = self._robots[where] = RobotFileParser()
-            response = self._fetcher.get(where, most=_ROBOTS_BYTES, head_only=True)
-            lines = [] if response.is_gone else response.data.decode("utf-8", "replace").split("\n")
-            robots.parse(lines)
+            robots.parse(self._rules(where))
             delay = robots.crawl_delay(AGENT)
             if delay is not None:
                 self._fetcher.slow_down(url.host, min(float(delay), _LONGEST_DELAY_S))
         return robots
 
+    def _rules(self, where: str) -> list[str]:
+        """The lines of a robots.txt; none where a server does not show one."""
+        try:
+            response = self._fetcher.get(where, most=_ROBOTS_BYTES, head_only=True)
+        except InvalidInput:
+            return []
+        return [] if response.is_gone else response.data.decode("utf-8", "replace").splitlines()
 
-def is_sitemap(data: bytes) -> bool:
-    """Whether these are the first bytes of a sitemap or of an index of them."""
-    return bool(re.search(rb"<(\w+:)?(urlset|sitemapindex)[\s>]", data[:4096]))
 
-
-def is_settled(changed: str) -> bool:
+def _is_settled(changed: str) -> bool:
     """Whether a change after now would bear another date than `changed`.
 
     A day without a time is over only when it is over everywhere on Earth.
@@ -158,15 +160,16 @@ def is_settled(changed: str) -> bool:
 def _read(url: str, data: bytes) -> Iterator[tuple[Place, bool]]:
     """(place, whether it is another sitemap) for all that one sitemap names."""
     root = root_of(data)
-    kind = "" if root is None else kind_of(root)
-    if root is None or kind not in {"urlset", "sitemapindex"}:
+    kind = kind_of(root)
+    if root is None or kind not in KINDS:
         raise _no_sitemap(url)
     for child in root:
         told = {kind_of(each): (each.text or "").strip() for each in child}
         where = told.get("loc", "")
         if where:
-            changed = told.get("lastmod", "")[:40]
-            yield Place(_absolute(url, where), changed or None), kind == "sitemapindex"
+            changed = told.get("lastmod", "")
+            place = Place(_absolute(url, where), changed if _is_settled(changed) else None)
+            yield place, kind == "sitemapindex"
 
 
 def _absolute(url: str, where: str) -> str:

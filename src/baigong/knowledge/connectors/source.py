@@ -80,6 +80,8 @@ class Source(Protocol):
     def read(self, entry: Entry, stamp: str | None) -> Content | None:
         """The content of an entry; None where it is what `stamp`, from the last read, stood for.
 
+        After None the entry's own stamp, where it has one, stands for that content too.
+
         Raises:
             Gone: there is no such entry any more.
             formats.Unreadable: this entry cannot be read. What was read of it before stays.

@@ -13,7 +13,7 @@ import msgspec
 
 from baigong.errors import BaigongError, Problem
 from baigong.knowledge.connectors.fetch import Fetcher, Response, read_url
-from baigong.knowledge.connectors.sitemap import Place, Sitemaps, is_settled
+from baigong.knowledge.connectors.sitemap import Place, Sitemaps
 from baigong.knowledge.connectors.skipped import MAX_DOCUMENT_BYTES
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Listing
 from baigong.knowledge.formats import Unreadable, format_of
@@ -47,14 +47,12 @@ _SAYS_NOTHING = {"", "application/octet-stream", "binary/octet-stream", "applica
 _CHARSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
-    "iso-8859-1": "cp1252",
-    "latin1": "cp1252",
-    "us-ascii": "cp1252",
-    "ascii": "cp1252",
     "shift_jis": "cp932",
     "euc-kr": "cp949",
     "big5": "big5hkscs",
 }
+# What servers tell when nobody has told them anything.
+_UNTOLD = {"iso-8859-1", "latin1", "us-ascii", "ascii"}
 
 
 class Page:
@@ -141,14 +139,14 @@ def name_of(url: str) -> str:
 
 
 def read_page(fetcher: Fetcher, url: str, changed: str | None, stamp: str | None) -> Content | None:
-    """One page; `changed` is when it was, as a sitemap says.
+    """One page; `changed` is when it was, as a sitemap says and is to be trusted.
 
     Raises:
         Gone: the server says that there is no such page.
         Unreadable: it cannot be read now, or is of a kind that we do not read.
     """
     try:
-        response = fetcher.get(url, most=MAX_DOCUMENT_BYTES, headers=_conditions(stamp))
+        response = fetcher.get_changed(url, _validators(stamp), most=MAX_DOCUMENT_BYTES)
     except BaigongError as error:
         raise Unreadable(str(error)) from error
     if response.is_gone:
@@ -156,27 +154,22 @@ def read_page(fetcher: Fetcher, url: str, changed: str | None, stamp: str | None
     if response.status == 304:
         return None
     suffix = _suffix(response)
-    is_settled_now = changed is not None and is_settled(changed)
     return Content(
         _marked(response, suffix),
-        stamp=changed if is_settled_now else _validators(response),
+        stamp=changed or _stamp(response.validators),
         suffix=suffix,
         url=response.url,
     )
 
 
-def _conditions(stamp: str | None) -> dict[str, str]:
-    """The headers that ask for a page only if it is another than at `stamp`."""
+def _stamp(validators: tuple[str, str]) -> str | None:
+    return msgspec.json.encode(validators).decode() if any(validators) else None
+
+
+def _validators(stamp: str | None) -> tuple[str, str]:
     if stamp is None or not stamp.startswith("["):  # a sitemap's date: no server compares that
-        return {}
-    etag, modified = msgspec.json.decode(stamp, type=tuple[str, str])
-    told = {"If-None-Match": etag, "If-Modified-Since": modified}
-    return {name: value for name, value in told.items() if value}
-
-
-def _validators(response: Response) -> str | None:
-    told = (response.headers.get("etag", ""), response.headers.get("last-modified", ""))
-    return msgspec.json.encode(told).decode() if any(told) else None
+        return "", ""
+    return msgspec.json.decode(stamp, type=tuple[str, str])
 
 
 def _suffix(response: Response) -> str:
@@ -206,6 +199,8 @@ def _marked(response: Response, suffix: str) -> bytes:
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data
     charset = told.group(1).lower()
+    if charset in _UNTOLD:
+        return data
     try:
         text = data.decode() if not data.isascii() else ""
     except UnicodeDecodeError:
