@@ -17,6 +17,7 @@ from baigong.inference.upstream.settings import read_upstreams
 from baigong.inference.upstream.vllm import VllmConfig, VllmEngines
 from baigong.jobs import Jobs
 from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.living import Living
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
@@ -38,6 +39,7 @@ class Platform:
     engines: Engines
     upstreams: Upstreams
     serving: Serving
+    living: Living
 
     @classmethod
     def open(cls, settings: Settings) -> Platform:
@@ -66,6 +68,7 @@ class Platform:
             idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
+        serving = Serving(hub, releases, engines, knowledge, upstreams)
         return cls(
             settings=settings,
             database=database,
@@ -77,7 +80,8 @@ class Platform:
             knowledge=knowledge,
             engines=engines,
             upstreams=upstreams,
-            serving=Serving(hub, releases, engines, knowledge, upstreams),
+            serving=serving,
+            living=Living(knowledge, serving.embedders),
         )
 
     @property
@@ -95,7 +99,8 @@ class Platform:
         )
 
     async def close(self) -> None:
-        """Stop the engines, let go of upstreams and of the database."""
+        """Write what was pushed, stop the engines, let go of upstreams and of the database."""
+        await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
         self.database.close()

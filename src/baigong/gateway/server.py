@@ -39,23 +39,26 @@ def create_app(
         pages: routes that come after the doors, i.e. the console's.
         may_be_open: answer without a key until the first is made. Only for loopback.
     """
+    api = Api(platform)
     access = Access(Keys(platform.database, platform.secret), may_be_open=may_be_open)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await platform.upstreams.watch()
+        platform.living.watch()
         warming = asyncio.create_task(_warm(platform.serving))
         try:
             yield
         finally:
             warming.cancel()
+            await api.close()
             await platform.close()
 
     return Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
             openai_routes(platform.serving),
-            Api(platform).routes(),
+            api.routes(),
             *login_routes(access),
             *pages,
         ],

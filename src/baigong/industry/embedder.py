@@ -17,6 +17,7 @@ from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
 from baigong.types import Embed
 
+DEFAULT = "none"  # what a knowledge base is made with where nobody says
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
 
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from baigong.knowledge.formats import format_of
 from baigong.knowledge.parse import Document, Parser
 from baigong.knowledge.write import Writer
 from baigong.store.tables import documents
-from baigong.types import Embed
+from baigong.types import Embed, Embedders
 
 _GATHER_S = 0.05  # what arrives within it goes into one commit
 _MOST = 256  # documents in a commit, so that the last of a flood does not wait for all of it
@@ -45,12 +45,9 @@ _log = logging.getLogger(__name__)
 class Living:
     """Takes documents for all knowledge bases of an installation. Belongs to one event loop."""
 
-    def __init__(
-        self, bases: KnowledgeBases, embedder: Callable[[str | None], Embed | None]
-    ) -> None:
-        """`embedder` gives the one that a knowledge base names."""
+    def __init__(self, bases: KnowledgeBases, embedders: Embedders) -> None:
         self._bases = bases
-        self._embedder = embedder
+        self._embedders = embedders
         self._lanes: dict[str, _Lane] = {}
         self._parser = Parser()
         self._parsing = asyncio.Semaphore(_PARSERS)
@@ -121,7 +118,7 @@ class Living:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane(
-                self._bases, name, self._embedder, lambda: self._lanes.pop(name)
+                self._bases, name, self._embedders, lambda: self._lanes.pop(name)
             )
         return lane
 
@@ -162,12 +159,13 @@ class _Lane:
         self,
         bases: KnowledgeBases,
         name: str,
-        embedder: Callable[[str | None], Embed | None],
+        embedders: Embedders,
         on_idle: Callable[[], object],
     ) -> None:
         self._bases = bases
         self._name = name
-        self._embedder = embedder
+        self._embedders = embedders
+        self._embed: Embed | None = None
         self._on_idle = on_idle
         self._waiting: deque[_Waiting] = deque()
         self._tails: dict[str, asyncio.Future[None]] = {}
@@ -183,7 +181,7 @@ class _Lane:
     @contextlib.asynccontextmanager
     async def place(
         self, path: str, size: int, *, is_patient: bool
-    ) -> AsyncIterator[Callable[[], object]]:
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Room for a document, and its turn among those of the same path: what is given waits
         until all that came before it are on the queue."""
         await self._room(size, is_patient=is_patient)
@@ -268,29 +266,37 @@ class _Lane:
         return True
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
+        writing = asyncio.ensure_future(self._write([one.work for one in batch]))
+        await asyncio.wait({writing})
+        error = writing.exception()
+        if error is not None and not isinstance(error, BaigongError):
+            _log.error("pushing into '%s' failed", self._name, exc_info=error)
+        for at, one in enumerate(batch):
+            if not one.future.done():  # else its caller went away
+                _settle(one.future, writing.result()[at] if error is None else error)
+
+    async def _write(self, works: Sequence[Work]) -> list[Outcome]:
         loop = asyncio.get_running_loop()
-        works = [one.work for one in batch]
-        try:
-            base = await loop.run_in_executor(self._thread, self._bases.base, self._name)
-            embed = self._embedder(base.embedder)
-            write = partial(write_batch, self._bases, self._name, embed, works)
-            outcomes = await loop.run_in_executor(self._thread, write)
-        except BaigongError as error:
-            outcomes = [error] * len(batch)
-        except Exception as error:
-            _log.exception("pushed documents could not be written into '%s'", self._name)
-            outcomes = [error] * len(batch)  # told to each caller, whose edge knows what to say
-        for one, outcome in zip(batch, outcomes, strict=True):
-            _settle(one.future, outcome)
+        base = await loop.run_in_executor(self._thread, self._bases.base, self._name)
+        embed = self._embedder(base.embedder)
+        write = partial(write_batch, self._bases, self._name, embed, works)
+        return await loop.run_in_executor(self._thread, write)
+
+    def _embedder(self, name: str | None) -> Embed | None:
+        if name is None:
+            return None
+        if self._embed is None or self._embed.name != name:
+            self._embed = self._embedders(name)
+        return self._embed
 
     async def _tend(self) -> None:
-        try:
-            await self._tended()
-        except Exception:
-            _log.exception("'%s' could not be compacted and will be tried again", self._name)
-        finally:
-            self._tending = None
-            self._next_tend = time.monotonic() + _TEND_S
+        """Compact, without harm to anyone where that fails."""
+        tending = asyncio.ensure_future(self._tended())
+        await asyncio.wait({tending})
+        if (error := tending.exception()) is not None:
+            _log.error("'%s' could not be compacted, until later", self._name, exc_info=error)
+        self._tending = None
+        self._next_tend = time.monotonic() + _TEND_S
 
     async def _tended(self) -> None:
         loop = asyncio.get_running_loop()
@@ -304,10 +310,8 @@ class _Lane:
         await loop.run_in_executor(self._thread, writer.tend)
 
 
-def _settle(future: asyncio.Future[Pushed], outcome: Outcome | Exception) -> None:
-    if future.done():  # its caller went away
-        return
-    if isinstance(outcome, Exception):
+def _settle(future: asyncio.Future[Pushed], outcome: Pushed | BaseException) -> None:
+    if isinstance(outcome, BaseException):
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
