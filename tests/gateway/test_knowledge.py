@@ -127,7 +127,13 @@ def test_searching_narrows_by_metadata_readers_and_time(base):
         ("summer", "2026-07-01T00:00:00Z", "south", ["anna"]),
     ):
         said = {"published_at": day, "metadata": {"team": team, "n": 3}, "access": access}
-        push(base, path=path, text=f"The {path} report on turbines.", url="https://x.example/", **said)
+        push(
+            base,
+            path=path,
+            text=f"The {path} report on turbines.",
+            url="https://x.example/",
+            **said,
+        )
 
     def found(**said):
         return sorted(hit["document"] for hit in search(base, "report turbines", **said))
@@ -187,7 +193,9 @@ def test_versions_are_kept_and_a_withdrawn_document_leaves_them_all(base):
 def test_a_document_called_like_an_address_is_read_under_its_version(base):
     push(base, path="documents", text="A document of this name.")
     ref = httpx2.get(base).json()["ref"]
-    assert httpx2.get(f"{base.rpartition('/')[0]}/{ref}/documents").json()["text"].startswith("A doc")
+    assert (
+        httpx2.get(f"{base.rpartition('/')[0]}/{ref}/documents").json()["text"].startswith("A doc")
+    )
 
 
 def test_lines_are_answered_one_by_one_in_their_order(base):
@@ -216,7 +224,9 @@ def test_a_line_is_answered_while_the_request_is_still_being_sent(base):
         assert go_on.wait(20)
         yield json.dumps({"path": "second", "text": "the latest of words"}).encode()
 
-    watcher = threading.Thread(target=lambda: (_await(lambda: search(base, "earliest")), go_on.set()))
+    watcher = threading.Thread(
+        target=lambda: (_await(lambda: search(base, "earliest")), go_on.set())
+    )
     watcher.start()
     with httpx2.stream("POST", f"{base}/documents", content=sending(), headers=JSON_LINES) as reply:
         got = [json.loads(line) for line in reply.iter_lines()]
@@ -268,7 +278,9 @@ def test_the_servers_disk_and_its_network_are_closed_to_callers(base, home, plat
     reply = httpx2.post(f"{base}/sources", json={"sources": ["page+http://127.0.0.1:1/x"]})
     job = reply.json()["job"]
     _await(lambda: platform.jobs.get(job).state != "running")
-    assert platform.jobs.get(job).state == "failed" or platform.jobs.steps(job)[0].output["problems"]
+    assert (
+        platform.jobs.get(job).state == "failed" or platform.jobs.steps(job)[0].output["problems"]
+    )
     assert search(base, "vault number") == []
 
 

@@ -246,7 +246,7 @@ KILLED = """
 async def test_a_kill_loses_only_what_was_not_answered(tmp_path):
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "home")],
         stdout=subprocess.PIPE,
         text=True,

@@ -13,13 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from baigong.app import Platform
-from baigong.errors import InvalidInput, NotFound
+from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.gateway.bodies import convert, read_object
 from baigong.gateway.pushing import LineReplies, Sent, Time, seconds
 from baigong.gateway.replies import json_reply
 from baigong.gateway.sources import Ingests, allowed
 from baigong.gateway.streams import unless_gone
 from baigong.industry.embedder import DEFAULT
+from baigong.industry.releases import Releases
 from baigong.knowledge.batch import Pushed
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.quote import best_quote
@@ -70,6 +71,7 @@ class KnowledgeApi:
     """The endpoints."""
 
     def __init__(self, platform: Platform) -> None:
+        self._releases = platform.releases
         self._bases = platform.knowledge
         self._living = platform.living
         self._embedders = platform.serving.embedders
@@ -116,6 +118,7 @@ class KnowledgeApi:
     async def delete(self, request: Request) -> Response:
         """`name` whole, or the kept version `name@number`."""
         name = request.path_params["name"]
+        await asyncio.to_thread(check_unused, self._releases, name)
         await asyncio.to_thread(self._bases.delete, name)
         return json_reply({"name": name, "deleted": True})
 
@@ -217,6 +220,21 @@ class KnowledgeApi:
             "chunking": base.chunking,
             "changed_at": base.changed_at,
         }
+
+
+def check_unused(releases: Releases, knowledge: str) -> None:
+    """
+    Raises:
+        Conflict: a live release answers from this knowledge base, or from this version of it.
+    """
+    name, _, number = knowledge.partition("@")
+    for live, which in releases.live().items():
+        content = releases.get(f"{live}@{which}").content
+        if content.knowledge == name and number in {"", content.knowledge_version}:
+            raise Conflict(
+                f"The live release {live}@{which} answers from '{knowledge}'.",
+                hint="Make another release of it live first.",
+            )
 
 
 def split_document(request: Request) -> tuple[str, str]:
