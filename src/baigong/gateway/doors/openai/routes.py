@@ -15,6 +15,7 @@ from baigong.gateway.doors.openai.embeddings import embed
 from baigong.gateway.doors.openai.files import FilesApi
 from baigong.gateway.doors.openai.models import get_model, list_models
 from baigong.gateway.doors.openai.reading import classify, rerank
+from baigong.gateway.doors.openai.responses.endpoint import ResponsesApi
 from baigong.gateway.doors.openai.vector_stores.endpoints import VectorStoreApi
 from baigong.industry.serving import Serving
 from baigong.store.files import Files
@@ -30,6 +31,7 @@ class OpenAiDoor:
         self._serving = platform.serving
         self._stores = VectorStoreApi(platform, files)
         self._files = FilesApi(platform, files, self._stores.forget)
+        self._responses = ResponsesApi(platform.serving, self._stores.search_stores)
 
     def routes(self) -> Mount:
         bound = self._bound
@@ -38,6 +40,7 @@ class OpenAiDoor:
             routes=[
                 Route("/chat/completions", bound(chat), methods=["POST"]),
                 Route("/completions", bound(complete), methods=["POST"]),
+                Route("/responses", self._responses.create, methods=["POST"]),
                 Route("/embeddings", bound(embed), methods=["POST"]),
                 Route("/rerank", bound(rerank), methods=["POST"]),
                 Route("/classify", bound(classify), methods=["POST"]),
