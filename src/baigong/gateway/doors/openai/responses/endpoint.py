@@ -13,7 +13,11 @@ from baigong.errors import BaigongError
 from baigong.gateway.bodies import read_object
 from baigong.gateway.doors.openai.formats import naming
 from baigong.gateway.doors.openai.models import open_chat
-from baigong.gateway.doors.openai.responses.requests import ResponseRequest, parse_response
+from baigong.gateway.doors.openai.responses.requests import (
+    FileSearch,
+    ResponseRequest,
+    parse_response,
+)
 from baigong.gateway.doors.openai.responses.stream import Event, ResponseStream, Searched
 from baigong.gateway.doors.openai.vector_stores.search import Searcher
 from baigong.gateway.replies import crash_error, json_reply, log_crash
@@ -41,12 +45,12 @@ class ResponsesApi:
 
     async def _begin(self, asked: ResponseRequest) -> tuple[ResponseStream, Ahead[Delta], int]:
         """What fails at once has a status yet, so all of it happens before the first byte."""
-        messages, use = asked.conversation(), asked.functions()
+        messages, use, tool = asked.conversation(), asked.functions(), asked.file_search()
         served = await open_chat(self._serving, asked.model)
         sampling = asked.sampling(served.defaults)
         effort = None if asked.reasoning is None else asked.reasoning.effort
         options = {} if effort is None else served.effort(effort)
-        searched = await self._searched(asked, messages)
+        searched = None if tool is None else await self._searched(tool, messages)
         if searched is not None and searched.found and messages[-1].role == "user":
             messages = list(ground_prompt(messages, [one.passage for one in searched.found]))
         answer = await served.answer(messages, sampling, tools=use, options=options)
@@ -54,10 +58,9 @@ class ResponsesApi:
         await naming("tools" if use.forced else "text.format", deltas.peek())
         return ResponseStream(asked, searched), deltas, answer.prompt_tokens
 
-    async def _searched(self, asked: ResponseRequest, messages: list[Message]) -> Searched | None:
-        tool = asked.file_search()
+    async def _searched(self, tool: FileSearch, messages: list[Message]) -> Searched | None:
         said = [message.content for message in messages if message.role == "user"]
-        if tool is None or not said:
+        if not said:
             return None
         found = await self._search(
             tool.vector_store_ids,
