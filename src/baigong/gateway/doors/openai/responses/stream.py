@@ -225,7 +225,7 @@ class ResponseStream:
             if asked.text is None or asked.text.format is None
             else asked.text.format
         )
-        return {
+        found = {
             "id": self._id,
             "object": "response",
             "created_at": self._created,
@@ -247,8 +247,8 @@ class ResponseStream:
             "tools": asked.tools or [],
             "top_p": asked.top_p,
             "truncation": "disabled",
-            "usage": None if usage is None else _usage(usage),
         }
+        return found if usage is None else {**found, "usage": _usage(usage)}
 
 
 class _Text:
