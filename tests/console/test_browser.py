@@ -78,7 +78,7 @@ def test_a_citations_address_from_the_api_opens_at_its_quote(open_page, platform
 
 def test_a_search_of_a_knowledge_base_opens_a_document_at_the_passage(open_page):
     page = open_page()
-    page.get_by_role("link", name="Knowledge base", exact=True).click()
+    page.get_by_role("link", name="Knowledge bases", exact=True).click()
     page.get_by_role("link", name="handbook@1").click()
     page.fill("#question", "When is a refund paid?")
     page.keyboard.press("Enter")

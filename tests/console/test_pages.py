@@ -116,7 +116,7 @@ def test_a_document_opens_with_the_span_marked_and_its_markup_harmless(url, plat
 def test_knowledge_bases_are_listed_with_what_they_hold(url, tmp_path):
     page = _get(url, "/knowledge", **ENGLISH).text
     assert '<a href="/knowledge/handbook">handbook@1</a>' in page
-    assert "Last change" in page and "知识库一览" in _get(url, "/knowledge", **CHINESE).text
+    assert "Last change" in page and "最近变更" in _get(url, "/knowledge", **CHINESE).text
     platform = open_platform(tmp_path)
     with serving(platform) as there:
         assert "baigong ingest" in _get(there, "/knowledge", **ENGLISH).text

@@ -142,7 +142,7 @@ TEXT: dict[str, Words] = {
     "digest": Words("Signed digest", "签名摘要"),
     "none": Words("none", "无"),
     # Knowledge bases.
-    "knowledge_title": Words("Knowledge bases", "知识库一览"),
+    "knowledge_title": Words("Knowledge bases", "知识库"),
     "knowledge_text": Words(
         "Documents that answers stand on, searched as soon as they are in.",
         "回答所依据的文档，写入后立即可以检索。",

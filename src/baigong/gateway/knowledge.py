@@ -108,8 +108,13 @@ class KnowledgeApi:
         asked = convert(await read_object(request), NewBase)
         embed = self._embedders.wanted(asked.embedder)
         chunking = _checked(asked.chunking)
-        await asyncio.to_thread(self._bases.ensure, asked.name, embed, chunking)
-        return json_reply(await asyncio.to_thread(self._described, asked.name), 201)
+
+        def make() -> dict[str, Any]:
+            # With its chunks open, its first document need not wait for a library of 150 MB.
+            self._bases.chunks(self._bases.ensure(asked.name, embed, chunking))
+            return self._described(asked.name)
+
+        return json_reply(await asyncio.to_thread(make), 201)
 
     async def one(self, request: Request) -> Response:
         """One of them, as `name` or `name@number`."""

@@ -81,11 +81,16 @@ class Ingests:
             await asyncio.wait(self._running)
 
     async def _run(self, job: Job, embed: Embed | None) -> None:
-        async def work(_outputs: Mapping[str, Output], report: Report) -> Output:
-            return await asyncio.to_thread(self._ingest, job.spec, embed, report)
-
         async with self._turns.setdefault(job.name, asyncio.Lock()):
-            await self._platform.jobs.run(job, [Step("ingest", work)], _Silent())
+            await asyncio.to_thread(self._work, job, embed)
+
+    def _work(self, job: Job, embed: Embed | None) -> None:
+        """All of it in a thread with a loop of its own: it waits for the database and for sources."""
+
+        async def work(_outputs: Mapping[str, Output], report: Report) -> Output:
+            return self._ingest(job.spec, embed, report)
+
+        asyncio.run(self._platform.jobs.run(job, [Step("ingest", work)], _Silent()))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The job's row says how it ended; only what nobody foresaw is for the log."""

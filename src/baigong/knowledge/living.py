@@ -34,7 +34,9 @@ _MOST = 256  # documents in a commit, so that the last of a flood does not wait 
 _IDLE_S = 60.0  # after which a lane lets go of its thread
 _QUEUE = 1000  # documents of one base that may be on their way
 _QUEUE_BYTES = 32 << 20
-_TEND_S = 60.0  # at least between two compactions of one base
+_TEND_S = 60.0  # between two compactions of one base that little is written to
+_TEND_SOON_S = 10.0  # and where as many documents came as searches go through one by one
+_TEND_DOCUMENTS = 2000
 _TEND_TRIES = 1  # beside the writing, before it is made to wait
 _SWEEP_S = 60.0  # how often expired documents are looked for
 _PARSERS = 2
@@ -101,7 +103,7 @@ class Living:
         return await lane.alone(partial(self._bases.withdraw, name, [document]))
 
     def watch(self) -> None:
-        """Begin to take out what has expired."""
+        """Begin to take out what has expired; stores are opened before anyone asks."""
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
@@ -129,6 +131,7 @@ class Living:
             )
 
     async def _sweep(self) -> None:
+        await asyncio.to_thread(self._warm)
         while True:
             for name in await asyncio.to_thread(self._expired):
                 try:
@@ -136,6 +139,11 @@ class Living:
                 except BaigongError as error:
                     _log.warning("what expired in '%s' stays until later: %s", name, error)
             await asyncio.sleep(_SWEEP_S)
+
+    def _warm(self) -> None:
+        """Have what stores need in memory before the first request, where there are any."""
+        for name in self._bases.names()[:1]:
+            self._bases.chunks(self._bases.base(name))
 
     def _expired(self) -> Sequence[str]:
         column = documents.c
@@ -174,8 +182,8 @@ class _Lane:
         self._closing = False
         self._thread = ThreadPoolExecutor(1, f"push-{name}")
         self._tending: asyncio.Task[None] | None = None
-        self._is_worn = False
-        self._next_tend = time.monotonic() + _TEND_S
+        self._written = 0  # documents since it was compacted last
+        self._tended_at = time.monotonic()
         self._running = asyncio.create_task(self._run())
 
     @contextlib.asynccontextmanager
@@ -242,12 +250,12 @@ class _Lane:
                 await asyncio.sleep(_GATHER_S)
             batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
             await self._answer(batch)
-            self._is_worn = True
-            if time.monotonic() >= self._next_tend and self._tending is None:
+            self._written += len(batch)
+            if self._tending is None and self._is_worn():
                 self._tending = asyncio.create_task(self._tend())
         if self._tending is not None:
             await self._tending
-        if self._is_worn and not self._closing:
+        if self._written and not self._closing:
             await self._tend()
         self._thread.shutdown(wait=False)
 
@@ -282,6 +290,10 @@ class _Lane:
         write = partial(write_batch, self._bases, self._name, embed, works)
         return await loop.run_in_executor(self._thread, write)
 
+    def _is_worn(self) -> bool:
+        wait = _TEND_S if self._written < _TEND_DOCUMENTS else _TEND_SOON_S
+        return time.monotonic() >= self._tended_at + wait
+
     def _embedder(self, name: str | None) -> Embed | None:
         if name is None:
             return None
@@ -296,11 +308,11 @@ class _Lane:
         if (error := tending.exception()) is not None:
             _log.error("'%s' could not be compacted, until later", self._name, exc_info=error)
         self._tending = None
-        self._next_tend = time.monotonic() + _TEND_S
+        self._tended_at = time.monotonic()
 
     async def _tended(self) -> None:
         loop = asyncio.get_running_loop()
-        self._is_worn = False
+        self._written = 0
         writer = Writer(self._bases, self._name, None)
         await loop.run_in_executor(self._thread, writer.expire, time.time())
         for _ in range(_TEND_TRIES):
