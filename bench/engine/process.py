@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import venv
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any
 
 from bench.engine.peers import Peer
 from bench.engine.play import CannotPlay, Heard, Job, Play
+from bench.environment import CannotInstall, interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIT_S = 20
@@ -101,22 +101,7 @@ def python(peer: Peer, home: Path) -> Path:
     """
     if not peer.packages:
         return Path(sys.executable)
-    folder = home / "venv" / peer.module
-    interpreter = folder / "bin" / "python"
-    wanted = "\n".join([*peer.packages, *peer.bare])
-    mark = folder / "packages.txt"
-    if mark.exists() and mark.read_text("utf-8") == wanted:
-        return interpreter
-    print(f"Installing {peer.name} into {folder} ...", flush=True)
-    venv.create(folder, clear=True, with_pip=True)
-    quiet = ("--quiet", "--disable-pip-version-check")
-    steps = [("install", *quiet, *peer.packages)]
-    steps += [("install", *quiet, "--no-deps", *peer.bare)] if peer.bare else []
-    steps += [("uninstall", "--yes", *peer.unwanted)] if peer.unwanted else []
-    for step in steps:
-        pip = [interpreter, "-m", "pip", *step]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CannotPlay(f"pip could not install it: {done.stderr[-300:]}")
-    mark.write_text(wanted, "utf-8")
-    return interpreter
+    try:
+        return interpreter(home, peer.module, peer.packages, bare=peer.bare, unwanted=peer.unwanted)
+    except CannotInstall as error:
+        raise CannotPlay(str(error)) from error

@@ -56,6 +56,26 @@ def test_an_empty_or_foreign_input_is_refused(client, wrong):
     assert caught.value.param == "input"
 
 
+def _dot(one, other):
+    return sum(x * y for x, y in zip(one, other, strict=True))
+
+
+def test_the_embedder_in_the_package_answers_across_languages(client):
+    texts = ["火车站在哪里？", "Where is the railway station?", "She bought a red car."]
+    reply = client.embeddings.create(model="baigong/pollen", input=texts, encoding_format="float")
+    asked, near, far = (item.embedding for item in reply.data)
+    assert sum(x * x for x in asked) == pytest.approx(1, abs=1e-4)
+    assert _dot(asked, near) > _dot(asked, far) + 0.1
+
+
+def test_the_embedder_in_the_package_cannot_chat(client):
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(
+            model="baigong/pollen", messages=[{"role": "user", "content": "hi"}]
+        )
+    assert caught.value.status_code in {400, 501}
+
+
 def test_an_unknown_model_is_not_found(client):
     with pytest.raises(openai.NotFoundError):
         client.embeddings.create(model="nothing", input="a", encoding_format="float")

@@ -15,7 +15,7 @@ _FONTS = (
     b"<< /Registry (Adobe) /Ordering (GB1) /Supplement 2 >> >>",
 )
 _PAGE = (
-    b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+    b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Rotate %d /Contents %d 0 R "
     b"/Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>"
 )
 
@@ -29,12 +29,12 @@ def make_pdf(pages: Sequence[Sequence[str]], title: str = "", outline: str = "")
     return _pdf(contents, title, outline)
 
 
-def _pdf(contents: Sequence[bytes], title: str = "", outline: str = "") -> bytes:
+def _pdf(contents: Sequence[bytes], title: str = "", outline: str = "", rotation: int = 0) -> bytes:
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", *_FONTS]
     kids = []
     for content in contents:
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
-        objects.append(_PAGE % len(objects))
+        objects.append(_PAGE % (rotation, len(objects)))
         kids.append(b"%d 0 R" % len(objects))
     objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), b" ".join(kids))
     if outline:
@@ -79,14 +79,28 @@ class HashEmbedder:
         return [value / norm for value in vector]
 
 
-def make_placed_pdf(pages: Sequence[Sequence[tuple[float, float, str]]]) -> bytes:
-    """A PDF with these words at (left, baseline) of its pages, in points, in 10 points Helvetica."""
-    return _pdf([
-        b"BT /F1 10 Tf "
-        + b"".join(b"1 0 0 1 %.1f %.1f Tm (%s) Tj " % (x, y, _escaped(text)) for x, y, text in page)
-        + b"ET"
-        for page in pages
-    ])
+Placed = tuple[float, float, str] | tuple[float, float, str, float]
+
+
+def make_placed_pdf(pages: Sequence[Sequence[Placed]], rotation: int = 0) -> bytes:
+    """A PDF with words at (left, baseline) of its pages, in points, in Helvetica of 10 or more points.
+
+    With a `rotation` in degrees its pages are stored turned and shown upright.
+    """
+    across, up = {0: (1, 0), 90: (0, 1), 270: (0, -1)}[rotation]
+    contents = []
+    for page in pages:
+        words = [
+            b"/F1 %g Tf %d %d %d %d %.1f %.1f Tm (%s) Tj "
+            % (*(size or [10]), across, up, -up, across, *_turned(x, y, rotation), _escaped(text))
+            for x, y, text, *size in page
+        ]
+        contents.append(b"BT " + b"".join(words) + b"ET")
+    return _pdf(contents, rotation=rotation)
+
+
+def _turned(x: float, y: float, rotation: int) -> tuple[float, float]:
+    return {0: (x, y), 90: (612 - y + 180, x), 270: (y, 792 - x)}[rotation]
 
 
 def _escaped(text: str) -> bytes:

@@ -10,6 +10,7 @@ import docx
 import openpyxl
 import pptx
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from pptx.util import Inches
 
 from baigong.knowledge.formats import Document, File, format_of
@@ -54,7 +55,7 @@ def test_word_keeps_headings_lists_and_tables_in_order() -> None:
         "# Limits",
         "最高 85 度。",
         "## Parts",
-        "first",  # the style numbers it, not the paragraph
+        "- first",
         "| Part | Code | Price |\n| --- | --- | --- |\n| Seal \\| big | AB-12 | (1,234) |",
         "The end.",
     ]
@@ -152,6 +153,29 @@ def test_a_large_sheet_is_cut_into_tables_under_its_header() -> None:
     assert all(f"| {1234 + number} |" in text for number in range(500))
 
 
+def test_an_open_document_spreadsheet_is_one_too() -> None:
+    names = "urn:oasis:names:tc:opendocument:xmlns:"
+    cell = '<table:table-cell office:value-type="string"><text:p>%s</text:p></table:table-cell>'
+    rows = "".join(
+        f"<table:table-row>{''.join(cell % text for text in row)}</table:table-row>"
+        for row in (("Part", "Code"), ("密封圈", "AB-1"))
+    )
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", f'<manifest xmlns="{names}manifest:1.0"/>')
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content xmlns:office="{names}office:1.0" '
+            f'xmlns:table="{names}table:1.0" xmlns:text="{names}text:1.0"><office:body>'
+            f'<office:spreadsheet><table:table table:name="T">{rows}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+    table = "| Part | Code |\n| --- | --- |\n| 密封圈 | AB-1 |"
+    assert read("a.ods", file.getvalue()).text == f"# T\n\n{table}"
+    assert format_of("unnamed", None, file.getvalue()) == format_of("a.ods")
+
+
 # --- delimited text ------------------------------------------------------------------------------
 
 
@@ -220,6 +244,17 @@ def test_html_shows_what_a_reader_sees() -> None:
     assert document.title == "Manual"
     assert document.metadata == {"author": "A. Writer"}
     assert document.published_at == datetime(2024, 1, 31, 12, tzinfo=UTC).timestamp()
+
+
+def test_a_menu_is_left_out_though_the_content_holds_a_table() -> None:
+    words = "You may return what you bought within thirty days of delivery, if it is unused. "
+    page = f"""<html><body><div class="menu"><ul><li><a href="/">Home</a><li><a href="/b">Contact</a></ul>
+    </div><div class="content"><h1>Returns</h1><p>{words * 3}</p>
+    <table><tr><th>Country<th>Days</tr><tr><td>France<td>14</tr><tr><td>Spain<td>30</tr></table>
+    <p>{words * 2}</p></div></body></html>"""
+    text = read("a.html", page.encode()).text
+    table = "| Country | Days |\n| --- | --- |\n| France | 14 |\n| Spain | 30 |"
+    assert text.split("\n\n") == ["# Returns", (words * 3).strip(), table, (words * 2).strip()]
 
 
 def test_a_layout_table_is_no_table() -> None:
@@ -302,3 +337,22 @@ def test_mail_in_html_keeps_tables_and_attachments_are_named_and_read() -> None:
     assert "rich body\n\n| Part | Price |\n| --- | --- |\n| Seal | 12 |" in text
     assert "Attachments: n.txt, 资料.zip" in text
     assert text.endswith("## n.txt\n\n附件文字")
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "kind"), [("scan.png", "PNG"), ("scan.pdf", "PDF")])
+def test_pictures_are_read_where_ocr_is_installed(path: str, kind: str) -> None:
+    pytest.importorskip("rapidocr")
+    picture = Image.new("RGB", (1200, 700), "white")
+    draw = ImageDraw.Draw(picture)
+    rows = [("", "2022", "2021"), ("Products", "63,355", "63,948"), ("Total", "82,959", "81,434")]
+    for number, row in enumerate(rows):
+        for left, text in zip((60, 600, 900), row, strict=True):
+            draw.text((left, 140 + 70 * number), text, "black", ImageFont.load_default(36))
+    file = io.BytesIO()
+    picture.save(file, kind)
+    document = read(path, file.getvalue())
+    assert "| Products | 63,355 | 63,948 |" in document.text
+    assert len(document.pages) == 1

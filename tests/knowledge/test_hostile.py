@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import random
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -10,10 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from baigong.errors import Problem
-from baigong.knowledge.formats.archive import MAX_INFLATED_BYTES
+from baigong.knowledge.formats import File, Unreadable, format_of
+from baigong.knowledge.formats.archive import MAX_INFLATED_BYTES, OLE
 from baigong.knowledge.parse import Document, Parser
 from tests.knowledge.files import make_pdf
-from tests.knowledge.test_formats import book, chapter, sheet, slides, with_part, word
+from tests.knowledge.test_formats import book, chapter, mail, sheet, slides, with_part, word
 
 OFFICE = {
     "a.docx": (word, "word/document.xml"),
@@ -145,13 +148,23 @@ def test_a_table_that_claims_to_be_wide_stays_small(parser: Parser) -> None:
     assert len(outcome.text) < 10_000
 
 
+def locked_pdf() -> bytes:
+    """A PDF that no empty password opens."""
+    lock = b"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <%s> /U <%s> >> /ID [<00> <00>] "
+    lock %= (b"11" * 32, b"22" * 32)
+    return make_pdf([["x"]]).replace(b"trailer << ", b"trailer << " + lock)
+
+
 @pytest.mark.parametrize(
     ("path", "data", "why"),
     [
         ("a.pdf", make_pdf([["x"]])[:200], "not a whole PDF"),
-        ("a.docx", b"\xd0\xcf\x11\xe0" + bytes(600), "password"),
+        ("a.pdf", locked_pdf(), "password"),
+        ("a.docx", OLE + bytes(600), "of the old kind"),
+        ("a.docx", OLE + "EncryptedPackage".encode("utf-16-le"), "password"),
+        ("a.xlsx", OLE + "EncryptedPackage".encode("utf-16-le"), "password"),
         ("a.docx", b"\0" * 512, "not a Word file"),
-        ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(600), "not a whole spreadsheet"),
+        ("a.xls", OLE + bytes(600) + "Workbook".encode("utf-16-le"), "not a whole spreadsheet"),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "line 2"),
         ("a.json", b"nonsense", "not JSON"),
         ("a.eml", b"\x89PNG no headers", "not a mail"),
@@ -161,6 +174,31 @@ def test_a_table_that_claims_to_be_wide_stays_small(parser: Parser) -> None:
 def test_a_broken_file_says_what_is_wrong(parser: Parser, path: str, data: bytes, why: str) -> None:
     message = refused(parser, path, data)
     assert any(part in message for part in why.split("|")), message
+
+
+SAMPLES = {
+    **{path: make for path, (make, _) in OFFICE.items()},
+    "a.pdf": lambda: make_pdf([["Some words", "of a page"]], outline="Some words"),
+    "a.eml": lambda: mail().as_bytes(),
+    "a.html": lambda: b"<h1>T</h1><table><tr><td>a<td>b</tr><tr><td>1<td colspan=2>2</table>",
+    "a.jsonl": lambda: b'{"title": "a", "text": "b"}\n{"c": [1, {"d": null}]}\n',
+    "a.csv": lambda: b'a,b\n"x ""y""",1\n',
+}
+
+
+@pytest.mark.parametrize("path", SAMPLES)
+def test_any_change_of_bytes_is_read_or_refused(path: str) -> None:
+    data = SAMPLES[path]()
+    row = format_of(path)
+    assert row is not None
+    draw = random.Random(path)
+    for _ in range(100):
+        changed = bytearray(data)
+        for _ in range(draw.choice((1, 3, 20))):
+            at = draw.randrange(len(changed) + 1)
+            changed[at : at + draw.choice((0, 1, 8))] = draw.randbytes(draw.choice((0, 1, 4)))
+        with contextlib.suppress(Unreadable):
+            assert row.read(File(path, bytes(changed))).path == path
 
 
 def test_a_book_with_locked_chapters_is_refused(parser: Parser) -> None:

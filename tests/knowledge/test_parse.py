@@ -78,6 +78,13 @@ def test_an_encoding_is_told_by_the_shape_of_its_bytes(
         assert decode(text.encode(encoding)) == text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "big5"])
+def test_a_file_that_was_cut_within_a_letter_is_read(encoding: str) -> None:
+    text = f"{TRADITIONAL[0]}\n" * 20 + "停"
+    decoded = decode(text.encode(encoding)[:-1])
+    assert decoded == text[:-1] + "\ufffd"
+
+
 def test_line_ends_become_one_kind_and_controls_go(parser: Parser) -> None:
     assert parse(parser, "a.txt", b"one\r\ntwo\rthree\x07\x1b!").text == "one\ntwo\nthree!"
 

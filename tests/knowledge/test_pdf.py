@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from baigong.knowledge.formats import Document, File, format_of
 from tests.knowledge.files import make_pdf, make_placed_pdf
 
-Placed = list[tuple[float, float, str]]
+Row = tuple[float, float, str]
+Placed = list[Row]
 
 
 def read(pdf: bytes) -> Document:
@@ -48,6 +50,11 @@ def test_numbers_in_columns_become_a_table_under_their_years() -> None:
     after = [(50.0, 600.0, "All amounts are unaudited and may change at any time.")]
     text = read(make_placed_pdf([before + STATEMENT + after])).text
     assert text == f"{before[0][2]}\n\n{TABLE}\n\n{after[0][2]}"
+
+
+@pytest.mark.parametrize("rotation", [90, 270])
+def test_a_table_on_a_turned_page_is_the_same(rotation: int) -> None:
+    assert read(make_placed_pdf([STATEMENT], rotation)).text == TABLE
 
 
 def test_currency_signs_and_brackets_stay_with_their_number() -> None:
@@ -135,6 +142,32 @@ def test_pages_with_tables_have_exact_spans() -> None:
 def test_lines_that_the_outline_names_are_headings() -> None:
     document = read(make_pdf([["Pump limits", "Stop at 85 degrees."]], outline="Pump  Limits"))
     assert document.text == "# Pump limits\n\nStop at 85 degrees."
+
+
+SIZED = [(50.0, 700.0 - 14 * number, "the pump must be stopped at once") for number in range(9)]
+
+
+def test_lines_in_larger_print_on_many_pages_are_headings() -> None:
+    pages = [[(50.0, 740.0, f"Part {number} of all", 16), *SIZED] for number in "ABC"]
+    pages[1].insert(1, (50.0, 720.0, "Within B", 13))
+    text = read(make_placed_pdf(pages)).text
+    assert re.findall("^#.*", text, re.MULTILINE) == [
+        "# Part A of all",
+        "# Part B of all",
+        "## Within B",
+        "# Part C of all",
+    ]
+
+
+def test_a_sign_at_the_start_of_a_line_makes_no_heading() -> None:
+    assert read(make_placed_pdf([[(50.0, 700.0, "# see below"), *SIZED[1:]]])).text.startswith(
+        "\\# see below\n"
+    )
+
+
+def test_large_print_on_the_cover_alone_is_no_heading() -> None:
+    cover = [(50.0, 740.0, "FORM 10-Q", 20), *SIZED]
+    assert "#" not in read(make_placed_pdf([cover, SIZED, SIZED, SIZED])).text
 
 
 def test_a_pdf_tells_author_and_time() -> None:

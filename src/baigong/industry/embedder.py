@@ -9,16 +9,26 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.repository import Hub, Revision
+from baigong.hub.repository import BUILT_IN, Hub, Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
+from baigong.inference.static import StaticEmbed, is_static
 from baigong.types import Embed
 
-DEFAULT = "none"  # what a knowledge base is made with where nobody says
+PACKAGED = "baigong/pollen"  # the embedder that comes with Baigong
+DEFAULT = "builtin"  # what a knowledge base is made with where nobody says
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
+
+
+@lru_cache(maxsize=4)
+def static_embed(folder: Path, name: str) -> StaticEmbed:
+    """The embedder whose table of token vectors lies in `folder`; read once."""
+    return StaticEmbed(folder, name)
 
 
 class HubEmbedders:
@@ -33,11 +43,23 @@ class HubEmbedders:
         Raises:
             NotFound: the hub has no such model.
         """
-        return EngineEmbed(self._engines, self._hub.get("model", name))
+        model = self._hub.get("model", name)
+        if is_static(model.folder):
+            return static_embed(model.folder, model.ref)
+        return EngineEmbed(self._engines, model)
 
     def wanted(self, name: str) -> Embed | None:
-        """The same for what a person typed: `none` is none at all."""
-        return None if name == "none" else self(name)
+        """The same for what a person typed: `none` is none, `builtin` the one in the package.
+
+        A model of the package is copied into the hub: what was indexed with it must be searched
+        with the same weights when the package has others.
+        """
+        if name == "none":
+            return None
+        model = self._hub.get("model", PACKAGED if name == "builtin" else name)
+        if model.name.startswith(f"{BUILT_IN}/"):
+            self._hub.add("model", model.name, model.folder, model.facts)
+        return self(model.ref)
 
 
 class EngineEmbed:

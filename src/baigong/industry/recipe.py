@@ -190,11 +190,17 @@ class Knowledge(_Part):
         default=3, description="Found for each question, and cited."
     )
     questions: File | None = Field(
-        default=None, description="Questions with their document, to measure retrieval by."
+        default=None,
+        description="Questions with their document, to measure by; else they are made from the documents.",
     )
-    embedder: Literal["none", "base"] = Field(
-        default="none",
-        description="Vectors beside full text: none, or the base's hidden states. That of `from` is its own.",
+    decline: bool = Field(
+        default=True,
+        description="task: grounded. Say that it is not in the documents, and ask no model, where no passage answers.",
+    )
+    embedder: Literal["builtin", "none", "base"] = Field(
+        default="builtin",
+        description="Vectors beside full text: those of the package's embedder, none, or the base's hidden "
+        "states. A knowledge base of `from` has its own.",
     )
 
 
@@ -207,6 +213,18 @@ class Evals(_Part):
     max_rows: Annotated[Whole, Field(ge=20)] | None = Field(
         default=None, description="Ask at most so many test rows: the same ones every time."
     )
+
+
+KnowledgeFigure = Literal[
+    "recall_at_1",
+    "recall_at_3",
+    "recall_at_10",
+    "mrr",
+    "ndcg_at_10",
+    "answered",
+    "cited",
+    "declined",
+]
 
 
 class Gate(_Part):
@@ -224,6 +242,10 @@ class Gate(_Part):
     )
     slices: dict[str, Annotated[Number, Field(ge=0, le=1)]] = Field(
         default={}, description="Slice column -> how far the metric may drop in any of its slices."
+    )
+    knowledge: dict[KnowledgeFigure, Annotated[Number, Field(ge=0, le=1)]] = Field(
+        default={},
+        description="Figure of `baigong eval` -> what the knowledge base must reach, e.g. {recall_at_3: 0.8}.",
     )
     beat_baseline: bool = Field(
         default=False, description="Refuse a candidate that a plain baseline outdoes."

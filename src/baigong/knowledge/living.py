@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 
 from sqlalchemy import select
 
-from baigong.errors import BaigongError, InvalidInput, Overloaded, Problem
+from baigong.errors import BaigongError, InvalidInput, NotFound, Overloaded, Problem
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.batch import Outcome, Pushed, PushedDocument, Work, write_batch
 from baigong.knowledge.formats import format_of
@@ -72,14 +72,12 @@ class Living:
             Overloaded: too many are on their way.
         """
         _check(document)
-        lane = await self._lane(name)
+        lane = self._lane(name)
         size = len(document.content.data)
-        async with lane.place(document.path, size, is_patient=is_patient) as turn:
+        async with lane.place(document.path, size, is_patient=is_patient):
             row = format_of(document.file_name, data=document.content.data)
             parsed = await self._apart(document) if row is not None and row.isolated else None
-            await turn()
-            work = Work(source, document.path, document, parsed)
-            future = lane.put(work)
+            future = lane.put(Work(source, document.path, document, parsed))
         return await future
 
     async def remove(
@@ -91,16 +89,16 @@ class Living:
             NotFound: there is no such knowledge base.
             Overloaded: too many are on their way.
         """
-        lane = await self._lane(name)
-        async with lane.place(path, 0, is_patient=is_patient) as turn:
-            await turn()
+        lane = self._lane(name)
+        async with lane.place(path, 0, is_patient=is_patient):
             future = lane.put(Work(source, path))
         return await future
 
     async def withdraw(self, name: str, document: str) -> int:
         """Take a document of any source out of all versions, as `KnowledgeBases.withdraw`."""
-        lane = await self._lane(name)
-        return await lane.alone(partial(self._bases.withdraw, name, [document]))
+        work = partial(self._bases.withdraw, name, [document])
+        lane = self._lanes.get(name)
+        return await (asyncio.to_thread(work) if lane is None else lane.alone(work))
 
     def watch(self) -> None:
         """Begin to take out what has expired; stores are opened before anyone asks."""
@@ -114,9 +112,7 @@ class Living:
             await lane.close()
         self._parser.__exit__(None, None, None)
 
-    async def _lane(self, name: str) -> _Lane:
-        if name not in self._lanes:
-            await asyncio.to_thread(self._bases.base, name)
+    def _lane(self, name: str) -> _Lane:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane(
@@ -187,26 +183,21 @@ class _Lane:
         self._running = asyncio.create_task(self._run())
 
     @contextlib.asynccontextmanager
-    async def place(
-        self, path: str, size: int, *, is_patient: bool
-    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """Room for a document, and its turn among those of the same path: what is given waits
-        until all that came before it are on the queue."""
-        await self._room(size, is_patient=is_patient)
-        self._count += 1
-        self._bytes += size
+    async def place(self, path: str, size: int, *, is_patient: bool) -> AsyncIterator[None]:
+        """The turn of a document among those of its path, and room for it."""
         before = self._tails.get(path)
         mine = self._tails[path] = asyncio.get_running_loop().create_future()
-
-        async def turn() -> None:
+        try:
             if before is not None:
                 await asyncio.wait({before})
-
-        try:
-            yield turn
-        except BaseException:
-            self._leave(size)
-            raise
+            await self._room(size, is_patient=is_patient)
+            self._count += 1
+            self._bytes += size
+            try:
+                yield
+            except BaseException:
+                self._leave(size)
+                raise
         finally:
             mine.set_result(None)
             if self._tails[path] is mine:
@@ -215,7 +206,6 @@ class _Lane:
     def put(self, work: Work) -> asyncio.Future[Pushed]:
         """Queue work that has its place; told when it is done."""
         future: asyncio.Future[Pushed] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda _: self._leave(work.size))
         self._waiting.append(_Waiting(work, future))
         self._woken.set()
         return future
@@ -249,7 +239,9 @@ class _Lane:
             if len(self._waiting) < _MOST and not self._closing:
                 await asyncio.sleep(_GATHER_S)
             batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
-            await self._answer(batch)
+            if not await self._answer(batch) and not self._count:
+                self._on_idle()
+                break
             self._written += len(batch)
             if self._tending is None and self._is_worn():
                 self._tending = asyncio.create_task(self._tend())
@@ -273,15 +265,18 @@ class _Lane:
                     return False
         return True
 
-    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+    async def _answer(self, batch: Sequence[_Waiting]) -> bool:
+        """Write, and tell each caller; False where there is no such knowledge base."""
         writing = asyncio.ensure_future(self._write([one.work for one in batch]))
         await asyncio.wait({writing})
         error = writing.exception()
         if error is not None and not isinstance(error, BaigongError):
             _log.error("pushing into '%s' failed", self._name, exc_info=error)
         for at, one in enumerate(batch):
+            self._leave(one.work.size)
             if not one.future.done():  # else its caller went away
                 _settle(one.future, writing.result()[at] if error is None else error)
+        return not isinstance(error, NotFound)
 
     async def _write(self, works: Sequence[Work]) -> list[Outcome]:
         loop = asyncio.get_running_loop()

@@ -78,10 +78,10 @@ class Parser:
         try:
             for number, file in enumerate(files):
                 waiting[threads.submit(self.parse, *file)] = number
-                if len(waiting) >= 2 * self._processes:
-                    yield from _done(waiting)
+                is_full = len(waiting) >= 2 * self._processes
+                yield from _done(waiting, None if is_full else 0)
             while waiting:
-                yield from _done(waiting)
+                yield from _done(waiting, None)
         finally:  # also where nobody wants the rest
             threads.shutdown(cancel_futures=True)
 
@@ -101,9 +101,10 @@ class Parser:
 
 
 def _done(
-    waiting: dict[Future[Document | Problem], int],
+    waiting: dict[Future[Document | Problem], int], patience_s: float | None
 ) -> Iterator[tuple[int, Document | Problem]]:
-    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    """What is done now, or the first to be done within so long; None waits for it."""
+    done, _ = wait(waiting, patience_s, FIRST_COMPLETED)
     for future in done:
         yield waiting.pop(future), future.result()
 

@@ -39,12 +39,14 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         as_of: seconds since the epoch; what was published later does not answer.
         fresh_days: the age at which what is published has lost half of what age can take; 0 is
             never. A document without a time keeps its score.
+        without: names of documents that shall not answer.
     """
 
     where: Where | None = None
     readers: tuple[str, ...] | None = None
     as_of: float | None = None
     fresh_days: float = 0.0
+    without: tuple[str, ...] = ()
 
 
 ANYTHING = Search()
@@ -145,7 +147,8 @@ class Retriever:
         now: float,
     ) -> list[tuple[Hit, float]]:
         asked = self._search
-        scope = Scope(asked.where, asked.readers, now, asked.as_of, reading.without)
+        without = (*reading.without, *self._bases.numbers(reading, asked.without))
+        scope = Scope(asked.where, asked.readers, now, asked.as_of, without)
         depth = max(_DEPTH, 4 * limit)
         found = reading.chunks.words(words, depth, scope) if words else []
         if vector is None:

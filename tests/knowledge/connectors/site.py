@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class WebSite:
         self.answers[path] = answer
 
     @contextmanager
-    def open(self) -> Iterator[WebSite]:
+    def open(self, tls: ssl.SSLContext | None = None) -> Iterator[WebSite]:
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,6 +82,8 @@ class WebSite:
                 pass
 
         server = ThreadingHTTPServer((HOST, 0), Handler)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         self.url = f"http://{HOST}:{server.server_port}"

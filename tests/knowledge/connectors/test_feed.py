@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput, NotFound, Unreachable
 from baigong.knowledge.connectors.feed import Feed
@@ -101,6 +104,8 @@ def test_mistakes_in_a_feed_are_forgiven() -> None:
     assert [item.title for item in read_feed(broken, URL)] == ["Fish chips now"]
     bad_date = b"<rss><channel><item><guid>1</guid><pubDate>soon</pubDate></item></channel></rss>"
     assert read_feed(bad_date, URL)[0].published_at is None
+    halves = b"<rss><channel><item><guid>1</guid><title>a&#55357;&#xDE00; b</title></item></channel></rss>"
+    assert read_feed(halves, URL)[0].title == "a\ufffd\ufffd b"
 
 
 @pytest.mark.parametrize(
@@ -204,3 +209,31 @@ def test_the_demo_feed_grows(tmp_path: Path, fetcher: Fetcher) -> None:
     assert content.data.decode() == told.text
     assert (content.title, content.url) == (told.title, told.url)
     assert content.published_at == pytest.approx(told.published_at, abs=0.001)
+
+
+def pieces(whole: bytes) -> st.SearchStrategy[bytes]:
+    """Any order of parts of a feed, with what troubles parsers in between."""
+    parts = re.split(rb"(?=[<&\"'])", whole)
+    odd = [b"&#xD800;", b"&x;", b"\0", b"\xff\xfe", b"<![CDATA[", b"-->", b"xml:base='http://['"]
+    return st.lists(st.sampled_from([*parts, *odd]), max_size=40).map(
+        lambda chosen: whole[:60] + b"".join(chosen)
+    )
+
+
+@given(data=st.sampled_from([RSS, RDF, ATOM, JSON]).flatmap(pieces))
+def test_broken_feeds_are_read_or_refused(data: bytes) -> None:
+    try:
+        items = read_feed(data, URL)
+    except InvalidInput:
+        return
+    for item in items:
+        assert item.path.encode() and item.stamp and item.document.encode() is not None
+
+
+@given(data=st.binary(max_size=200))
+def test_bytes_of_any_kind_are_read_or_refused(data: bytes) -> None:
+    for start in (b"", b"<rss><channel><item><title>", b"{"):
+        try:
+            read_feed(start + data, URL)
+        except InvalidInput:
+            continue

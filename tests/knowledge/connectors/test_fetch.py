@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from baigong.errors import InvalidInput, Unreachable
 from baigong.knowledge.connectors.fetch import Fetcher
@@ -243,3 +251,53 @@ def test_odd_headers_of_a_server_are_not_sent_back(site: WebSite, fetcher: Fetch
     response = fetcher.get(site.url, most=100)
     assert response.validators == ("", "Wed, 25 Nov 2026 12:00:00 GMT")
     assert fetcher.get_changed(site.url, response.validators, most=100).status == 304
+
+
+def certify(folder: Path, host: str) -> Path:
+    """A certificate for a host, signed by itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509
+        .CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{host}.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+def test_certificates_are_checked_for_the_name_and_not_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+
+    def known(host: Any, port: Any, *args: Any, **more: Any) -> Any:
+        return real(HOST if host.endswith(".example") else host, port, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    own = certify(tmp_path, "tls.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own)
+    hosts = ("tls.example", "other.example")
+    with WebSite().open(context) as site:
+        site.put("/", "safe")
+        port = site.url.rpartition(":")[2]
+        with pytest.raises(Unreachable, match="certificate"):
+            Fetcher(hosts, delay_s=0).get(f"https://tls.example:{port}/", most=100)
+        monkeypatch.setenv("SSL_CERT_FILE", str(own))
+        fetcher = Fetcher(hosts, delay_s=0)
+        assert fetcher.get(f"https://tls.example:{port}/", most=100).data == b"safe"
+        with pytest.raises(Unreachable, match="certificate"):
+            fetcher.get(f"https://other.example:{port}/", most=100)

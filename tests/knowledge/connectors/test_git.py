@@ -153,6 +153,26 @@ def test_what_is_wrong_is_said(
 
 
 @pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (301, InvalidInput, "status 301"),
+        (401, NotFound, "asks for a login"),
+        (403, InvalidInput, "status 403"),
+        (404, NotFound, "no repository"),
+        (500, Unreachable, "500"),
+    ],
+)
+def test_what_a_server_refuses_is_said(
+    site: WebSite, tmp_path: Path, status: int, error: type[Exception], words: str
+) -> None:
+    told = {"Location": "/b/info/refs", "WWW_Authenticate": 'Basic realm="x"'}
+    site.put("/a/info/refs?service=git-upload-pack", status=status, **told)
+    with pytest.raises(error, match=words):
+        Repository(read_place(f"git+{site.url}/a"), tmp_path, (HOST,)).list()
+    assert not any(path.startswith("/b") for path in site.paths)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         *("git+ext::sh -c touch% /tmp/x", "git+ext://x", "git+ssh://git@x.example/a"),

@@ -9,7 +9,8 @@ import pytest
 from baigong.errors import InvalidInput, NotFound, Unreachable
 from baigong.knowledge.connectors.fetch import Fetcher
 from baigong.knowledge.connectors.source import Content
-from baigong.knowledge.connectors.web import Page, Site
+from baigong.knowledge.connectors.web import SUFFIXES, Page, Site
+from baigong.knowledge.formats import format_of
 from baigong.knowledge.formats.encoding import decode
 from tests.knowledge.connectors.site import Reader, WebSite
 
@@ -92,8 +93,8 @@ def test_the_server_says_what_kind_of_file_it_is(
 
 def test_other_kinds_are_not_read(site: WebSite, fetcher: Fetcher) -> None:
     reader = Reader()
-    for kind in ("image/png", "application/octet-stream"):
-        site.put("/a", b"\x89PNG", kind)
+    for kind in ("video/mp4", "application/octet-stream", "application/msword"):
+        site.put("/a", b"\0", kind)
         reader.look(Page(f"{site.url}/a", fetcher))
         assert "of a kind that we do not read" in reader.problems[name(site, "/a")]
 
@@ -277,3 +278,7 @@ def test_names_are_readable(site: WebSite, fetcher: Fetcher) -> None:
     page = Page("https://Docs.Example:443/%E6%89%8B%E5%86%8C/a%20b/?q=1#top", fetcher)
     assert page.list().entries[0].path == "docs.example/手册/a b/?q=1"
     assert page.name == "page+https://docs.example/%E6%89%8B%E5%86%8C/a%20b/?q=1"
+
+
+def test_every_kind_that_a_server_may_name_is_one_that_we_read() -> None:
+    assert [kind for kind, suffix in SUFFIXES.items() if format_of(f"x{suffix}") is None] == []

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from baigong.knowledge.stores.qdrant import QdrantStores
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Hit, Scope, Stores
+from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Both, Compare, Where
 from tests.knowledge.stores.plain import PlainChunks
 
@@ -26,9 +26,9 @@ OpenStores = Callable[[Path], Stores]
 @pytest.fixture(params=["lance", "qdrant"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     if request.param == "lance":
-        yield LanceStores(tmp_path / "store", graph_from=60)
+        yield LanceStores(tmp_path / "store", graph_from=10)
         return
-    stores = QdrantStores(tmp_path / "store", graph_from=60)
+    stores = QdrantStores(tmp_path / "store", graph_from=10)
     yield stores
     stores.close()
 
@@ -39,12 +39,12 @@ def vector(seed: int, size: int = SIZE) -> np.ndarray[Any, np.dtype[np.float32]]
 
 
 def row(document: int, start: int = 0, terms: str = "word", **fields: Any) -> ChunkRow:
-    fields = {"vector": vector(document * 1000 + start), **fields}
+    vectors, text = vector(document * 1000 + start), f"text {document} {start}"
+    fields = {"vector": vectors, "text": text, **fields}
     return ChunkRow(
         document=document,
         path=f"d{document}.md",
         title="T",
-        text=f"text {document} {start}",
         terms=terms,
         start=start,
         end=start + 9,
@@ -165,19 +165,21 @@ documents = st.lists(
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    rounds=st.lists(documents, min_size=1, max_size=3),
+    rounds=st.lists(documents, min_size=2, max_size=3),
     asked=st.lists(scopes, min_size=8, max_size=16),
 )
 def test_both_searches_find_what_a_plain_loop_finds(
     stores: Stores, rounds: list[Any], asked: list[Scope]
 ) -> None:
-    stores.drop("any")
+    if isinstance(stores, LanceStores):
+        stores.drop("any")
     chunks, plain = stores.open("any", SIZE), PlainChunks()
+    chunks.replace(range(6), [])  # a shard with its indexes takes long to make, so it stays
     for at, some in enumerate(rounds):
         rows = [
             row(
@@ -194,7 +196,7 @@ def test_both_searches_find_what_a_plain_loop_finds(
         gone = {each.document for each in rows}
         for either in (chunks, plain):
             either.replace(gone, rows)
-        if at == 1:
+        if at == len(rounds) - 2:
             chunks.tend()
         for scope in asked:
             check(chunks, plain, scope)
@@ -242,6 +244,7 @@ def test_neighbours_are_found_in_the_graph_beside_it_and_after_deletions(stores:
     replaced(range(1, 600, 3), range(4000, 4300))
     check_recall(chunks, plain)
     chunks.tend()
+    assert not chunks.tend()  # nothing has changed since
     check_recall(chunks, plain)
 
 
@@ -351,9 +354,6 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(stores: Stores) -> Non
     with pytest.raises(InvalidInput, match="size 8, not 4"):
         stores.open("base", 4)
     assert chunks.counts([1, 2]) == {1: 1}
-    chunks.replace([], [row(2, metadata={f"k{n}": n for n in range(64)})])
-    with pytest.raises(InvalidInput, match="64"):
-        chunks.replace([], [row(3, metadata={"one more": 1})])
 
 
 def test_many_threads_search_while_one_writes(stores: Stores) -> None:

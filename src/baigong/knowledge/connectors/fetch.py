@@ -188,7 +188,7 @@ class Fetcher:
             data = b""
             if 200 <= answer.status < 300:
                 data = _body(url, answer.iter_stream(), told, most, head_only)
-            return Response(shown(url), answer.status, told, data)
+            return Response(str(url), answer.status, told, data)
 
 
 def read_url(text: str) -> httpx2.URL:
@@ -219,8 +219,9 @@ def read_url(text: str) -> httpx2.URL:
 
 
 def shown(url: object) -> str:
-    """An address for a message: without name and password."""
-    return re.sub(r"//[^/?#\s]*@", "//", str(url))
+    """An address for a message: without name and password, and not endless."""
+    text = re.sub(r"//[^/?#\s]*@", "//", str(url))
+    return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", text if len(text) <= 500 else f"{text[:500]}…")
 
 
 def _joined(url: httpx2.URL, target: str) -> str:
@@ -240,7 +241,7 @@ def _accepted(response: Response) -> Response:
     if response.status in {304, 404, 410} or 200 <= response.status < 300:
         return response
     raise InvalidInput(
-        f"{response.url} refuses to be read: status {response.status}.",
+        f"{shown(response.url)} refuses to be read: status {response.status}.",
         hint="Check in a browser, without a login, that anybody may open it.",
         param="sources",
     )

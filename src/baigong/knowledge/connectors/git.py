@@ -34,7 +34,7 @@ _PAGES = {
     "codeberg.org": "src/branch",
 }
 _HEAD = "refs/heads/mirror"
-_KINDS = {"120000": "is a link; not followed.", "160000": "is a submodule; not read."}
+_NOT_FILES = {"120000": "is a link; not followed.", "160000": "is a submodule; not read."}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -170,7 +170,7 @@ def _files(
         name = path.removeprefix(folder)
         if is_hidden(name):
             continue
-        why = _KINDS.get(mode) or ("has another's name; skipped." if name in found else None)
+        why = _NOT_FILES.get(mode) or ("has another's name; skipped." if name in found else None)
         if why is not None:
             problems.append(Problem(name, None, "", why))
         else:

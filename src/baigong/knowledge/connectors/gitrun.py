@@ -284,10 +284,11 @@ def _refusal(url: str, wrong: str) -> BaigongError:
             hint="Check the address; for a private one, set up a git credential helper.",
             param="sources",
         )
-    if "redirect" in wrong:
+    status = re.search(r"returned error: ([34]\d\d)", wrong)
+    if status is not None:
         return InvalidInput(
-            f"{url} is only a redirect.",
-            hint="Give the address that it leads to.",
+            f"{url} is not to be had there: status {status[1]}.",
+            hint="Open it in a browser, and give the address where that ends.",
             param="sources",
         )
     return Unreachable(

@@ -27,7 +27,7 @@ _SPACES = {
     "http://purl.org/dc/elements/1.1/",
 }  # others, e.g. that of media files, use the same words for other things
 _LONGEST_NAME = 200
-KINDS = {"feed", "RDF", "rss"}  # the root elements
+ROOTS = {"feed", "RDF", "rss"}  # the root elements
 JSON_VERSION = b"jsonfeed.org/version/"
 
 
@@ -90,7 +90,7 @@ def read_feed(data: bytes, url: str) -> list[Item]:
 
 def _xml_items(root: Any | None, url: str) -> list[Item] | None:
     kind = kind_of(root)
-    if root is None or kind not in KINDS:
+    if root is None or kind not in ROOTS:
         return None
     if kind == "feed":
         return [_atom(each, url) for each in root if kind_of(each) == "entry"]
@@ -173,8 +173,8 @@ def _plain(markup: str) -> str:
 
 def _link(text: str, url: str, element: Any | None = None) -> str | None:
     """An address that a browser may open, or None."""
-    base = urljoin(url, (element.base if element is not None else None) or "")
     try:
+        base = urljoin(url, (element.base if element is not None else None) or "")
         link = urljoin(base, text.strip())
     except ValueError:
         return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lxml import etree
+
+_REFERENCE = re.compile(rb"&#(x[0-9a-fA-F]{1,8}|[0-9]{1,8});?")
 
 
 def root_of(data: bytes) -> Any | None:
@@ -19,9 +22,19 @@ def root_of(data: bytes) -> Any | None:
         remove_pis=True,
     )
     try:
-        return etree.fromstring(data, parser)
-    except etree.XMLSyntaxError:
+        root = etree.fromstring(_REFERENCE.sub(_whole, data), parser)
+        if root is not None:
+            etree.tostring(root, encoding="unicode")  # or half a character would surface late
+    except (etree.XMLSyntaxError, UnicodeDecodeError):
         return None
+    return root
+
+
+def _whole(reference: re.Match[bytes]) -> bytes:
+    """A reference to half a character, as which many programs write emoji, is none at all."""
+    digits = reference[1]
+    number = int(digits[1:], 16) if digits.startswith(b"x") else int(digits)
+    return b"&#xFFFD;" if 0xD800 <= number < 0xE000 else reference[0]
 
 
 def kind_of(element: Any | None) -> str:

@@ -25,32 +25,34 @@ from baigong.knowledge.formats import format_of
 _GLANCE_BYTES = 64 << 10
 
 
-class Place(msgspec.Struct, frozen=True):
-    """What a connector may need beside the text."""
-
-    cache: Path
-    allow: tuple[str, ...]
-
-
 class Kind(msgspec.Struct, frozen=True):
-    """A row: whoever's `looks` matches the beginning of the text opens it."""
+    """A row: the first one whose `looks` matches the beginning of the text opens it.
+
+    Attributes:
+        open: given the text, a folder to keep things in, and the private hosts that are allowed.
+    """
 
     looks: str
-    open: Callable[[str, Place], Source]
+    open: Callable[[str, Path, tuple[str, ...]], Source]
 
 
 KINDS = (
     Kind(
         r"git\+|https://[^#?]+\.git(//|#|/?$)|[^:]+\.git(//|#|/?$)",
-        lambda text, at: Repository(read_place(text), at.cache, at.allow),
+        lambda text, cache, allow: Repository(read_place(text), cache, allow),
     ),
-    Kind(r"s3://", lambda text, at: Bucket(text)),
-    Kind(r"feed\+", lambda text, at: Feed(_behind(text), Fetcher(at.allow), at.cache)),
-    Kind(r"sitemap\+", lambda text, at: Site(_behind(text), Fetcher(at.allow), is_sitemap=True)),
-    Kind(r"site\+", lambda text, at: Site(_behind(text), Fetcher(at.allow), is_sitemap=False)),
-    Kind(r"page\+", lambda text, at: Page(_behind(text), Fetcher(at.allow))),
-    Kind(r"https?://", lambda text, at: _look(text, at)),
-    Kind(r"(?!\w[\w+.-]+://)", lambda text, at: Folder(Path(text))),
+    Kind(r"s3://", lambda text, cache, allow: Bucket(text)),
+    Kind(r"feed\+", lambda text, cache, allow: Feed(_behind(text), Fetcher(allow), cache)),
+    Kind(
+        r"sitemap\+",
+        lambda text, cache, allow: Site(_behind(text), Fetcher(allow), is_sitemap=True),
+    ),
+    Kind(
+        r"site\+", lambda text, cache, allow: Site(_behind(text), Fetcher(allow), is_sitemap=False)
+    ),
+    Kind(r"page\+", lambda text, cache, allow: Page(_behind(text), Fetcher(allow))),
+    Kind(r"https?://", lambda text, cache, allow: _look(text, cache, allow)),
+    Kind(r"(?!\w[\w+.-]+://)", lambda text, cache, allow: Folder(Path(text))),
 )
 
 
@@ -77,7 +79,7 @@ def open_source(text: str, *, cache: Path, allow: Sequence[str] = ()) -> Source:
     typed = text.strip()
     for kind in KINDS:
         if typed and re.match(kind.looks, typed, re.IGNORECASE):
-            return kind.open(typed, Place(cache, tuple(allow)))
+            return kind.open(typed, cache, tuple(allow))
     raise InvalidInput(
         f"'{shown(typed)[:200]}' is no source that can be read.",
         hint="Give a folder or file, or an address that begins with https://, s3:// or git+https://.",
@@ -89,9 +91,9 @@ def _behind(text: str) -> str:
     return text.partition("+")[2]
 
 
-def _look(text: str, at: Place) -> Source:
+def _look(text: str, cache: Path, allow: tuple[str, ...]) -> Source:
     """A web address: a site, a page, a feed or a sitemap."""
-    url, fetcher = read_url(text), Fetcher(at.allow)
+    url, fetcher = read_url(text), Fetcher(allow)
     if url.path == "/" and not url.query:
         return Site(str(url), fetcher, is_sitemap=False)
     suffix = PurePosixPath(url.path).suffix.lower()
@@ -99,10 +101,10 @@ def _look(text: str, at: Place) -> Source:
         return Page(str(url), fetcher)
     start = _glance(url, fetcher)
     kind = kind_of(root_of(start))
-    if kind in sitemap.KINDS:
+    if kind in sitemap.ROOTS:
         return Site(str(url), fetcher, is_sitemap=True)
-    if kind in items.KINDS or (start.lstrip().startswith(b"{") and items.JSON_VERSION in start):
-        return Feed(str(url), fetcher, at.cache)
+    if kind in items.ROOTS or (start.lstrip().startswith(b"{") and items.JSON_VERSION in start):
+        return Feed(str(url), fetcher, cache)
     return Page(str(url), fetcher)
 
 

@@ -15,16 +15,16 @@ from baigong.knowledge.connectors.fetch import AGENT, Fetcher, read_url
 from baigong.knowledge.connectors.markup import kind_of, root_of
 from baigong.knowledge.connectors.unpack import Torn, unpack
 
-KINDS = {"urlset", "sitemapindex"}  # the root elements
+ROOTS = {"urlset", "sitemapindex"}  # the root elements
 
 _MAX_BYTES = 50 << 20  # the protocol's own bound for one sitemap
 _MAX_SITEMAPS = 500
-_MAX_PLACES = 100_000
+_MAX_LOCATIONS = 100_000
 _ROBOTS_BYTES = 512 << 10
 _LONGEST_DELAY_S = 10.0
 
 
-class Place(msgspec.Struct, frozen=True):
+class Location(msgspec.Struct, frozen=True):
     """A page; `changed` is when it was, where the sitemap says and a later change would tell."""
 
     url: str
@@ -40,7 +40,7 @@ class Sitemaps:
         self._url = read_url(url)
         self._robots: dict[str, RobotFileParser] = {}
 
-    def discover(self) -> list[Place]:
+    def discover(self) -> list[Location]:
         """The pages that the site tells of; where it has no sitemap, its front page alone."""
         robots = self._robots_of(self._url)
         usual = str(self._url.join("/sitemap.xml"))
@@ -53,9 +53,9 @@ class Sitemaps:
         self.problems.append(
             Problem(str(self._url), None, "", "has no sitemap; only its front page is read.")
         )
-        return [Place(str(self._url))]
+        return [Location(str(self._url))]
 
-    def read(self, urls: Sequence[str]) -> list[Place]:
+    def read(self, urls: Sequence[str]) -> list[Location]:
         """The pages of these sitemaps and of those that they name.
 
         Raises:
@@ -63,44 +63,44 @@ class Sitemaps:
             InvalidInput: they are no sitemaps, or name no page.
             Unreachable: one cannot be fetched now.
         """
-        waiting, seen, places = list(urls), set(urls), list[Place]()
+        waiting, seen, locations = list(urls), set(urls), list[Location]()
         missing = 0
-        while waiting and len(places) < _MAX_PLACES:
+        while waiting and len(locations) < _MAX_LOCATIONS:
             url = waiting.pop(0)
             data = self._load(url)
             if data is None:
                 missing += 1
                 self.problems.append(Problem(url, None, "", "is no longer there; skipped."))
                 continue
-            for place, is_sitemap in _read(url, data):
+            for location, is_sitemap in _read(url, data):
                 if not is_sitemap:
-                    places.append(place)
-                elif place.url not in seen and len(seen) < _MAX_SITEMAPS:
-                    seen.add(place.url)
-                    waiting.append(place.url)
+                    locations.append(location)
+                elif location.url not in seen and len(seen) < _MAX_SITEMAPS:
+                    seen.add(location.url)
+                    waiting.append(location.url)
         if missing == len(seen):
             raise NotFound(
                 f"There is no sitemap at {urls[0]}.",
                 hint="Open the address in a browser, or look into the site's robots.txt.",
                 param="sources",
             )
-        if not places:  # rather a mishap of the site than its end
+        if not locations:  # rather a mishap of the site than its end
             raise InvalidInput(
                 f"The sitemap {urls[0]} names no page.",
                 hint="Check it in a browser; what was read before is kept.",
                 param="sources",
             )
-        return places
+        return locations
 
     def against(self, url: str) -> str | None:
         """Why a page is not to be read, if so."""
         try:
-            place = read_url(url)
+            location = read_url(url)
         except InvalidInput:
             return "without a proper address"
-        if _site(place.host) != _site(self._url.host):
+        if _site(location.host) != _site(self._url.host):
             return "of other sites"
-        if not self._robots_of(place).can_fetch(AGENT, url):
+        if not self._robots_of(location).can_fetch(AGENT, url):
             return "that robots.txt closes to us"
         return None
 
@@ -157,19 +157,19 @@ def _is_settled(changed: str) -> bool:
     return (moment + step).timestamp() < time.time()
 
 
-def _read(url: str, data: bytes) -> Iterator[tuple[Place, bool]]:
-    """(place, whether it is another sitemap) for all that one sitemap names."""
+def _read(url: str, data: bytes) -> Iterator[tuple[Location, bool]]:
+    """(location, whether it is another sitemap) for all that one sitemap names."""
     root = root_of(data)
     kind = kind_of(root)
-    if root is None or kind not in KINDS:
+    if root is None or kind not in ROOTS:
         raise _no_sitemap(url)
     for child in root:
         told = {kind_of(each): (each.text or "").strip() for each in child}
         where = told.get("loc", "")
         if where:
             changed = told.get("lastmod", "")
-            place = Place(_absolute(url, where), changed if _is_settled(changed) else None)
-            yield place, kind == "sitemapindex"
+            location = Location(_absolute(url, where), changed if _is_settled(changed) else None)
+            yield location, kind == "sitemapindex"
 
 
 def _absolute(url: str, where: str) -> str:

@@ -13,14 +13,14 @@ import msgspec
 
 from baigong.errors import BaigongError, Problem
 from baigong.knowledge.connectors.fetch import Fetcher, Response, read_url
-from baigong.knowledge.connectors.sitemap import Place, Sitemaps
+from baigong.knowledge.connectors.sitemap import Location, Sitemaps
 from baigong.knowledge.connectors.skipped import MAX_DOCUMENT_BYTES
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Listing
 from baigong.knowledge.formats import Unreadable, format_of
 
 MAX_PAGES = 10_000
 
-_SUFFIXES = {
+SUFFIXES = {
     "text/html": ".html",
     "application/xhtml+xml": ".html",
     "text/plain": ".txt",
@@ -34,12 +34,15 @@ _SUFFIXES = {
     "application/x-ndjson": ".jsonl",
     "application/pdf": ".pdf",
     "application/epub+zip": ".epub",
-    "application/msword": ".doc",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
-    "application/vnd.oasis.opendocument.text": ".odt",
+    "application/vnd.oasis.opendocument.spreadsheet": ".ods",
+    "application/vnd.ms-excel": ".xls",
     "message/rfc822": ".eml",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/tiff": ".tiff",
 }
 _SAYS_NOTHING = {"", "application/octet-stream", "binary/octet-stream", "application/download"}
 
@@ -87,7 +90,7 @@ class Site:
         self._url = str(read_url(url))
         self._is_sitemap = is_sitemap
         self._fetcher = fetcher
-        self._pages: dict[str, Place] | None = None
+        self._pages: dict[str, Location] | None = None
 
     @property
     def name(self) -> str:
@@ -100,18 +103,18 @@ class Site:
             BaigongError: a sitemap cannot be read now, or there is none where one was named.
         """
         maps = Sitemaps(self._fetcher, self._url)
-        places = maps.read([self._url]) if self._is_sitemap else maps.discover()
+        locations = maps.read([self._url]) if self._is_sitemap else maps.discover()
         self._pages = {}
         passed: Counter[str] = Counter()
-        for place in places:
-            why = maps.against(place.url)
+        for location in locations:
+            why = maps.against(location.url)
             if why is None and len(self._pages) >= MAX_PAGES:
                 why = f"beyond the first {MAX_PAGES:,}"
             if why is not None:
                 passed[why] += 1
             else:
-                self._pages.setdefault(name_of(place.url), place)
-        entries = tuple(Entry(path, place.changed) for path, place in self._pages.items())
+                self._pages.setdefault(name_of(location.url), location)
+        entries = tuple(Entry(path, location.changed) for path, location in self._pages.items())
         problems = tuple(
             Problem(
                 self._url, None, "", f"{count} {'page' if count == 1 else 'pages'} {why}; skipped."
@@ -124,10 +127,10 @@ class Site:
         """A page, unless the server says that it is the same as at `stamp`."""
         if self._pages is None:
             self.list()
-        place = (self._pages or {}).get(entry.path)
-        if place is None:
+        location = (self._pages or {}).get(entry.path)
+        if location is None:
             raise Gone("is named by no sitemap any more.")
-        return read_page(self._fetcher, place.url, place.changed, stamp)
+        return read_page(self._fetcher, location.url, location.changed, stamp)
 
 
 def name_of(url: str) -> str:
@@ -175,7 +178,7 @@ def _validators(stamp: str | None) -> tuple[str, str]:
 def _suffix(response: Response) -> str:
     """The kind of file: what the server says, else what the address looks like."""
     own = PurePosixPath(httpx2.URL(response.url).path).suffix.lower()
-    suffix = own if response.kind in _SAYS_NOTHING else _SUFFIXES.get(response.kind, "")
+    suffix = own if response.kind in _SAYS_NOTHING else SUFFIXES.get(response.kind, "")
     if response.kind == "text/plain" and format_of(f"x{own}") is not None and own != ".html":
         suffix = own  # many servers know no other word for Markdown or tables
     if not suffix or format_of(f"x{suffix}") is None:

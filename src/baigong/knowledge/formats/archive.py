@@ -14,6 +14,29 @@ from baigong.knowledge.formats.document import Unreadable
 MAX_INFLATED_BYTES = 512 << 20  # of all entries together; office files of text are far below
 MAX_ENTRIES = 20_000
 _BLOCK = 1 << 20
+_BROKEN = (  # whatever zipfile says of one, e.g. of sizes that lead out of the file
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+)
+
+
+OLE = b"\xd0\xcf\x11\xe0"  # how office files of before 2007, and those with a password, begin
+
+
+def refuse_old(data: bytes) -> None:
+    """Say what an office file is that is no archive.
+
+    Raises:
+        Unreadable: it has a password, or is of the old kind under a new name.
+    """
+    if data.startswith(OLE):
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise Unreadable("is protected by a password; save a copy without one.")
+        raise Unreadable("is an office file of the old kind; save it as .docx, .pptx or .xlsx.")
 
 
 class Archive:
@@ -27,10 +50,9 @@ class Archive:
         """
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-            locked = data.startswith(b"\xd0\xcf\x11\xe0")  # office files with a password are OLE
-            why = "is protected by a password." if locked else f"is not {kind}, or is cut off."
-            raise Unreadable(why) from error
+        except _BROKEN as error:
+            refuse_old(data)
+            raise Unreadable(f"is not {kind}, or is cut off.") from error
         entries = self._zip.infolist()
         if len(entries) > MAX_ENTRIES:
             raise Unreadable(f"holds {len(entries):,} entries; {kind} has a few hundred.")
@@ -50,7 +72,7 @@ class Archive:
         except KeyError as error:
             raise Unreadable(f"has no part '{name}': it is cut off, or of another kind.") from error
         if declared.flag_bits & 1:
-            raise Unreadable("is protected by a password.")
+            raise Unreadable("is protected by a password; save a copy without one.")
         # zipfile stops at the declared size; libraries need not, so we look at what is really there.
         entry = copy.copy(declared)
         entry.file_size = self._left + 1
@@ -62,7 +84,7 @@ class Archive:
                     self._left -= len(block)
                     if self._left < 0:
                         raise _too_large()
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except _BROKEN as error:
             raise Unreadable(f"is corrupt in its part '{name}': {error}") from error
         data = b"".join(blocks)
         if len(data) != declared.file_size:

@@ -90,6 +90,8 @@ def clean(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The words of `text` with single blanks between them."""
+    if text.isprintable() and "  " not in text:  # most cells of most tables
+        return text.strip()
     return " ".join(clean(text).split())
 
 

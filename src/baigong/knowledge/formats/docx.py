@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from lxml import etree
 
@@ -15,11 +14,10 @@ from baigong.knowledge.formats.document import (
     clean,
     first_heading,
     heading,
-    known,
     one_line,
 )
+from baigong.knowledge.formats.office import properties
 from baigong.knowledge.formats.tables import table
-from baigong.knowledge.where import Scalar
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _STRICT = "http://purl.oclc.org/ooxml/wordprocessingml/main"
@@ -61,8 +59,11 @@ def _root(archive: Archive, name: str) -> etree._Element:
     return root if body is None else body
 
 
+_ITEM = 0  # the level of what is an item of a list
+
+
 def _heading_levels(archive: Archive) -> dict[str, int]:
-    """The level of each style that is a heading, by its name or outline, in any language of Word."""
+    """The level of each style of headings and lists, by its name or outline, in any language of Word."""
     if "word/styles.xml" not in archive.names:
         return {}
     levels: dict[str, int] = {}
@@ -73,6 +74,8 @@ def _heading_levels(archive: Archive) -> dict[str, int]:
         found = re.fullmatch(r"heading (\d)", name)
         if found is not None:
             levels[style.get(f"{_W}styleId", "")] = int(found.group(1))
+        elif name.startswith("list "):
+            levels[style.get(f"{_W}styleId", "")] = _ITEM
         elif name == "title":
             levels[style.get(f"{_W}styleId", "")] = 1
         elif outline is not None and outline.get(f"{_W}val", "9") in "012345":
@@ -103,9 +106,11 @@ def _paragraph(element: etree._Element, levels: dict[str, int]) -> str:
     own = element.find(f"{_W}pPr/{_W}outlineLvl")
     if own is not None and own.get(f"{_W}val", "9") in "012345":
         level = int(own.get(f"{_W}val", "0")) + 1
-    if level is not None:
+    if level:
         return heading(level, words)
-    return f"- {words}" if element.find(f"{_W}pPr/{_W}numPr") is not None else words
+    return (
+        f"- {words}" if level == _ITEM or element.find(f"{_W}pPr/{_W}numPr") is not None else words
+    )
 
 
 def _text(element: etree._Element) -> str:
@@ -158,27 +163,3 @@ def _row(row: etree._Element) -> list[str]:
         width = int(span.get(f"{_W}val", "1")) if span is not None else 1
         cells += [_text(cell), *[""] * (min(width, 64) - 1)]
     return cells
-
-
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_TERMS = "{http://purl.org/dc/terms/}"
-
-
-def properties(archive: Archive) -> tuple[str, dict[str, Scalar], float | None]:
-    """Title, metadata and time of an office file, from its core properties."""
-    if "docProps/core.xml" not in archive.names:
-        return "", {}, None
-    core = archive.xml("docProps/core.xml")
-    said = {name: one_line(core.findtext(_DC + name) or "") for name in ("creator", "subject")}
-    facts = known(author=said["creator"], subject=said["subject"])
-    when = core.findtext(f"{_TERMS}modified") or core.findtext(f"{_TERMS}created") or ""
-    return one_line(core.findtext(f"{_DC}title") or ""), facts, iso_time(when)
-
-
-def iso_time(text: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time with a zone; None for anything else."""
-    try:
-        when = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    return when.timestamp() if when.tzinfo is not None else None

@@ -35,16 +35,25 @@ def decode(data: bytes) -> str:
             return _decoded(data, encoding)
     if b"\0" in data:
         return _decoded(data, _wide(data))
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return _decoded(data, _by_shape(data))
+    text = data.decode(errors="replace")
+    broken = text.count(_BROKEN)
+    # In other encodings letters that are not ASCII are hardly ever whole in UTF-8.
+    if broken == 0 or broken * 20 < sum(letter > "\x7f" for letter in text[:_SAMPLE_BYTES]):
+        return text
+    return _decoded(data, _by_shape(data))
+
+
+_BROKEN = "\ufffd"  # stands for bytes that are no letter
 
 
 def _decoded(data: bytes, encoding: str) -> str:
+    """The text; few broken letters, say at the end of a file that was cut, are shown as such."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        text = data.decode(encoding, "replace")
+        if text.count(_BROKEN) * 200 <= len(text):
+            return text
         raise Unreadable(f"is not text in any encoding we know; as {encoding}: {error}") from error
 
 
@@ -108,9 +117,7 @@ def _is_shift_jis(sample: bytes) -> bool:
     text = sample.decode("cp932", "replace")
     letters = [letter for letter in text if letter > "\x7f"]
     kana = sum("\u3041" <= letter <= "\u30fe" for letter in letters)
-    return (
-        kana > 0.25 * len(letters) and text.count("\ufffd") <= 1
-    )  # the sample may end in a letter
+    return kana > 0.25 * len(letters) and text.count(_BROKEN) <= 1  # the sample may end in a letter
 
 
 def _is_big5(sample: bytes, pairs: list[bytes]) -> bool:
@@ -120,7 +127,7 @@ def _is_big5(sample: bytes, pairs: list[bytes]) -> bool:
     if sum(pair[1] < 0x7F for pair in pairs) < 0.1 * len(pairs):
         return False
     # The blank after a Western letter is no second byte, yet the letter after it is.
-    return sample.decode("big5hkscs", "replace").count("\ufffd") <= 1 and _meets(sample)
+    return sample.decode("big5hkscs", "replace").count(_BROKEN) <= 1 and _meets(sample)
 
 
 def _meets(sample: bytes) -> bool:

@@ -18,8 +18,8 @@ from baigong.knowledge.formats.document import (
     known,
     one_line,
 )
-from baigong.knowledge.formats.docx import iso_time
 from baigong.knowledge.formats.markup import markdown_of, parse_html, prune
+from baigong.knowledge.formats.office import iso_time
 
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _PAGES = {"application/xhtml+xml", "text/html"}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import re
+
 import trafilatura
+from lxml import etree
 from lxml.html import HtmlElement
 
 from baigong.knowledge.formats.document import (
@@ -13,8 +17,14 @@ from baigong.knowledge.formats.document import (
     known,
     one_line,
 )
-from baigong.knowledge.formats.docx import iso_time
-from baigong.knowledge.formats.markup import data_tables, markdown_of, parse_html, prune
+from baigong.knowledge.formats.markup import (
+    data_tables,
+    markdown_of,
+    parse_html,
+    prune,
+    table_of,
+)
+from baigong.knowledge.formats.office import iso_time
 
 _HEADED = "//body//*[self::h1 or self::h2 or self::h3]"
 _FRAME = (  # the page round the content
@@ -42,18 +52,39 @@ def read(file: File) -> Document:
 
 
 def _content(tree: HtmlElement) -> str:
-    """What trafilatura holds for the content, but all of it where that would cost structure."""
-    if not any(True for _ in data_tables(tree)):
-        text: str | None = trafilatura.extract(
+    """What trafilatura holds for the content, or all of it where that would cost structure."""
+    whole = copy.deepcopy(tree)
+    tables: list[str] = []
+    for element in list(data_tables(tree)):
+        words = etree.Element("p")  # what trafilatura is shown instead; it knows no merged cells
+        words.text = f"⟦{len(tables)}⟧ {' '.join(element.itertext())} ⟦/{len(tables)}⟧"
+        words.tail = element.tail
+        tables.append(table_of(element))
+        element.getparent().replace(element, words)
+    text: str = (
+        trafilatura.extract(
             tree,
             output_format="markdown",
             include_formatting=True,
             include_comments=False,
             favor_recall=True,
         )
-        # On a page of a few lines the extractor falls back to bare text; headings are worth more.
-        if text and (first_heading(text) or not tree.xpath(_HEADED)):
-            return text
+        or ""
+    )
+    for number, table in enumerate(tables):
+        mark = rf"\s*⟦{number}⟧.*?⟦/{number}⟧\s*"
+        block = f"\n\n{table}\n\n".replace("\\", "\\\\")
+        text, times = re.subn(mark, block, text, flags=re.DOTALL)
+        if times != 1:
+            return _all_of(whole)
+    # On a page of a few lines the extractor falls back to bare text; headings are worth more.
+    if text and (first_heading(text) or not whole.xpath(_HEADED)):
+        return text.strip()
+    return _all_of(whole)
+
+
+def _all_of(tree: HtmlElement) -> str:
+    """All that a reader sees, but for the page's frame."""
     for element in tree.xpath(_FRAME):
         if element.getparent() is not None:
             element.drop_tree()

@@ -7,67 +7,15 @@ order and the line ends that the page's own text has.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
+from baigong.knowledge.formats.lines import BROKEN, Cell, Line, Word, lines_of
 from baigong.knowledge.formats.tables import table
 
-BROKEN = "\ufffe"  # PDFium's sign for the hyphen at which a word goes on in the next line
 MAX_WORDS = 20_000  # of a page; a page of text has 500
-
-
-class Word(NamedTuple):
-    """A word at characters `start:end` of a page's text. Points, from the page's lower left."""
-
-    start: int
-    end: int
-    left: float
-    right: float
-    bottom: float
-    top: float
-    text: str
-
-    @property
-    def middle(self) -> float:
-        """Half way up."""
-        return (self.bottom + self.top) / 2
-
-    @property
-    def height(self) -> float:
-        """Of its font."""
-        return self.top - self.bottom
-
-
-class _Cell(NamedTuple):
-    words: list[Word]
-    left: float
-    right: float
-    text: str
-    is_value: bool
-
-
-class _Line(NamedTuple):
-    cells: list[_Cell]
-    middle: float
-    height: float
-
-    @property
-    def has_value(self) -> bool:
-        return any(cell.is_value for cell in self.cells)
-
-    @property
-    def is_row(self) -> bool:
-        """A number beside something else."""
-        return any(cell.is_value for cell in self.cells[1:])
-
-    @property
-    def is_years(self) -> bool:
-        """Whether its numbers are years, as in a header."""
-        values = [cell for cell in self.cells if cell.is_value]
-        return bool(values) and all(_YEAR.fullmatch(cell.text) for cell in values)
 
 
 class Table(NamedTuple):
@@ -81,7 +29,7 @@ def tables_of(words: Sequence[Word]) -> list[Table]:
     """The tables of a page."""
     if len(words) > MAX_WORDS:
         return []
-    runs = list(_runs([_line(line) for line in _lines(words)]))
+    runs = list(_runs(lines_of(words)))
     gutter = next((x for x in map(_gutter, runs) if x is not None), None)
     if gutter is not None:  # what stood there for labels is a column of prose
         left = [word for word in words if word.right <= gutter]
@@ -91,7 +39,7 @@ def tables_of(words: Sequence[Word]) -> list[Table]:
     return [made for run in runs if (made := _table(run)) is not None]
 
 
-def _gutter(run: Sequence[_Line]) -> float | None:
+def _gutter(run: Sequence[Line]) -> float | None:
     """Where the column of prose beside these lines ends, if their first cells are full lines."""
     firsts = [line.cells[0] for line in run if len(line.cells) > 1 and len(line.cells[0].text) > 20]
     if len(firsts) < 6 or len(firsts) < 0.7 * len(run):
@@ -101,105 +49,16 @@ def _gutter(run: Sequence[_Line]) -> float | None:
     return edge + 0.1 if len(full) > 0.6 * len(firsts) else None
 
 
-# --- lines and cells -----------------------------------------------------------------------------
-
-
-def _lines(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Words that stand on one line, from the top of the page to its foot."""
-    line: list[Word] = []
-    for word in sorted(words, key=lambda word: -word.middle):
-        if line and line[0].middle - word.middle > 0.4 * min(line[0].height, word.height):
-            yield line
-            line = []
-        line.append(word)
-    if line:
-        yield line
-
-
-_GAP = (
-    0.9  # of a font's height: a wider blank parts two cells. Blanks between words are a third of it
-)
-_CURRENCY = re.compile(r"(?:US|HK|NT|C|A|R)?[$€£¥￥]")
-_MARKS_BEFORE = re.compile(rf"{_CURRENCY.pattern}|\(|{_CURRENCY.pattern}\s?\(")
-_MARKS_AFTER = re.compile(r"\)?\s?[%％]?|pts?|bps")
-_FILLING = re.compile(r"[._·…‥\-—–]{3,}|[.·…]+")  # dots that lead from a label to its number
-_VALUE = re.compile(
-    r"[-+−–~≈<>(]*\s*(?:(?:US|HK|NT|C|A|R)?[$€£¥￥])?\s*[-+−–(]*"
-    r"\d[\d,.\s/]*(?:\s?\D{1,3})?\)?\s?[%％*)]?(?:\(\w\))?"
-    r"|[$€£¥￥]?\s*[—–\-−*]\s*[%％]?|[nN]/[aA]|N\.?M\.?"
-)
-_YEAR = re.compile(r"(?:FY\s?)?(?:19|20)\d\d[年]?E?")
-_NUMBERING = re.compile(r"\(?\d{1,3}[.)]|[•●▪◦–—-]")
-
-
-def _line(words: list[Word]) -> _Line:
-    words = sorted(words, key=lambda word: word.left)
-    height = median(word.height for word in words)
-    groups: list[list[Word]] = [[words[0]]]
-    for before, word in pairwise(words):
-        if word.left - before.right > _GAP * height or _parts(before, word):
-            groups.append([word])
-        else:
-            groups[-1].append(word)
-    groups = [group for group in groups if not all(map(_is_filling, group))] or groups
-    cells = [_cell(group) for group in _with_marks(groups, height)]
-    middle = median(word.middle for word in words)
-    return _Line(cells, middle, height)
-
-
-def _parts(before: Word, word: Word) -> bool:
-    """Whether two cells meet between these words, narrow as the blank may be: `(35) $ 1,051`."""
-    if _CURRENCY.fullmatch(word.text):
-        return _VALUE.fullmatch(before.text) is not None
-    return _is_filling(before) or _is_filling(word)
-
-
-def _is_filling(word: Word) -> bool:
-    return _FILLING.fullmatch(word.text) is not None
-
-
-def _with_marks(groups: list[list[Word]], height: float) -> Iterator[list[Word]]:
-    """A currency sign far left of its number belongs to it, and so does a bracket or % after it."""
-    waiting: list[Word] = []
-    current: list[Word] = []
-    for group in groups:
-        text = _said(group)
-        is_after = _MARKS_AFTER.fullmatch(text) and current
-        if is_after and group[0].left - current[-1].right < 3 * height:
-            current += group
-        elif _MARKS_BEFORE.fullmatch(text):
-            waiting += group
-        else:
-            if current:
-                yield current
-            current, waiting = [*waiting, *group], []
-    if current:
-        yield current
-    if waiting:
-        yield waiting
-
-
-def _said(words: Iterable[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
-def _cell(words: list[Word]) -> _Cell:
-    text = _said(words)
-    is_value = _VALUE.fullmatch(text) is not None and _NUMBERING.fullmatch(text) is None
-    is_value = is_value or text in ("—", "–", "-")
-    return _Cell(words, words[0].left, words[-1].right, text, is_value)
-
-
 # --- runs of lines that may be a table -----------------------------------------------------------
 
 _APART = 3.2  # heights between two lines: more, and they belong to different things
 _LONG = 100  # characters; a line of one cell above all numbers that is longer is prose
 
 
-def _runs(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
+def _runs(lines: Sequence[Line]) -> Iterator[list[Line]]:
     """Stretches of lines that hold one table each, from its header to its last row."""
-    run: list[_Line] = []
-    prose: _Line | None = None  # the line above, if that was prose
+    run: list[Line] = []
+    prose: Line | None = None  # the line above, if that was prose
     for line in lines:
         is_prose = _is_prose(line, run) or (prose is not None and _is_tail(line, prose))
         prose = line if is_prose else None
@@ -211,11 +70,11 @@ def _runs(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
     yield from _split(run)
 
 
-def _taller(line: _Line, other: _Line) -> float:
+def _taller(line: Line, other: Line) -> float:
     return max(line.height, other.height)
 
 
-def _is_prose(line: _Line, run: Sequence[_Line]) -> bool:
+def _is_prose(line: Line, run: Sequence[Line]) -> bool:
     """Whether a line of one cell runs on under the numbers of the lines above it."""
     if len(line.cells) != 1:
         return False
@@ -227,16 +86,16 @@ def _is_prose(line: _Line, run: Sequence[_Line]) -> bool:
     return len(cell.text) > 60 and cell.left < edge < cell.right - 2 * line.height
 
 
-def _is_tail(line: _Line, prose: _Line) -> bool:
+def _is_tail(line: Line, prose: Line) -> bool:
     """Whether a line is the last one of a paragraph."""
     if len(line.cells) > 1 or prose.middle - line.middle > 1.35 * _taller(line, prose):
         return False
     return abs(line.cells[0].left - prose.cells[0].left) < line.height
 
 
-def _split(run: list[_Line]) -> Iterator[list[_Line]]:
+def _split(run: list[Line]) -> Iterator[list[Line]]:
     """The run cut where another header begins, or where numbers stand in other columns."""
-    part: list[_Line] = []
+    part: list[Line] = []
     columns: list[_Column] = []
     for line in run:
         if line.is_row and not line.is_years:
@@ -253,11 +112,11 @@ def _split(run: list[_Line]) -> Iterator[list[_Line]]:
     yield from _trimmed(part)
 
 
-def _share_one(values: Sequence[_Cell], columns: Sequence[_Column]) -> bool:
+def _share_one(values: Sequence[Cell], columns: Sequence[_Column]) -> bool:
     return any(sum(map(column.meets, values)) > 1 for column in columns)
 
 
-def _cut(part: list[_Line]) -> Generator[list[_Line], None, list[_Line]]:
+def _cut(part: list[Line]) -> Generator[list[Line], None, list[Line]]:
     """Give out the part up to its last row; what stands below that is kept for the next table."""
     last = max(
         (at for at, line in enumerate(part) if line.is_row and not line.is_years), default=-1
@@ -266,17 +125,17 @@ def _cut(part: list[_Line]) -> Generator[list[_Line], None, list[_Line]]:
     return part[last + 1 :]
 
 
-def _is_header(line: _Line, columns: Sequence[_Column]) -> bool:
+def _is_header(line: Line, columns: Sequence[_Column]) -> bool:
     """Whether a line of several cells below rows is the header of another table."""
     if len(line.cells) < 2 or line.has_value:
         return line.is_years
     return line.cells[0].left > columns[0].left - 4 * line.height
 
 
-def _trimmed(part: list[_Line]) -> Iterator[list[_Line]]:
+def _trimmed(part: list[Line]) -> Iterator[list[Line]]:
     """The part from what heads its first row to its last row, if it has at least two rows."""
     rows = [at for at, line in enumerate(part) if line.is_row]
-    if len(rows) < 2 or all(part[at].is_years for at in rows):
+    if all(part[at].is_years for at in rows) or not _is_enough(part, rows):
         return
     first, last = rows[0], rows[-1]
     edge = min(part[at].cells[1].left for at in rows)
@@ -289,7 +148,16 @@ def _trimmed(part: list[_Line]) -> Iterator[list[_Line]]:
     yield part[first : last + 1]
 
 
-def _follows(row: _Line, line: _Line) -> bool:
+def _is_enough(part: Sequence[Line], rows: Sequence[int]) -> bool:
+    """Two rows, or one of several numbers under a header."""
+    if len(rows) != 1:
+        return len(rows) > 1
+    at = rows[0]
+    is_headed = at > 0 and len(part[at - 1].cells) > 2
+    return is_headed and sum(cell.is_value for cell in part[at].cells) > 1
+
+
+def _follows(row: Line, line: Line) -> bool:
     """Whether a line goes on with the label of the last row, or is a value under it."""
     if row.middle - line.middle > 1.5 * row.height or len(line.cells) > 1:
         return False
@@ -298,7 +166,7 @@ def _follows(row: _Line, line: _Line) -> bool:
     return cell.is_value or is_tail
 
 
-def _heads(line: _Line, row: _Line, start: float, edge: float) -> bool:
+def _heads(line: Line, row: Line, start: float, edge: float) -> bool:
     """Whether a line right above belongs to the table: it has several cells, or stands over numbers.
 
     Labels begin at `start`, numbers at `edge`.
@@ -316,15 +184,20 @@ def _heads(line: _Line, row: _Line, start: float, edge: float) -> bool:
 # --- columns -------------------------------------------------------------------------------------
 
 
+_EDGE = 3.0  # points
+
+
 class _Column(NamedTuple):
     left: float
     right: float
 
-    def meets(self, cell: _Cell) -> bool:
-        return cell.left < self.right and cell.right > self.left
+    def meets(self, cell: Cell | _Column) -> bool:
+        """Whether they share more than an edge: brackets and signs reach a little too far."""
+        edge = min(_EDGE, (cell.right - cell.left) / 4)
+        return cell.left < self.right - edge and cell.right > self.left + edge
 
 
-def _table(run: list[_Line]) -> Table | None:
+def _table(run: list[Line]) -> Table | None:
     head = _head_size(run)
     body = run[head:]
     columns, labels = _columns(body)
@@ -340,7 +213,7 @@ def _table(run: list[_Line]) -> Table | None:
     return Table(taken, table(whole))
 
 
-def _head_size(run: Sequence[_Line]) -> int:
+def _head_size(run: Sequence[Line]) -> int:
     """How many lines stand above the rows and above the name of the first group of rows."""
     first = next((at for at, line in enumerate(run) if line.is_row and not line.is_years), 0)
     at = first
@@ -349,7 +222,7 @@ def _head_size(run: Sequence[_Line]) -> int:
     return at
 
 
-def _is_group(line: _Line, row: _Line) -> bool:
+def _is_group(line: Line, row: Line) -> bool:
     """Whether a line of one cell names the rows below it: it stands where their labels do."""
     cell = line.cells[0]
     if len(line.cells) > 1 or cell.is_value or row.cells[0].is_value:
@@ -357,7 +230,7 @@ def _is_group(line: _Line, row: _Line) -> bool:
     return cell.left <= row.cells[0].left + row.height
 
 
-def _columns(body: Sequence[_Line]) -> tuple[list[_Column], int]:
+def _columns(body: Sequence[Line]) -> tuple[list[_Column], int]:
     """Where numbers stand below each other, and words beside them; how many come before the numbers."""
     rows = [line for line in body if line.is_row]
     values = _merged(
@@ -377,7 +250,7 @@ def _columns(body: Sequence[_Line]) -> tuple[list[_Column], int]:
     return sorted([*labels, *values, *between]), len(labels)
 
 
-def _indented(columns: list[_Column], rows: Sequence[_Line]) -> list[_Column]:
+def _indented(columns: list[_Column], rows: Sequence[Line]) -> list[_Column]:
     """Columns of labels, those as one of which no row fills two: they are indented, not apart."""
     kept: list[_Column] = []
     for column in columns:
@@ -391,10 +264,10 @@ def _indented(columns: list[_Column], rows: Sequence[_Line]) -> list[_Column]:
     return kept
 
 
-def _merged(cells: Iterable[_Cell | _Column]) -> list[_Column]:
+def _merged(cells: Iterable[Cell | _Column]) -> list[_Column]:
     columns: list[_Column] = []
     for cell in sorted(cells, key=lambda cell: cell.left):
-        if columns and cell.left < columns[-1].right:
+        if columns and columns[-1].meets(cell):
             last = columns[-1]
             columns[-1] = _Column(last.left, max(last.right, cell.right))
         else:
@@ -402,7 +275,7 @@ def _merged(cells: Iterable[_Cell | _Column]) -> list[_Column]:
     return columns
 
 
-def _placed(line: _Line, columns: Sequence[_Column]) -> list[str]:
+def _placed(line: Line, columns: Sequence[_Column]) -> list[str]:
     """The cells of a row by column; a label too long for its column stays in it."""
     placed = [""] * len(columns)
     for number, cell in enumerate(line.cells):
@@ -414,7 +287,7 @@ def _placed(line: _Line, columns: Sequence[_Column]) -> list[str]:
     return placed
 
 
-def _nearest(cell: _Cell, columns: Sequence[_Column]) -> int:
+def _nearest(cell: Cell, columns: Sequence[_Column]) -> int:
     """The column that a cell shares most with, or stands nearest to."""
 
     def shared(column: _Column) -> float:
@@ -423,7 +296,7 @@ def _nearest(cell: _Cell, columns: Sequence[_Column]) -> int:
     return max(range(len(columns)), key=lambda at: shared(columns[at]))
 
 
-def _spread(line: _Line, columns: Sequence[_Column]) -> list[str]:
+def _spread(line: Line, columns: Sequence[_Column]) -> list[str]:
     """A line of the header by column: words over several columns stand in each."""
     spread = [""] * len(columns)
     for cell in line.cells:
@@ -436,7 +309,7 @@ def _spread(line: _Line, columns: Sequence[_Column]) -> list[str]:
 # --- labels over several lines -------------------------------------------------------------------
 
 
-def _joined_labels(rows: Sequence[tuple[_Line, list[str]]], labels: int) -> list[list[str]]:
+def _joined_labels(rows: Sequence[tuple[Line, list[str]]], labels: int) -> list[list[str]]:
     """Rows with the lines of each label together: beside its numbers, above or below them.
 
     `labels` is how many columns stand left of the numbers.
@@ -459,7 +332,7 @@ def _joined_labels(rows: Sequence[tuple[_Line, list[str]]], labels: int) -> list
     return joined
 
 
-def _label_end(line: _Line) -> float:
+def _label_end(line: Line) -> float:
     """Where the words before the numbers of a line end."""
     return max((cell.right for cell in line.cells if not cell.is_value), default=0.0)
 

@@ -61,9 +61,9 @@ def _header(message: Message, name: str) -> str:
 def _sent_at(message: Message) -> float | None:
     try:
         when = parsedate_to_datetime(str(message.get("Date", "")))
-    except (ValueError, TypeError, IndexError):
+        return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _body(message: Message) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
 
-from baigong.knowledge.formats.document import Unreadable, heading, one_line
+from baigong.knowledge.formats.document import Unreadable, clean, heading, one_line
 from baigong.knowledge.formats.encoding import MARKS, decode
 from baigong.knowledge.formats.tables import joined, table
 
@@ -24,7 +24,7 @@ def parse_html(source: bytes | str) -> HtmlElement:
     Raises:
         Unreadable: there is nothing in it.
     """
-    text = source if isinstance(source, str) else _decoded(source)
+    text = clean(source if isinstance(source, str) else _decoded(source))
     parser = HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     try:
         return document_fromstring(text.encode("utf-8", "replace"), parser)
@@ -102,7 +102,7 @@ class _Writer:
         if tag in _BLOCKS:
             self.flush()
         if tag == "table" and is_data(element):
-            self._parts.append(_table(element))
+            self._parts.append(table_of(element))
             return True
         if tag == "pre":
             self._parts.append(_code(element))
@@ -180,7 +180,7 @@ def is_data(element: HtmlElement) -> bool:
 _MAX_SPAN = 100
 
 
-def _table(element: HtmlElement) -> str:
+def table_of(element: HtmlElement) -> str:
     """Rows under one header row; of several, each column's words are joined."""
     rows: list[list[str]] = []
     below: dict[int, tuple[int, str]] = {}  # column: rows that a cell above still fills

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from baigong.knowledge.formats.layout import Word
+from baigong.knowledge.formats.lines import Word
 
 REMEDY = "install baigong[ocr] to have it recognised, or run OCR over it first."
 

@@ -6,7 +6,7 @@ import ctypes
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -22,30 +22,33 @@ from baigong.knowledge.formats.document import (
     one_line,
     paged,
 )
-from baigong.knowledge.formats.layout import BROKEN, Table, Word, tables_of
+from baigong.knowledge.formats.headings import Sizes, headed, headings_of
+from baigong.knowledge.formats.layout import Table, tables_of
+from baigong.knowledge.formats.lines import BROKEN, Word
 
 MAX_PAGES = 50_000
+_DOTS = 200  # an inch of a scanned page, enough for OCR
+_MAX_SIDE = 4000  # dots
 
 
 def read(file: File) -> Document:
-    """All pages; those that are pictures through OCR, where it is installed."""
+    """All pages; those that are pictures through OCR, where it is installed, else counted."""
     pdf = _opened(file.data)
     if len(pdf) > MAX_PAGES:
         raise Unreadable(f"has {len(pdf):,} pages; split it.")
-    headings = _headings(pdf)
-    pages: list[str] = []
-    size = 0
+    pages: list[_Page] = []
+    length = 0
     for number in range(len(pdf)):
-        text = _page(pdf, number)
-        pages.append(_headed(text, headings.get(number, [])))
-        size += len(text)
-        if size > MAX_TEXT_CHARACTERS:
+        pages.append(_page(pdf, number))
+        length += len(pages[-1].text)
+        if length > MAX_TEXT_CHARACTERS:
             raise Unreadable(f"holds more than {MAX_TEXT_CHARACTERS:,} characters; split it.")
         file.step()
-    if not any(page.strip() for page in pages):
+    if not any(page.text.strip() for page in pages):
         raise Unreadable(f"holds no text, only pictures; {ocr.REMEDY}")
     facts = pdf.get_metadata_dict()
-    text, spans = paged(pages)
+    headings = headings_of(pdf, [page.sizes for page in pages])
+    text, spans = paged([headed(page.text, headings.get(at, [])) for at, page in enumerate(pages)])
     return Document(
         file.path,
         one_line(facts.get("Title", "")) or file.stem,
@@ -53,7 +56,9 @@ def read(file: File) -> Document:
         spans,
         is_markdown=True,
         metadata=known(
-            author=one_line(facts.get("Author", "")), subject=one_line(facts.get("Subject", ""))
+            author=one_line(facts.get("Author", "")),
+            subject=one_line(facts.get("Subject", "")),
+            unread_pages=sum(page.is_picture for page in pages) or None,
         ),
         published_at=_time(facts.get("CreationDate", "")),
     )
@@ -72,24 +77,35 @@ def _opened(data: bytes) -> pypdfium2.PdfDocument:
         raise Unreadable(why) from error
 
 
-def _page(pdf: pypdfium2.PdfDocument, number: int) -> str:
-    """The text of a page. Everything of the page is given back before the next one is opened."""
+class _Page(NamedTuple):
+    """`is_picture` where a page holds one, no text, and OCR is not installed."""
+
+    text: str = ""
+    sizes: Sizes = Sizes.of("", [])
+    is_picture: bool = False
+
+
+def _page(pdf: pypdfium2.PdfDocument, number: int) -> _Page:
+    """The text of a page and the sizes of its print. Everything of the page is given back before the next one is opened."""
     try:
         page = pdf[number]
     except pypdfium2.PdfiumError:  # a broken page among good ones
-        return ""
+        return _Page()
     try:
         content = page.get_textpage()
         try:
             text = content.get_text_range()
             if text.strip():
                 words = list(_words(content, text, page.get_rotation()))
-                return laid_out(text, words)
+                return _Page(laid_out(text, words), Sizes.of(text, words))
         finally:
             content.close()
-        if ocr.is_installed() and next(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE]), None):
-            return laid_out(*ocr.read_words(page.render(scale=200 / 72).to_numpy()))
-        return ""
+        if next(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE]), None) is None:
+            return _Page()
+        if not ocr.is_installed():
+            return _Page(is_picture=True)
+        scale = min(_DOTS / 72, _MAX_SIDE / max(page.get_size()))
+        return _Page(laid_out(*ocr.read_words(page.render(scale=scale).to_numpy())))
     finally:
         page.close()
 
@@ -188,40 +204,6 @@ def unwrap(page: str) -> str:
     return _WRAPPED.sub(join, page)
 
 
-# --- headings ------------------------------------------------------------------------------------
-
-_MAX_HEADINGS = 20_000
-
-
-def _headings(pdf: pypdfium2.PdfDocument) -> dict[int, list[tuple[int, str]]]:
-    """(level, words) of the entries of the file's own outline, by page."""
-    found: dict[int, list[tuple[int, str]]] = {}
-    try:
-        for count, entry in enumerate(pdf.get_toc(max_depth=6)):
-            target = entry.get_dest()
-            page = target.get_index() if target is not None else None
-            words = one_line(entry.get_title())
-            if count >= _MAX_HEADINGS:
-                break
-            if page is not None and words:
-                found.setdefault(page, []).append((entry.level + 1, words))
-    except pypdfium2.PdfiumError:  # an outline that leads nowhere costs no text
-        return found
-    return found
-
-
-def _headed(text: str, headings: Sequence[tuple[int, str]]) -> str:
-    """The page with those of its lines marked that the outline names."""
-    if not headings:
-        return text
-    levels = {"".join(words.split()).casefold(): level for level, words in headings}
-    lines = []
-    for line in text.split("\n"):
-        level = levels.pop("".join(line.split()).casefold(), None)
-        lines.append(f"\n{'#' * level} {line.strip()}\n" if level is not None else line)
-    return "\n".join(lines).strip("\n")
-
-
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:([+-])(\d\d)'?(\d\d)|Z)?")
 
 
@@ -235,5 +217,5 @@ def _time(text: str) -> float | None:
     try:
         zone = timezone(-ahead if sign == "-" else ahead) if sign else UTC
         return datetime(*map(int, moment), tzinfo=zone).timestamp()  # type: ignore[arg-type,misc]
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

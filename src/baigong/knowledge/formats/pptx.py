@@ -18,7 +18,7 @@ from baigong.knowledge.formats.document import (
     one_line,
     paged,
 )
-from baigong.knowledge.formats.docx import properties
+from baigong.knowledge.formats.office import properties
 from baigong.knowledge.formats.tables import table
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"

@@ -9,7 +9,7 @@ from itertools import chain
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
-from baigong.knowledge.formats.archive import Archive
+from baigong.knowledge.formats.archive import OLE, Archive, refuse_old
 from baigong.knowledge.formats.document import (
     MAX_TEXT_CHARACTERS,
     Document,
@@ -18,7 +18,7 @@ from baigong.knowledge.formats.document import (
     clean,
     heading,
 )
-from baigong.knowledge.formats.docx import properties
+from baigong.knowledge.formats.office import properties
 from baigong.knowledge.formats.tables import tables
 from baigong.knowledge.where import Scalar
 
@@ -29,7 +29,7 @@ def read(file: File) -> Document:
     """The visible sheets; of formulas, what they last gave."""
     title, published_at = file.stem, None
     facts: dict[str, Scalar] = {}
-    if not file.data.startswith(b"\xd0\xcf\x11\xe0"):  # the old .xls is no archive
+    if not file.data.startswith(OLE):  # the old .xls is no archive
         archive = Archive(file.data, "a spreadsheet")
         archive.check()
         named, facts, published_at = properties(archive)
@@ -56,9 +56,9 @@ def _parts(file: File) -> Iterator[str]:
                 if is_shown and sheet.typ == SheetTypeEnum.WorkSheet:
                     yield from _sheet(book, sheet.name)
     except CalamineError as error:
-        locked = "password" in str(error).lower()
-        why = "is protected by a password." if locked else f"is not a whole spreadsheet: {error}"
-        raise Unreadable(why) from error
+        if "Workbook".encode("utf-16-le") not in file.data:
+            refuse_old(file.data)
+        raise Unreadable(f"is not a whole spreadsheet: {error}") from error
 
 
 def _sheet(book: CalamineWorkbook, name: str) -> Iterator[str]:

@@ -111,7 +111,7 @@ class Chunks(Protocol):
         """Compact and index what searches would otherwise go through one by one.
 
         Cheap where little has changed since the last time; whether anything was done. It may run
-        beside one writer, who never waits for it.
+        beside one writer.
 
         Raises:
             Overtaken: what was written meanwhile does not go together with it.

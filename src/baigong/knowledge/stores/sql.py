@@ -12,15 +12,18 @@ _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def condition(scope: Scope, columns: Collection[str]) -> str | None:
-    """The condition for a table that has these columns; None where everything may be found."""
+    """The condition for a table that has these columns; None where everything may be found.
+
+    A chunk that never expires does so at infinity there, one of no known date came before all.
+    """
     parts = []
     if scope.readers is not None:
         marks = ", ".join(_literal(mark) for mark in reader_marks(scope.readers))
         parts.append(f"array_has_any(access, [{marks}])")
     if scope.now is not None:
-        parts.append(f"(expires_at IS NULL OR expires_at > {_literal(plain(scope.now))})")
+        parts.append(f"expires_at > {_literal(plain(scope.now))}")
     if scope.as_of is not None:
-        parts.append(f"(published_at IS NULL OR published_at <= {_literal(plain(scope.as_of))})")
+        parts.append(f"published_at <= {_literal(plain(scope.as_of))}")
     if scope.without:
         parts.append(f"document NOT IN ({_listed(scope.without)})")
     if scope.where is not None:

@@ -1,0 +1,1 @@
+"""Knowledge measured: quality, ingest, queries, and documents pushed while it is asked."""
