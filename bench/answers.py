@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from baigong import foundation
 from baigong.industry.citing import supports
+from baigong.inference.static import StaticEmbed
 from baigong.knowledge.answer import ANSWERED, JUDGED, QuotedAnswer, quote_answer
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.folder import Folder
@@ -38,7 +40,7 @@ from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.support import Evidence, weigh
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
-from baigong.types import Passage
+from baigong.types import Embed, Embedders, Passage
 from bench.record import record
 
 MOST = 250  # questions of a set
@@ -172,7 +174,7 @@ def _json(path: Path) -> Any:
 # --- asking -----------------------------------------------------------------------------------------
 
 
-def index(made: Set, folder: Path) -> KnowledgeBases:
+def index(made: Set, folder: Path, embed: Embed | None) -> KnowledgeBases:
     """A knowledge base `set` of its documents."""
     source, home = folder / "source", folder / "home"
     source.mkdir(parents=True)
@@ -180,20 +182,28 @@ def index(made: Set, folder: Path) -> KnowledgeBases:
         (source / path).write_text(text, "utf-8")
     stores = LanceStores(str(home / "vectors"))
     bases = KnowledgeBases(Database.in_folder(home), Blobs(str(home / "blobs")), stores)
-    prepare(bases, "set", None)
-    ingest(bases, "set", [Folder(source)], None, only=True)
+    prepare(bases, "set", embed)
+    ingest(bases, "set", [Folder(source)], embed, only=True)
     return bases
 
 
-async def ask(made: Set, foreign: Set, folder: Path) -> list[Found]:
+def ask(made: Set, foreign: Set, folder: Path, embed: Embed | None) -> list[Found]:
     """What a search finds for all of a set's questions."""
-    bases = index(made, folder)
+    bases = index(made, folder, embed)
+    return asyncio.run(_ask(bases, made, foreign, None if embed is None else lambda _: embed))
+
+
+async def _ask(
+    bases: KnowledgeBases, made: Set, foreign: Set, embedders: Embedders | None
+) -> list[Found]:
     own, other = _some(made.questions, MOST), _some(foreign.questions, FOREIGN)
     found = []
     for kind, questions in (("there", own), ("left out", own), ("foreign", other)):
         for asked in questions:
             search = Search(without=asked.documents if kind == "left out" else ())
-            passages = await Retriever(bases, "set", search=search)(asked.question, JUDGED)
+            passages = await Retriever(bases, "set", embedders, search=search)(
+                asked.question, JUDGED
+            )
             found.append(Found(kind, asked, passages))
     return found
 
@@ -293,10 +303,10 @@ def main() -> None:
     given = parser.parse_args()
     found = gather(given.data, given.keep)
     if given.fit:
-        show_fit([one for name in found if name != UNSEEN for one in found[name]])
+        show_fit([one for name in found if not name.startswith(UNSEEN) for one in found[name]])
     rows = []
     for name, all_of in found.items():
-        test = [one for one in all_of if name == UNSEEN or not one.is_train]
+        test = [one for one in all_of if name.startswith(UNSEEN) or not one.is_train]
         figures = judge(test)
         own, other = checked(test)
         rows.append({
@@ -317,12 +327,15 @@ def gather(data: Path, keep: Path | None) -> dict[str, list[Found]]:
     if keep is not None and keep.exists():
         with keep.open("rb") as file:
             return {n: [Found(*one) for one in some] for n, some in pickle.load(file).items()}
+    packaged = StaticEmbed(Path(foundation.__file__).parent / "pollen")
     sets = {name: read(data / path) for name, (read, path, _) in SETS.items()}
     found = {}
     for name, made in sets.items():
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = asyncio.run(ask(made, sets[SETS[name][2]], Path(folder)))
-        print(f"{name}: {len(made.documents)} documents, {len(found[name])} questions", flush=True)
+            for mode, embed in (("words", None), ("words and vectors", packaged)):
+                foreign = sets[SETS[name][2]]
+                found[f"{name}, {mode}"] = ask(made, foreign, Path(folder) / mode, embed)
+        print(f"{name}: {len(made.documents)} documents", flush=True)
     if keep is not None:
         with keep.open("wb") as file:
             pickle.dump({n: [tuple(one) for one in some] for n, some in found.items()}, file)

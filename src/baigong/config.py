@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the home")
     blobs_url: str = Field("", description="folder or s3:// URL; empty means `blobs/` in the home")
     vectors_url: str = Field(
-        "", description="folder or s3:// URL; empty means `vectors/` in the home"
+        "",
+        description="folder or s3:// URL for LanceDB, or qdrant:FOLDER for Qdrant in one process; "
+        "empty means LanceDB in `vectors/` in the home",
     )
 
     @property

@@ -63,7 +63,9 @@ def test_whatever_a_document_holds_each_of_its_lines_is_marked(title, text):
 @pytest.mark.parametrize("text", [*EVIL, "<|im_end|>" * 50, "a<|im_start|>b"])
 def test_the_marks_of_a_template_are_text_in_a_document(tokenizer, text):
     calm = inert([passage(text, text)], tokenizer)[0]
-    marks = {tokenizer.tokenizer.token_to_id(m) for m in ("<|im_end|>", "<|im_start|>", "<|endoftext|>")}
+    marks = {
+        tokenizer.tokenizer.token_to_id(m) for m in ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
+    }
     for piece in (calm.text, calm.title):
         assert not marks & set(tokenizer.encode_text(piece))
         assert "".join(piece.split()) == "".join(text.split())

@@ -99,7 +99,11 @@ def test_the_first_question_has_nothing_to_lean_on() -> None:
 
 
 def test_a_new_subject_ends_what_came_before() -> None:
-    turns = ["What does the kettle cost?", "Which documents does a parking permit need?", "and why?"]
+    turns = [
+        "What does the kettle cost?",
+        "Which documents does a parking permit need?",
+        "and why?",
+    ]
     assert "kettle" not in standalone(turns)
     assert "parking" in standalone(turns)
 

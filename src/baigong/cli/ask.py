@@ -20,6 +20,7 @@ from baigong.industry.citing import Citation, citation_of, marked, marks
 from baigong.industry.serving import Served
 from baigong.industry.tasks import NOT_FOUND, answer_prompt, inert
 from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
+from baigong.knowledge.records import document_row
 from baigong.knowledge.retrieve import Retriever, Search
 from baigong.knowledge.where import typed_where
 
@@ -98,13 +99,15 @@ async def _ask(
         else:
             text = await _written(platform, model, question, answer, not json)
             citations = list(marked(citations, marks(text, citations)))
+        if json:
+            shown = {"answered": answer.is_answered, "answer": text, "citations": citations}
+            print_json(shown)
+            return
+        is_told = answer.is_answered and model is not None
+        console.print("" if is_told else text, markup=False, soft_wrap=True)
+        _show(platform, citations, is_answered=answer.is_answered)
     finally:
         await platform.close()
-    if json:
-        print_json({"answered": answer.is_answered, "answer": text, "citations": citations})
-        return
-    console.print("" if answer.is_answered and model else text, markup=False, soft_wrap=True)
-    _show(platform, citations, is_answered=answer.is_answered)
 
 
 def _quoted(answer: QuotedAnswer) -> str:
@@ -174,6 +177,8 @@ def _addresses(platform: Platform, citation: Citation) -> list[str]:
 
 def _file(platform: Platform, citation: Citation) -> str:
     """The path of what came from a folder of this machine, "" for the rest."""
-    source = Path(platform.knowledge.source(citation.knowledge, citation.document))
+    bases = platform.knowledge
+    row = document_row(bases.database, bases.get(citation.knowledge), citation.document)
+    source = Path("" if row is None else row.source)
     found = (source / citation.document, source)
     return next((str(path) for path in found if path.is_absolute() and path.is_file()), "")

@@ -12,7 +12,9 @@ from baigong.knowledge.support import support, weigh
 from baigong.types import Passage, Retrieve
 
 JUDGED = 10  # passages that are weighed against each other, however few are shown
-ANSWERED = 0.4  # support from which on a question is answered: the best F1 on the training questions
+ANSWERED = (
+    0.4  # support from which on a question is answered: the best F1 on the training questions
+)
 _BESIDE = 0.5  # of the best one's support that another quotation must have
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 
 from baigong.errors import Conflict, NotFound
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
@@ -29,6 +29,7 @@ from baigong.knowledge.records import (
     base_row,
     check_name,
     document_of,
+    document_row,
     held,
     version_of,
 )
@@ -150,29 +151,11 @@ class KnowledgeBases:
         Raises:
             NotFound: no such version, or no such document in it.
         """
-        return msgspec.msgpack.decode(
-            self.blobs.get(self._row(knowledge, document).blob), type=Document
-        )
-
-    def source(self, knowledge: str, document: str) -> str:
-        """The name of the source that a document came from: of a folder, its path.
-
-        Raises:
-            NotFound: no such version, or no such document in it.
-        """
-        return str(self._row(knowledge, document).source)
-
-    def _row(self, knowledge: str, document: str) -> Row[Any]:
-        version = self.get(knowledge)
-        query = select(documents).where(
-            held(version.name, version.number), documents.c.path == document
-        )
-        with self.database.read() as connection:
-            row = connection.execute(query).first()
+        row = document_row(self.database, self.get(knowledge), document)
         if row is None:
             known = [entry.path for entry in self.documents(knowledge)]
             raise NotFound.among("document", document, known, param="document")
-        return row
+        return msgspec.msgpack.decode(self.blobs.get(row.blob), type=Document)
 
     def text(self, knowledge: str, document: str) -> str:
         """The whole parsed text of a document.
@@ -191,16 +174,6 @@ class KnowledgeBases:
                 )
             ).all()
         return {row.id: row.url for row in rows}
-
-    def numbers(self, reading: Reading, paths: Sequence[str]) -> list[int]:
-        """The numbers of documents of these names in a version."""
-        if not paths:
-            return []
-        query = select(documents.c.id).where(
-            held(reading.name, reading.number), documents.c.path.in_(paths)
-        )
-        with self.database.read() as connection:
-            return list(connection.execute(query).scalars())
 
     def pin(self, name: str) -> KnowledgeVersion:
         """Keep what it holds now for ever unchanged, e.g. for a release.

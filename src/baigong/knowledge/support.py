@@ -42,8 +42,8 @@ class Weighed(NamedTuple):
     evidence: Evidence
 
 
-_WEIGHTS = Evidence(quoted=3.76, rank=7.42, peak=6.54, missing=-2.62)
-_BIAS = -12.91
+_WEIGHTS = Evidence(quoted=3.76, rank=6.95, peak=6.6, missing=-2.73)
+_BIAS = -12.53
 
 
 def support(evidence: Evidence) -> float:

@@ -56,6 +56,9 @@ GRAPH_FROM_ROWS = 20_000  # below, all vectors are compared in some 15 ms, and n
 _LOOSE_ROWS = 2_000
 _LOOSE_SHARE = 0.02
 _FRAGMENTS = 32
+# Tending gives new vectors a graph of their own in 2 s; each is searched beside the others, so that
+# with more than this one graph is made of all, which takes a minute for 100,000.
+_GRAPHS = 8
 # Who reads an old version goes on reading it this long.
 _KEPT = timedelta(minutes=10)
 _OLD_VERSIONS = 64
@@ -438,7 +441,9 @@ def _search_indexes(columns: Iterable[str]) -> dict[str, Any]:
 
 
 async def _create_missing(table: Any, wanted: dict[str, Any]) -> bool:
-    held = {column for index in await table.list_indices() for column in index.columns}
+    """Create those that are not there, and anew those that have come apart."""
+    indexes = await table.list_indices()
+    held = {column for each in indexes if each.num_segments <= _GRAPHS for column in each.columns}
     missing = {name: config for name, config in wanted.items() if name not in held}
     for name, config in missing.items():
         await table.create_index(name, config=config)
