@@ -18,6 +18,7 @@ from baigong.inference.upstream.settings import read_upstreams
 from baigong.inference.upstream.vllm import VllmConfig, VllmEngines
 from baigong.jobs import Jobs
 from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.living import Living
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import Stores
 from baigong.knowledge.stores.qdrant import QdrantStores
@@ -43,6 +44,7 @@ class Platform:
     engines: Engines
     upstreams: Upstreams
     serving: Serving
+    living: Living
 
     @classmethod
     def open(cls, settings: Settings) -> Platform:
@@ -70,6 +72,7 @@ class Platform:
             idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
+        serving = Serving(hub, releases, engines, knowledge, upstreams)
         return cls(
             settings=settings,
             database=database,
@@ -81,7 +84,8 @@ class Platform:
             knowledge=knowledge,
             engines=engines,
             upstreams=upstreams,
-            serving=Serving(hub, releases, engines, knowledge, upstreams),
+            serving=serving,
+            living=Living(knowledge, serving.embedders),
         )
 
     @property
@@ -99,7 +103,8 @@ class Platform:
         )
 
     async def close(self) -> None:
-        """Stop the engines, let go of upstreams and of the database."""
+        """Write what was pushed, stop the engines, let go of upstreams and of the database."""
+        await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
         self.database.close()

@@ -129,18 +129,21 @@ class KnowledgeBases:
         known = [version.ref for version in found]
         raise NotFound.among("knowledge base", knowledge, known, param="knowledge")
 
-    def documents(self, knowledge: str) -> list[KnowledgeDocument]:
-        """What a version holds, by path.
+    def documents(
+        self, knowledge: str, *, after: str = "", limit: int | None = None
+    ) -> list[KnowledgeDocument]:
+        """What a version holds, by path; `limit` of them behind the path `after`.
 
         Raises:
             NotFound: there is no such version.
         """
         version = self.get(knowledge)
-        query = select(documents).where(held(version.name, version.number))
+        query = select(documents).where(
+            held(version.name, version.number), documents.c.path > after
+        )
         with self.database.read() as connection:
-            return [
-                document_of(row) for row in connection.execute(query.order_by(documents.c.path))
-            ]
+            rows = connection.execute(query.order_by(documents.c.path).limit(limit))
+            return [document_of(row) for row in rows]
 
     def parsed(self, knowledge: str, document: str) -> Document:
         """A document as it was parsed; passages' spans count in the bytes of its text.

@@ -119,7 +119,7 @@ class _Sync:
         wanted = [entry for entry in listing.entries if not _is_same(entry, known.get(entry.path))]
         self._summary.unchanged += len(listing.entries) - len(wanted)
         for batch in _batches(self._arriving(wanted, known)):
-            added = self._writer.write(batch)
+            added = sum(one.is_new for one in self._writer.write(batch))
             self._summary.added += added
             self._summary.changed += len(batch) - added
         if self._source.forgets:

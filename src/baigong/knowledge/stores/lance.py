@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +21,15 @@ import msgspec
 from typing_extensions import override
 
 from baigong.errors import NotFound, Unsupported
-from baigong.knowledge.stores.port import EVERYTHING, ChunkRow, Chunks, Hit, Scope, Stores
+from baigong.knowledge.stores.port import (
+    EVERYTHING,
+    ChunkRow,
+    Chunks,
+    Hit,
+    Overtaken,
+    Scope,
+    Stores,
+)
 from baigong.knowledge.stores.rows import (
     THE_CHUNKS,
     access_marks,
@@ -190,7 +199,7 @@ class LanceChunks(Chunks):
     @override
     def tend(self) -> bool:
         table = self._writable()
-        with room_for(THE_CHUNKS):
+        with room_for(THE_CHUNKS), _unless_overtaken():
             worn = _run(_is_worn(table))
             if worn:
                 # Compacts, adds rows to the indexes, and lets go of old versions.
@@ -386,6 +395,17 @@ async def _is_worn(table: Any) -> bool:
     before = datetime.now() - _KEPT  # noqa: DTZ005  LanceDB's versions carry local times
     old = [each for each in await table.list_versions() if each["timestamp"] < before]
     return len(old) > _OLD_VERSIONS
+
+
+@contextmanager
+def _unless_overtaken() -> Iterator[None]:
+    """Rows that come while a table is compacted are no hindrance, rows that go are."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "commit conflict" not in str(error).lower():
+            raise
+        raise Overtaken("The chunks changed while they were being compacted.") from error
 
 
 def _words_indexes() -> dict[str, Any]:
