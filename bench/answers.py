@@ -348,7 +348,12 @@ def gather(data: Path, keep: Path | None) -> dict[str, list[Found]]:
 
 def show_fit(found: Sequence[Found]) -> None:
     weights, bias = fit(found)
-    print("weights", {k: round(v, 2) for k, v in weights._asdict().items()}, "bias", round(bias, 2))
+    print(
+        "weights",
+        {k: round(float(v), 2) for k, v in weights._asdict().items()},
+        "bias",
+        round(bias, 2),
+    )
     train = [one for one in found if one.is_train]
     for threshold in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
         f = judge(train, threshold)
