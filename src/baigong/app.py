@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from baigong.compute import usable_cores
 from baigong.config import Settings
@@ -17,10 +18,15 @@ from baigong.inference.upstream.settings import read_upstreams
 from baigong.inference.upstream.vllm import VllmConfig, VllmEngines
 from baigong.jobs import Jobs
 from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.living import Living
 from baigong.knowledge.stores.lance import LanceStores
+from baigong.knowledge.stores.port import Stores
+from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.store.secret import Secret
+
+_QDRANT = "qdrant:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Platform:
     engines: Engines
     upstreams: Upstreams
     serving: Serving
+    living: Living
 
     @classmethod
     def open(cls, settings: Settings) -> Platform:
@@ -50,8 +57,7 @@ class Platform:
         blobs = Blobs(settings.blobs_url or str(home / "blobs"))
         hub = Hub(database, blobs, settings.cache_folder)
         releases = Releases(database, secret)
-        stores = LanceStores(settings.vectors_url or str(home / "vectors"))
-        knowledge = KnowledgeBases(database, blobs, stores)
+        knowledge = KnowledgeBases(database, blobs, _stores(settings))
         engines = Engines(
             EngineConfig(
                 dtype=settings.dtype,
@@ -66,6 +72,7 @@ class Platform:
             idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
+        serving = Serving(hub, releases, engines, knowledge, upstreams)
         return cls(
             settings=settings,
             database=database,
@@ -77,7 +84,8 @@ class Platform:
             knowledge=knowledge,
             engines=engines,
             upstreams=upstreams,
-            serving=Serving(hub, releases, engines, knowledge, upstreams),
+            serving=serving,
+            living=Living(knowledge, serving.embedders),
         )
 
     @property
@@ -95,10 +103,19 @@ class Platform:
         )
 
     async def close(self) -> None:
-        """Stop the engines, let go of upstreams and of the database."""
+        """Write what was pushed, stop the engines, let go of upstreams and of the database."""
+        await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
         self.database.close()
+
+
+def _stores(settings: Settings) -> Stores:
+    """LanceDB below a folder or a bucket, or Qdrant's engine in a folder of this process alone."""
+    url = settings.vectors_url or str(settings.home / "vectors")
+    if url.startswith(_QDRANT):
+        return QdrantStores(Path(url.removeprefix(_QDRANT) or settings.home / "vectors"))
+    return LanceStores(url)
 
 
 def _vllm(settings: Settings) -> VllmEngines | None:

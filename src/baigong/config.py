@@ -51,10 +51,17 @@ class Settings(BaseSettings):
     private_hosts: tuple[str, ...] = Field(
         (), description="hosts inside this network that sources may be read from, as a JSON list"
     )
+    source_places: tuple[str, ...] = Field(
+        (),
+        description="folders and s3:// prefixes that callers over HTTP may have read into "
+        "knowledge bases, as a JSON list",
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the home")
     blobs_url: str = Field("", description="folder or s3:// URL; empty means `blobs/` in the home")
     vectors_url: str = Field(
-        "", description="folder or s3:// URL; empty means `vectors/` in the home"
+        "",
+        description="folder or s3:// URL for LanceDB, or qdrant:FOLDER for Qdrant in one process; "
+        "empty means LanceDB in `vectors/` in the home",
     )
 
     @property

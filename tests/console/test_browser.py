@@ -76,6 +76,34 @@ def test_a_citations_address_from_the_api_opens_at_its_quote(open_page, platform
     assert page.locator("#passage").is_visible()
 
 
+def test_a_search_of_a_knowledge_base_opens_a_document_at_the_passage(open_page):
+    page = open_page()
+    page.get_by_role("link", name="Knowledge bases", exact=True).click()
+    page.get_by_role("link", name="handbook@1").click()
+    page.fill("#question", "When is a refund paid?")
+    page.keyboard.press("Enter")
+    hit = page.locator("#hits li").first
+    hit.wait_for()
+    assert hit.locator("mark").text_content().startswith("A refund is paid within five")
+    hit.get_by_role("link").click()
+    passage = page.locator("#passage")
+    passage.wait_for()
+    assert passage.text_content().startswith("A refund is paid within five working days.")
+    page.get_by_role("link", name="From the knowledge base handbook").click()
+    assert page.locator("#documents tbody tr").count() == 2
+
+
+def test_the_pages_of_knowledge_fit_a_phone_and_have_contrast(open_page):
+    for path in ("/knowledge", "/knowledge/handbook?q=refund"):
+        page = open_page(path, viewport={"width": 360, "height": 740})
+        wide = page.locator("html").evaluate("e => e.scrollWidth - e.clientWidth")
+        assert wide <= 0, path
+    for scheme in ("light", "dark"):
+        page = open_page("/knowledge/handbook?q=refund", color_scheme=scheme)
+        for selector in ("h1", ".muted", "#send", "mark", "#documents a"):
+            assert _contrast(page.locator(selector).first) >= 4.5, (scheme, selector)
+
+
 def test_markup_in_a_question_stays_text(open_page):
     page = open_page()
     page.fill(

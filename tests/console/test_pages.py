@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from baigong.console.pages import split
+from tests.knowledge.bases import keep
 from tests.servers import add_release, open_platform, serving
 
 ENGLISH, CHINESE = {"accept-language": "en"}, {"accept-language": "zh-CN"}
@@ -67,7 +68,14 @@ def test_text_of_releases_and_reports_is_escaped(url, tmp_path):
 
 
 def test_no_page_may_run_or_load_anything_foreign(url):
-    for path in ("/", "/login", "/nothing", "/?release=none"):
+    for path in (
+        "/",
+        "/login",
+        "/nothing",
+        "/?release=none",
+        "/knowledge",
+        "/knowledge/handbook?q=goods",
+    ):
         reply = _get(url, path)
         policy = reply.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'") and "unsafe" not in policy
@@ -79,7 +87,13 @@ def test_no_page_may_run_or_load_anything_foreign(url):
 
 def test_every_page_names_its_json_twin(url, platform):
     knowledge = platform.knowledge.versions("handbook")[0].ref
-    for path in ("/", f"/knowledge/{knowledge}/returns.md"):
+    for path in (
+        "/",
+        "/knowledge",
+        "/knowledge/handbook",
+        f"/knowledge/{knowledge}",
+        f"/knowledge/{knowledge}/returns.md",
+    ):
         twin = re.search(r'application/json" href="([^"]*)"', _get(url, path).text)[1]
         assert httpx2.get(url + twin).status_code == 200
 
@@ -97,6 +111,41 @@ def test_a_document_opens_with_the_span_marked_and_its_markup_harmless(url, plat
         assert "<mark" not in plain and "thirty days" in plain
     other = _get(url, f"/knowledge/{knowledge}/zh/%E4%BF%9D%E4%BF%AE%20%E8%AF%B4%E6%98%8E.md")
     assert "家用电器保修两年" in other.text
+
+
+def test_knowledge_bases_are_listed_with_what_they_hold(url, tmp_path):
+    page = _get(url, "/knowledge", **ENGLISH).text
+    assert '<a href="/knowledge/handbook">handbook@1</a>' in page
+    assert "Last change" in page and "最近变更" in _get(url, "/knowledge", **CHINESE).text
+    platform = open_platform(tmp_path)
+    with serving(platform) as there:
+        assert "baigong ingest" in _get(there, "/knowledge", **ENGLISH).text
+
+
+def test_a_knowledge_base_shows_its_documents_and_finds_passages(url):
+    page = _get(url, "/knowledge/handbook", **ENGLISH).text
+    assert 'href="/knowledge/handbook/returns.md"' in page and "保修 说明.md" in page
+    found = _get(url, "/knowledge/handbook?q=When+is+a+refund+paid%3F", **ENGLISH).text
+    assert "<mark>A refund is paid within five working days." in found
+    place = re.search(r'href="(/knowledge/handbook/returns.md\?span=\d+-\d+)#passage"', found)[1]
+    assert '<mark id="passage" tabindex="-1">A refund is paid' in _get(url, place).text
+    assert "No passage was found" in _get(url, "/knowledge/handbook?q=zebra", **ENGLISH).text
+    evil = _get(url, "/knowledge/handbook?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", **ENGLISH)
+    assert "<script>alert" not in evil.text
+
+
+def test_documents_come_by_pages(tmp_path):
+    platform = open_platform(tmp_path)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(53):
+        (folder / f"note {i:02}.md").write_text(f"# Note {i}\n\nWords.")
+    keep(platform.knowledge, "many", [folder])
+    with serving(platform) as there:
+        first = _get(there, "/knowledge/many", **ENGLISH).text
+        assert first.count('scope="row"') == 50
+        more = html.unescape(re.search(r'href="(/knowledge/many\?after=[^"]*)"', first)[1])
+        assert _get(there, more, **ENGLISH).text.count('scope="row"') == 3
 
 
 def test_spans_count_bytes():

@@ -67,7 +67,10 @@ def test_valid_json_means_valid_by_the_schema():
     assert score("json_validity", "{}", "{}", schema=schema) == 0
 
 
-PROMPT = "[1] Shoes last.\n\n[2] Return within\n30 days.\n\n[3] Within 30 days, again.\n\nHow long?"
+PROMPT = (
+    "[1]\n> Shoes last.\n\n[2] Returns\n> Return within\n> 30 days.\n\n"
+    "[3]\n> Within 30 days, again.\n\nHow long?"
+)
 
 
 @pytest.mark.parametrize(

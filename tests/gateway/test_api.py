@@ -67,7 +67,7 @@ def test_a_document_is_given_whole_under_any_encoding_of_its_name(url, platform,
         assert found == {"knowledge": knowledge, "document": name, "text": text}
 
 
-@pytest.mark.parametrize("path", ["handbook", "handbook/none.md", "none/returns.md", ""])
+@pytest.mark.parametrize("path", ["handbook/none.md", "none/returns.md", ""])
 def test_an_unknown_document_is_404(url, path):
     assert httpx2.get(f"{url}/api/knowledge/{path}").status_code == 404
 

@@ -11,7 +11,7 @@ from baigong.gateway.doors.openai.chat import _events, guarded
 from baigong.gateway.doors.openai.replies import Envelope
 from baigong.gateway.doors.openai.requests import ChatRequest, Turn
 from baigong.gateway.streams import Many
-from baigong.industry.serving import Citation
+from baigong.industry.citing import Citation
 from baigong.types import Delta
 from tests.servers import MODEL
 
@@ -49,13 +49,15 @@ async def _lines(citations, deltas, *, with_usage):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["plain", "cited_with_usage", "broken"])
+@pytest.mark.parametrize("name", ["plain", "cited_with_usage", "marked", "broken"])
 async def test_a_stream_is_these_bytes(name):
     said = (Delta("三十", 1), Delta("", 1), Delta("天。", 2), Delta("", 1, "stop"))
+    marked = (Delta("三十天内可以退", 5), Delta("货[1]。五天[1", 5), Delta("]。", 2, "stop"))
     died = EngineUnavailable("The engine died.", hint="Ask again.")
     made = {
         "plain": lambda: _lines((), _deltas(*said), with_usage=False),
         "cited_with_usage": lambda: _lines((CITATION,), _deltas(*said), with_usage=True),
+        "marked": lambda: _lines((CITATION,), _deltas(*marked), with_usage=False),
         "broken": lambda: _lines((), _deltas(said[0], error=died), with_usage=False),
     }
     assert await made[name]() == (GOLDEN / f"chat_{name}.txt").read_bytes()

@@ -97,6 +97,9 @@ async def test_what_was_evaluated_is_what_answers_with_citations(platform, recip
     text = platform.knowledge.text(cited.knowledge, cited.document).encode()
     assert cited.document == "保修.md"
     assert text[cited.quote_start : cited.quote_end].decode() == cited.quote == "电饭煲保修两年。"
+    figures = release.report["retrieval"]  # of questions that the documents made of themselves
+    assert figures["questions"] >= 1
+    assert {"recall_at_3", "cited", "declined", "seconds"} <= figures.keys()
     lineage = release.content.lineage
     assert platform.hub.get("dataset", lineage["dataset"]).folder.is_dir()
     assert [point["step"] for point in lineage["curve"]]

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 
@@ -117,6 +118,20 @@ def test_the_minimum_holds_even_for_a_better_candidate():
     assert failed(verdict) == ["minimum"]
     assert "the minimum is 0.6" in verdict.sentence_en
     assert "未达到下限 0.6" in verdict.sentence_zh
+
+
+def test_figures_of_the_knowledge_base_must_reach_what_is_asked_for():
+    made = report(candidate=right(0.9), incumbent=right(0.7))
+    made = msgspec.structs.replace(
+        made, retrieval={"questions": 60.0, "recall_at_3": 0.75, "declined": 0.9}
+    )
+    assert judge(made, gate(knowledge={"recall_at_3": 0.75, "declined": 0.5})).passed
+    verdict = judge(made, gate(knowledge={"recall_at_3": 0.8, "declined": 0.5}))
+    assert failed(verdict) == ["knowledge recall_at_3"]
+    assert "recall_at_3 is 0.75 on 60 questions, and 0.8 is asked for" in verdict.sentence_en
+    assert "recall_at_3 为 0.75（60 个问题），要求至少 0.8" in verdict.sentence_zh
+    with pytest.raises(ValueError, match="cited"):
+        judge(made, gate(knowledge={"cited": 0.5}))
 
 
 def two_languages(n=240):

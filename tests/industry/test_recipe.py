@@ -130,6 +130,9 @@ serve: 5
         (SMALLEST.replace("classification", "extraction") + "schema: rows.csv", "not a JSON file"),
         (SMALLEST.replace("classification", "grounded")
          + "knowledge: {sources: [handbook, gone]}", "knowledge.sources.1: got"),
+        (SMALLEST + "gate: {knowledge: {recall_at_3: 0.8}}", "the recipe has no knowledge to measure"),
+        (SMALLEST + "knowledge: {sources: handbook}\ngate: {knowledge: {recall_at_2: 0.8}}",
+         "gate.knowledge.recall_at_2"),
         (SMALLEST + "knowledge: {passages: 2}", "give either sources or from"),
         (SMALLEST + "knowledge: {sources: handbook, from: laws}", "give either sources or from"),
     ],

@@ -514,7 +514,7 @@ def test_a_grounded_prompt_is_numbered_passages_and_then_the_question(tmp_path):
     made = ground_row(row, found)
     assert made.messages[0] == Message("system", "Cite.")
     assert made.messages[1].content == (
-        "[1] Refunds within 30 days.\n\n[2] Return within 30\ndays.\n\nHow long?"
+        "[1]\n> Refunds within 30 days.\n\n[2]\n> Return within 30\n> days.\n\nHow long?"
     )
     assert made.answer == "[2] within  30 days"
     assert (made.id, made.split) == (row.id, row.split)

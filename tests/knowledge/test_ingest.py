@@ -234,6 +234,18 @@ def test_a_folder_that_is_gone_removes_nothing(bases: KnowledgeBases, sources: P
     assert search(bases, "kb", "refunds")
 
 
+def test_a_source_that_is_suddenly_empty_removes_nothing(bases: KnowledgeBases) -> None:
+    bases.ensure("kb", None)
+    source = Held(a="apples")
+    ingest(bases, "kb", [source], None)
+    source.contents.clear()
+    with pytest.raises(Conflict, match="is empty, where 1 documents"):
+        ingest(bases, "kb", [source], None)
+    assert search(bases, "kb", "apples")
+    ingest(bases, "kb", [], None, only=True)
+    assert search(bases, "kb", "apples") == []
+
+
 def test_unknown_things_suggest_near_ones(bases: KnowledgeBases, sources: Path) -> None:
     with pytest.raises(NotFound, match="knowledge base"):
         bases.get("kb")

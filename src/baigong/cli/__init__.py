@@ -17,6 +17,8 @@ VERBS = {
     "build": "Build a recipe: tune, ground, prove, and make the result live if it is better.",
     "serve": "Answer at /v1 for any OpenAI client, with the console at /.",
     "ingest": "Read documents into a knowledge base; again, only what changed.",
+    "ask": "Ask knowledge bases: the sentences that answer, each with its place.",
+    "eval": "Measure a knowledge base: what it finds, cites and declines.",
     "chat": "Talk to a model in the terminal, with the passages it stands on.",
     "releases": "List releases with their gates, or show one.",
     "promote": "Make a release live.",

@@ -1,4 +1,4 @@
-"""The pages: what is live and why, a box to ask it, documents that answers stand on, a key form."""
+"""The pages: what is live and why, a box to ask it, knowledge bases and their documents, a key form."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from starlette.staticfiles import StaticFiles
 
 from baigong import __version__
 from baigong.app import Platform
+from baigong.console.knowledge import HITS, BaseRow, HitView, base_row, document_rows, hits
 from baigong.console.view import ModelView, cards_of, model_view
 from baigong.console.words import COOKIE, Language, language_of, speaker
 from baigong.errors import BaigongError, NotFound
 from baigong.industry.releases import Release
+from baigong.knowledge.retrieve import Retriever
 
 HEADERS = {
     # No inline script or style at all, so that text which slips through escaping stays text.
@@ -43,6 +45,8 @@ def routes(platform: Platform) -> list[BaseRoute]:
     pages = Pages(platform)
     return [
         Route("/", pages.home, methods=["GET"]),
+        Route("/knowledge", pages.knowledge, methods=["GET"]),
+        Route("/knowledge/{name}", pages.base, methods=["GET"]),
         Route("/knowledge/{rest:path}", pages.document, methods=["GET"]),
         Route("/login", pages.login, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[("baigong.console", "static")])),
@@ -85,6 +89,40 @@ class Pages:
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         found = await asyncio.to_thread(self._home, chosen, language, base_url)
         return self.render(request, "home.html", **found)
+
+    @shown
+    async def knowledge(self, request: Request) -> Response:
+        """All knowledge bases."""
+        bases = self._platform.knowledge
+
+        def read() -> list[BaseRow]:
+            return [base_row(bases.get(name), name) for name in bases.names()]
+
+        rows = await asyncio.to_thread(read)
+        return self.render(request, "knowledge.html", twin="/api/knowledge", bases=rows)
+
+    @shown
+    async def base(self, request: Request) -> Response:
+        """A knowledge base, what it finds for `?q=`, and its documents behind `?after=`."""
+        name, query = request.path_params["name"], request.query_params
+        question, bases = query.get("q", "").strip()[:2000], self._platform.knowledge
+        version = await asyncio.to_thread(bases.get, name)
+        rows, behind = await asyncio.to_thread(document_rows, bases, name, query.get("after", ""))
+        found: list[HitView] = []
+        if question:
+            retrieve = Retriever(bases, name, self._platform.serving.embedders)
+            passages = await retrieve(question, HITS)
+            found = await asyncio.to_thread(hits, question, name, passages)
+        return self.render(
+            request,
+            "base.html",
+            twin=f"/api/knowledge/{quote(name, safe='@')}",
+            base=base_row(version, name),
+            question=question,
+            hits=found,
+            documents=rows,
+            next=behind,
+        )
 
     @shown
     async def document(self, request: Request) -> Response:

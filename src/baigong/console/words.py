@@ -141,6 +141,26 @@ TEXT: dict[str, Words] = {
     "dataset": Words("Data set", "数据集"),
     "digest": Words("Signed digest", "签名摘要"),
     "none": Words("none", "无"),
+    # Knowledge bases.
+    "knowledge_title": Words("Knowledge bases", "知识库"),
+    "knowledge_text": Words(
+        "Documents that answers stand on, searched as soon as they are in.",
+        "回答所依据的文档，写入后立即可以检索。",
+    ),
+    "knowledge_none": Words(
+        "There is none yet. This reads a folder, a site or a repository into one:",
+        "还没有知识库。用这条命令读入文件夹、网站或代码仓库：",
+    ),
+    "base_empty": Words("It holds no document yet.", "其中还没有文档。"),
+    "documents": Words("Documents", "文档"),
+    "document_title": Words("Document", "文档"),
+    "passages": Words("Passages", "段落"),
+    "embedder": Words("Embedder", "向量模型"),
+    "changed": Words("Last change", "最近变更"),
+    "source": Words("Source", "来源"),
+    "search_title": Words("Search it", "检索"),
+    "search": Words("Search", "检索"),
+    "more": Words("More", "更多"),
     # Documents.
     "document_from": Words("From the knowledge base {knowledge}", "来自知识库 {knowledge}"),
     "document_passage": Words("Go to the passage", "跳到引用处"),

@@ -221,9 +221,8 @@ def _citation(row: Row, answer: str, _: Schema) -> float:
 
 def cited_passage(prompt: str, k: int) -> str:
     """The text of passage [k] in a grounded prompt, or "" if there is none."""
-    passages, _, _ = f"\n\n{prompt}".rpartition("\n\n")  # the question comes last
-    parts = passages.split(f"\n\n[{k}] ", 1)
-    return parts[1].split(f"\n\n[{k + 1}] ", 1)[0] if len(parts) == 2 else ""
+    found = re.search(rf"^\[{k}\](?: .*)?\n((?:>.*\n?)+)", prompt, re.MULTILINE)
+    return "" if found is None else re.sub("^> ?", "", found[1], flags=re.MULTILINE).strip()
 
 
 _ALL: tuple[Task, ...] = ("chat", "classification", "extraction", "grounded")

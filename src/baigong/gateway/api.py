@@ -1,10 +1,9 @@
-"""`/api`: what no foreign protocol has: releases and their gates, jobs, documents, upstreams."""
+"""`/api`: what no foreign protocol has: releases and their gates, jobs, knowledge, upstreams."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
@@ -12,8 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from baigong.app import Platform
-from baigong.errors import InvalidInput, NotFound
+from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert, read_object
+from baigong.gateway.knowledge import KnowledgeApi
 from baigong.gateway.replies import json_reply
 from baigong.industry.releases import Release
 from baigong.jobs import Job
@@ -30,6 +30,7 @@ class Api:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
+        self._knowledge = KnowledgeApi(platform)
 
     def routes(self) -> Mount:
         return Mount(
@@ -42,9 +43,13 @@ class Api:
                 Route("/upstreams", self.upstreams, methods=["GET"]),
                 Route("/jobs", self.jobs, methods=["GET"]),
                 Route("/jobs/{job}", self.job, methods=["GET"]),
-                Route("/knowledge/{rest:path}", self.document, methods=["GET"]),
+                *self._knowledge.routes(),
             ],
         )
+
+    async def close(self) -> None:
+        """Have what runs in the background stop."""
+        await self._knowledge.ingests.close()
 
     async def releases(self, _request: Request) -> Response:
         """Newest first, without their reports."""
@@ -108,24 +113,6 @@ class Api:
             return {**_job(job), "spec": job.spec, "steps": self._platform.jobs.steps(job.id)}
 
         return json_reply(await asyncio.to_thread(read))
-
-    async def document(self, request: Request) -> Response:
-        """The whole text of a document, in which citations' spans count bytes."""
-        knowledge, document = split_document(request)
-        text = await asyncio.to_thread(self._platform.knowledge.text, knowledge, document)
-        return json_reply({"knowledge": knowledge, "document": document, "text": text})
-
-
-def split_document(request: Request) -> tuple[str, str]:
-    """(knowledge base, document) of `.../knowledge/{knowledge}/{document}`.
-
-    The raw path is read, so that a `%2F` in a name does not split it.
-    """
-    raw = request.scope["raw_path"].decode("ascii", "replace")
-    knowledge, _, document = raw.partition("/knowledge/")[2].partition("/")
-    if not document:
-        raise NotFound("The address names no document.", hint="/knowledge/NAME@VERSION/DOCUMENT")
-    return unquote(knowledge), unquote(document)
 
 
 def summary(release: Release, live: dict[str, int]) -> dict[str, Any]:

@@ -107,9 +107,11 @@ def crash_error(request: Request) -> BaigongError:
     )
 
 
-def log_crash(request: Request) -> None:
-    """Say which request it was; the traceback follows when the error reaches the server."""
-    _log.error("%s %s failed, %s", request.method, request.url.path, request.state.request_id)
+def log_crash(request: Request, error: BaseException | None = None) -> None:
+    """Say which request it was; the traceback follows when the error reaches the server, where it
+    is not given."""
+    where = (request.method, request.url.path, request.state.request_id)
+    _log.error("%s %s failed, %s", *where, exc_info=error)
 
 
 async def on_crash(request: Request, _error: Exception) -> Response:

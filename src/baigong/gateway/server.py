@@ -19,7 +19,7 @@ from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
-from baigong.gateway.doors.openai.routes import routes as openai_routes
+from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
 from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
@@ -39,23 +39,28 @@ def create_app(
         pages: routes that come after the doors, i.e. the console's.
         may_be_open: answer without a key until the first is made. Only for loopback.
     """
+    api, openai = Api(platform), OpenAiDoor(platform)
     access = Access(Keys(platform.database, platform.secret), may_be_open=may_be_open)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await platform.upstreams.watch()
+        platform.living.watch()
+        await openai.start()
         warming = asyncio.create_task(_warm(platform.serving))
         try:
             yield
         finally:
             warming.cancel()
+            await api.close()
+            await openai.close()
             await platform.close()
 
     return Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
-            openai_routes(platform.serving),
-            Api(platform).routes(),
+            openai.routes(),
+            api.routes(),
             *login_routes(access),
             *pages,
         ],

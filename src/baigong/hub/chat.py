@@ -143,6 +143,33 @@ class ChatTokenizer:
         offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets[:-tokens]
         return text[: offsets[-1][1]] if offsets else ""
 
+    def inert(self, text: str) -> str:
+        """The text with a blank in each piece that would be one of the template's own marks.
+
+        `<|im_end|>` in a document would otherwise end the turn that quotes it. Those are the special
+        tokens, and what else the tokenizer keeps whole and the template writes.
+        """
+        marks = self._marks
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        places = [
+            start for id, (start, end) in zip(found.ids, found.offsets, strict=True)
+            if id in marks and end > start
+        ]  # fmt: skip
+        for at in reversed(places):
+            at += len(text[at:]) - len(text[at:].lstrip())  # some marks take blanks along
+            text = f"{text[: at + 1]} {text[at + 1 :]}"
+        # What stood round a mark may make another one, each time of fewer pieces.
+        return self.inert(text) if places else text
+
+    @cached_property
+    def _marks(self) -> frozenset[int]:
+        added = self.tokenizer.get_added_tokens_decoder()
+        written = self.template_text
+        return frozenset(
+            id for id, token in added.items()
+            if token.content.strip() and (token.special or token.content in written)
+        )  # fmt: skip
+
     def encode_training(self, messages: Sequence[Message]) -> Encoded:
         """Token ids of a whole conversation and which of them are the assistant's.
 

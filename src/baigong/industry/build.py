@@ -28,13 +28,15 @@ from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
-from baigong.industry.tasks import ground_row
+from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
+from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.ingest import ingest
-from baigong.knowledge.measure import measure, read_questions
+from baigong.knowledge.measure import measure_base, read_questions
+from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
@@ -47,7 +49,6 @@ from baigong.types import Embed, Report, Row
 Outputs = Mapping[str, Output]
 
 PARITY_PROMPTS = 8
-MEASURED_PASSAGES = 10  # the deepest that retrieval is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +182,10 @@ class Build:
             return {"version": None, "summary": "no knowledge in this recipe"}
         embed = self._embed(self._base(outputs))
         version, problems = await asyncio.to_thread(self._ingest, spec, embed, report)
-        quality: dict[str, float] = {}
-        if spec.questions is not None:
-            quality = await self._measure(version.ref, Path(spec.questions))
-        found = ""
-        if quality:
-            share = 100 * quality["recall_at_3"]
-            found = f"; the right passage is in the first 3 for {share:.0f} % of questions"
+        quality = await self._measure(version.ref, spec.questions, report)
+        share, asked = 100 * quality["recall_at_3"], "questions" if spec.questions else "made ones"
+        found = f"; the right passage is in the first 3 for {share:.0f} % of "
+        found += f"{quality['questions']:.0f} {asked}"
         return {
             "version": str(version.number),
             "quality": quality,
@@ -324,10 +322,14 @@ class Build:
             return list(dataset.rows)
         ref = f"{self._knowledge}@{outputs['ground']['version']}"
         retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
-        limit = self.recipe.knowledge.passages
-        return [
-            ground_row(row, await retrieve(row.messages[-1].content, limit)) for row in dataset.rows
-        ]
+        tokenizer = tokenizer_of(self._base(outputs).folder)
+        spec, rows = self.recipe.knowledge, []
+        for row in dataset.rows:
+            found, is_answered = await find(retrieve, row.messages[-1].content, spec.passages)
+            # As when serving: where no passage answers, the model is shown none.
+            shown = inert(found, tokenizer) if is_answered or not spec.decline else []
+            rows.append(ground_row(row, shown))
+        return rows
 
     def _ingest(
         self, spec: Knowledge, embed: Embed | None, report: Report
@@ -359,11 +361,15 @@ class Build:
         wanted = "none" if spec is None else spec.embedder
         return self.shop.serving.embedders.wanted(base.ref if wanted == "base" else wanted)
 
-    async def _measure(self, ref: str, questions: Path) -> dict[str, float]:
-        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
-        asked = read_questions(questions)
-        found = {q.question: await retrieve(q.question, MEASURED_PASSAGES) for q in asked}
-        quality = measure(asked, lambda question, limit: found[question][:limit])
+    async def _measure(self, ref: str, file: str | None, report: Report) -> dict[str, float]:
+        """Figures of the knowledge base, on questions of its own where the recipe has none."""
+        bases = self.shop.knowledge
+        if file is None:
+            questions = await asyncio.to_thread(made_questions, bases, ref)
+        else:
+            questions = read_questions(Path(file))
+        embedders = self.shop.serving.embedders
+        quality = await measure_base(bases, ref, questions, embedders, report)
         return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
 
     def _content(self, outputs: Outputs) -> Content:
@@ -380,6 +386,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
+            declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,
             title=recipe.title.model_dump(),

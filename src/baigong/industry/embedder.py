@@ -21,6 +21,7 @@ from baigong.inference.static import StaticEmbed, is_static
 from baigong.types import Embed
 
 PACKAGED = "baigong/pollen"  # the embedder that comes with Baigong
+DEFAULT = "builtin"  # what a knowledge base is made with where nobody says
 MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pasted page
 
 

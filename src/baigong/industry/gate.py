@@ -13,7 +13,8 @@ live, or the base when nothing is. alpha is 1 - confidence; tests are paired and
               judged (Bonferroni: many slices must not add up to a chance refusal).
 4. baseline   Only with `beat_baseline`: at least as good as the plain baseline. Otherwise a baseline
               that is ahead is a warning.
-5. weights    Where int8 or int4 weights serve: the perplexity of the wanted answers is at most
+5. knowledge  Each figure of the knowledge base that `knowledge` names is at least what it says there.
+6. weights    Where int8 or int4 weights serve: the perplexity of the wanted answers is at most
               1 + `weights` times that of bfloat16.
 
 So (a) a candidate that is provably worse never passes, whatever the margin; (b) one that is exactly equal
@@ -86,7 +87,8 @@ def judge(report: EvalReport, spec: Gate, *, live: str | None = None) -> Verdict
         raise ValueError(f"the report's confidence is {report.confidence}, not {spec.confidence}")
     case = _Case.of(report, spec, live)
     slices = list(_slices(case))
-    checks = [_minimum(case), _rival(case), *slices, *_baseline(case), *_weights(case)]
+    checks = [_minimum(case), _rival(case), *slices]
+    checks += [*_baseline(case), *_knowledge(case), *_weights(case)]
     return Verdict(
         passed=all(check.passed for check in checks),
         sentence=_sentence(case, checks, slices),
@@ -129,7 +131,7 @@ class _Case(NamedTuple):
         return {"en": metric.title, "zh": metric.title_zh}
 
 
-# --- the five checks -----------------------------------------------------------------------------
+# --- the six checks ------------------------------------------------------------------------------
 
 
 def _minimum(case: _Case) -> Check:
@@ -212,6 +214,21 @@ def _baseline(case: _Case) -> Iterator[Check]:
     yield Check("baseline", comparison.overall.value >= -_TINY, _beside_baseline(case, comparison))
 
 
+def _knowledge(case: _Case) -> Iterator[Check]:
+    for figure, minimum in case.spec.knowledge.items():
+        if figure not in case.report.retrieval:
+            raise ValueError(
+                f"the gate asks for {figure} of the knowledge, and the report has none"
+            )
+        passed = case.report.retrieval[figure] >= minimum - _TINY
+        said = _figure(case, figure)
+        detail = {
+            "en": f"{said['en']}; at least {minimum:g} is asked for.",
+            "zh": f"{said['zh']}；要求至少 {minimum:g}。",
+        }
+        yield Check(f"knowledge {figure}", passed, detail)
+
+
 def _weights(case: _Case) -> Iterator[Check]:
     loss = case.report.weights
     if loss is None:
@@ -274,6 +291,11 @@ def _refusal(case: _Case, check: Check, lang: str) -> str:
         return f"the minimum is {spec.minimum:g}" if is_english else f"未达到下限 {spec.minimum:g}"
     if check.name == "rival":
         return _why_not(case, lang)
+    if check.name.startswith("knowledge "):
+        figure = check.name.partition(" ")[2]
+        minimum = next(value for name, value in spec.knowledge.items() if name == figure)
+        asked = f", and {minimum:g} is asked for" if is_english else f"，要求至少 {minimum:g}"
+        return _figure(case, figure)[lang] + asked
     if check.name == "weights" and case.report.weights is not None:
         remedy = {
             "en": "; serve it with BAIGONG_DTYPE=bfloat16",
@@ -284,6 +306,14 @@ def _refusal(case: _Case, check: Check, lang: str) -> str:
         return "a plain baseline does better" if is_english else "不如朴素基线"
     _, _, name = check.name.partition(" ")
     return f"the slice {name} gets worse" if is_english else f"分组 {name} 退步"
+
+
+def _figure(case: _Case, figure: str) -> Said:
+    value, asked = case.report.retrieval[figure], case.report.retrieval.get("questions", 0)
+    return {
+        "en": f"the knowledge base's {figure} is {value:.2f} on {asked:.0f} questions",
+        "zh": f"知识库的 {figure} 为 {value:.2f}（{asked:.0f} 个问题）",
+    }
 
 
 def _perplexities(case: _Case, loss: WeightLoss, lang: str) -> str:

@@ -190,7 +190,12 @@ class Knowledge(_Part):
         default=3, description="Found for each question, and cited."
     )
     questions: File | None = Field(
-        default=None, description="Questions with their document, to measure retrieval by."
+        default=None,
+        description="Questions with their document, to measure by; else they are made from the documents.",
+    )
+    decline: bool = Field(
+        default=True,
+        description="task: grounded. Say that it is not in the documents, and ask no model, where no passage answers.",
     )
     embedder: Literal["builtin", "none", "base"] = Field(
         default="builtin",
@@ -210,6 +215,18 @@ class Evals(_Part):
     )
 
 
+KnowledgeFigure = Literal[
+    "recall_at_1",
+    "recall_at_3",
+    "recall_at_10",
+    "mrr",
+    "ndcg_at_10",
+    "answered",
+    "cited",
+    "declined",
+]
+
+
 class Gate(_Part):
     """What a release must prove to become live; the rule is written down in `gate.judge`."""
 
@@ -225,6 +242,10 @@ class Gate(_Part):
     )
     slices: dict[str, Annotated[Number, Field(ge=0, le=1)]] = Field(
         default={}, description="Slice column -> how far the metric may drop in any of its slices."
+    )
+    knowledge: dict[KnowledgeFigure, Annotated[Number, Field(ge=0, le=1)]] = Field(
+        default={},
+        description="Figure of `baigong eval` -> what the knowledge base must reach, e.g. {recall_at_3: 0.8}.",
     )
     beat_baseline: bool = Field(
         default=False, description="Refuse a candidate that a plain baseline outdoes."

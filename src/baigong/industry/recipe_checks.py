@@ -140,6 +140,8 @@ def _required_by_task(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
     for section, owner in (("schema", "extraction"), ("knowledge", "grounded")):
         if data.get(section) is None and task == owner:
             yield (section,), f"required when task is {owner}"
+    if _at(data, "gate", "knowledge") and data.get("knowledge") is None:
+        yield ("gate", "knowledge"), "the recipe has no knowledge to measure; remove it"
 
 
 def _knowledge_problems(data: Mapping[str, Any]) -> Iterator[Cross]:

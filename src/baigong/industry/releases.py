@@ -37,6 +37,7 @@ class Content(msgspec.Struct, frozen=True):
     answer_schema: dict[str, Any] | None
     labels: tuple[str, ...]
     lineage: dict[str, Any]  # digests of recipe, dataset and software; seconds of each step
+    declines: bool = False  # grounded: not asked where no passage answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from typing import Any
 import msgspec
 
 from baigong.errors import NotFound, Unsupported
+from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
+from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, static_embed
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.tasks import ground_prompt
+from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
@@ -33,27 +35,11 @@ from baigong.inference.tools import Calls, style_of
 from baigong.inference.upstream.dialect import UNSAID
 from baigong.inference.upstream.pool import Remote, Route, Upstreams
 from baigong.inference.upstream.server import Adapter, Conversation, Prompt
+from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.quote import best_quote
+from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
 from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
-
-
-class Citation(msgspec.Struct, frozen=True):
-    """A passage beside an answer. `start:end` and the quote's span are bytes in the document."""
-
-    number: int
-    knowledge: str
-    document: str
-    title: str
-    text: str
-    start: int
-    end: int
-    quote: str
-    quote_start: int
-    quote_end: int
-    score: float
-    page: int | None = None
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -144,11 +130,13 @@ class Served:
             options: variables of the chat template, such as `enable_thinking`.
         """
         question = _question(messages)
-        passages = await self._retrieve(question)
-        if passages and self.content is not None and self.content.task == "grounded":
-            messages = ground_prompt(messages, passages)
+        passages, is_answered = await self._find(question)
+        if self.content is not None and self.content.task == "grounded":
+            if self.content.declines and not is_answered:
+                return _declined(messages)
+            messages = ground_prompt(messages, inert(passages, self.tokenizer))
         ids, say = self._prompt(messages, tools, options)
-        citations = await asyncio.to_thread(_cite, question, passages)
+        citations = await asyncio.to_thread(cite, question, passages)
         return Answer(tuple(citations), ids, say(sampling), say)
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
@@ -262,14 +250,18 @@ class Served:
             async for delta in deltas:
                 yield delta
 
-    async def _retrieve(self, question: str) -> list[Passage]:
+    async def _find(self, question: str) -> tuple[list[Passage], bool]:
+        """The passages that bear on a question, and whether they answer it."""
         content = self.content
         if content is None or content.knowledge is None or self.knowledge is None:
-            return []
+            return [], False
         if not question.strip():
-            return []
+            return [], False
         name = f"{content.knowledge}@{content.knowledge_version}"
-        return await Retriever(self.knowledge, name, self.embedders)(question, content.passages)
+        retrieve = Retriever(self.knowledge, name, self.embedders)
+        if content.task != "grounded":  # they are shown beside an answer that does not need them
+            return await retrieve(question, content.passages), True
+        return await find(retrieve, question, content.passages)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
@@ -415,28 +407,14 @@ class Serving:
 
 
 def _question(messages: Sequence[Message]) -> str:
-    asked = [message.content for message in messages if message.role == "user"]
-    return asked[-1] if asked else ""
+    return standalone([message.content for message in messages if message.role == "user"])
 
 
-def _cite(question: str, passages: Sequence[Passage]) -> list[Citation]:
-    citations = []
-    for number, passage in enumerate(passages, start=1):
-        quote = best_quote(question, passage)
-        citations.append(
-            Citation(
-                number,
-                passage.knowledge,
-                passage.document,
-                passage.title,
-                passage.text,
-                passage.start,
-                passage.end,
-                quote.text,
-                quote.start,
-                quote.end,
-                passage.score,
-                passage.page,
-            )
-        )
-    return citations
+def _declined(messages: Sequence[Message]) -> Answer:
+    """No passage answers, so that no model is asked: it could only guess, or be led by them."""
+    text = NOT_FOUND[language_of(messages[-1].content)]
+    return Answer((), (), _say(text), lambda _: _say(text))
+
+
+async def _say(text: str) -> AsyncGenerator[Delta]:
+    yield Delta(text, finish_reason="stop")

@@ -29,6 +29,7 @@ from baigong.knowledge.records import (
     base_row,
     check_name,
     document_of,
+    document_row,
     held,
     version_of,
 )
@@ -128,18 +129,21 @@ class KnowledgeBases:
         known = [version.ref for version in found]
         raise NotFound.among("knowledge base", knowledge, known, param="knowledge")
 
-    def documents(self, knowledge: str) -> list[KnowledgeDocument]:
-        """What a version holds, by path.
+    def documents(
+        self, knowledge: str, *, after: str = "", limit: int | None = None
+    ) -> list[KnowledgeDocument]:
+        """What a version holds, by path; `limit` of them behind the path `after`.
 
         Raises:
             NotFound: there is no such version.
         """
         version = self.get(knowledge)
-        query = select(documents).where(held(version.name, version.number))
+        query = select(documents).where(
+            held(version.name, version.number), documents.c.path > after
+        )
         with self.database.read() as connection:
-            return [
-                document_of(row) for row in connection.execute(query.order_by(documents.c.path))
-            ]
+            rows = connection.execute(query.order_by(documents.c.path).limit(limit))
+            return [document_of(row) for row in rows]
 
     def parsed(self, knowledge: str, document: str) -> Document:
         """A document as it was parsed; passages' spans count in the bytes of its text.
@@ -147,16 +151,11 @@ class KnowledgeBases:
         Raises:
             NotFound: no such version, or no such document in it.
         """
-        version = self.get(knowledge)
-        query = select(documents.c.blob).where(
-            held(version.name, version.number), documents.c.path == document
-        )
-        with self.database.read() as connection:
-            blob = connection.execute(query).scalar()
-        if blob is None:
+        row = document_row(self.database, self.get(knowledge), document)
+        if row is None:
             known = [entry.path for entry in self.documents(knowledge)]
             raise NotFound.among("document", document, known, param="document")
-        return msgspec.msgpack.decode(self.blobs.get(blob), type=Document)
+        return msgspec.msgpack.decode(self.blobs.get(row.blob), type=Document)
 
     def text(self, knowledge: str, document: str) -> str:
         """The whole parsed text of a document.

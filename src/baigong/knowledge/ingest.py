@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from baigong.compute import usable_cores
-from baigong.errors import Problem
+from baigong.errors import Conflict, Problem
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Source
 from baigong.knowledge.formats import Unreadable
@@ -110,10 +110,16 @@ class _Sync:
         self._summary.problems.extend(listing.problems)
         with self._writer.bases.database.read() as connection:
             known = known_of(connection, self._writer.name, self._source.name)
+        if self._source.forgets and known and not listing.entries:
+            raise Conflict(
+                f"{self._source.name} is empty, where {len(known)} documents came from before.",
+                hint="Is it mounted? Nothing was removed. To take them out, ingest the other sources "
+                "with --only.",
+            )
         wanted = [entry for entry in listing.entries if not _is_same(entry, known.get(entry.path))]
         self._summary.unchanged += len(listing.entries) - len(wanted)
         for batch in _batches(self._arriving(wanted, known)):
-            added = self._writer.write(batch)
+            added = sum(one.is_new for one in self._writer.write(batch))
             self._summary.added += added
             self._summary.changed += len(batch) - added
         if self._source.forgets:
@@ -148,6 +154,8 @@ class _Sync:
                 self._note(entry, None, content)
             elif content is None:
                 self._summary.unchanged += 1
+                if before is not None and entry.stamp is not None:  # it need not be asked again
+                    self._writer.seen(self._source.name, entry.path, entry.stamp, before.document)
             elif before is not None and digest_of(content) == before.digest:
                 self._summary.unchanged += 1
                 self._writer.seen(self._source.name, entry.path, content.stamp, before.document)

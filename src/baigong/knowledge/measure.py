@@ -1,17 +1,24 @@
-"""How well a knowledge base answers: retrieval measured on questions with a known document."""
+"""How well a knowledge base answers, measured on questions whose document is known."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
 from baigong.errors import DataProblems, Problem
-from baigong.types import Passage
+from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
+from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.quote import words_of
+from baigong.knowledge.retrieve import Retriever, Search
+from baigong.types import Embedders, Passage, Progress, Report
 
 _DEPTH = 10
+_HOLDS = 0.7  # of the wanted words that a quotation must hold to be the right one
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -22,7 +29,7 @@ class Question(msgspec.Struct, frozen=True):
     quote: str | None = None
 
 
-class Quality(msgspec.Struct, frozen=True):
+class Ranking(msgspec.Struct, frozen=True):
     """Means over the questions, 0 to 1. A question whose answer is not in the top 10 counts 0."""
 
     questions: int
@@ -31,6 +38,72 @@ class Quality(msgspec.Struct, frozen=True):
     recall_at_10: float
     mrr: float
     ndcg_at_10: float
+
+
+class Quality(Ranking, frozen=True):
+    """And what is quoted as the answer, again 0 to 1.
+
+    Attributes:
+        answered: questions that are answered at all.
+        cited: questions whose first citation is of the right document and, where the words are
+            known, quotes them.
+        declined: questions that are found not to be in the documents once theirs is left out. One
+            that another document answers as well counts against this.
+        seconds: for a question, from its words to the quotations, one at a time.
+    """
+
+    answered: float
+    cited: float
+    declined: float
+    seconds: float
+
+
+async def measure_base(
+    bases: KnowledgeBases,
+    knowledge: str,
+    questions: Sequence[Question],
+    embedders: Embedders | None = None,
+    report: Report | None = None,
+) -> Quality:
+    """Ask a knowledge base all questions, and each again without the document that answers it.
+
+    Raises:
+        NotFound: there is no such knowledge base.
+    """
+    retrieve = Retriever(bases, knowledge, embedders)
+    found: dict[str, Sequence[Passage]] = {}
+    answered = cited = declined = 0
+    spent = 0.0
+    for done, asked in enumerate(questions, start=1):
+        began = time.perf_counter()
+        passages = await retrieve(asked.question, JUDGED)
+        answer = await asyncio.to_thread(quote_answer, asked.question, passages)
+        spent += time.perf_counter() - began
+        found[asked.question] = passages
+        answered += answer.is_answered
+        cited += _is_cited(asked, answer)
+        without = Retriever(bases, knowledge, embedders, search=Search(without=(asked.document,)))
+        rest = await without(asked.question, JUDGED)
+        declined += not (await asyncio.to_thread(quote_answer, asked.question, rest)).is_answered
+        if report is not None:
+            report(Progress(done, len(questions), "questions", done / max(spent, 1e-9)))
+    ranking = measure(questions, lambda question, limit: found[question][:limit])
+    total = max(1, len(questions))
+    return Quality(
+        **msgspec.structs.asdict(ranking),
+        answered=answered / total,
+        cited=cited / total,
+        declined=declined / total,
+        seconds=spent / total,
+    )
+
+
+def _is_cited(asked: Question, answer: QuotedAnswer) -> bool:
+    if not answer.is_answered or answer.quotes[0].passage.document != asked.document:
+        return False
+    wanted = words_of(asked.quote or "")
+    held = words_of(answer.quotes[0].quote.text)
+    return len(wanted & held) >= _HOLDS * len(wanted)
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -60,7 +133,7 @@ def read_questions(path: Path) -> list[Question]:
 
 def measure(
     questions: Sequence[Question], find: Callable[[str, int], Sequence[Passage]]
-) -> Quality:
+) -> Ranking:
     """Ask `find(question, 10)` every question; how high the answers rank.
 
     A passage answers if it is of the question's document and, where a quote is given, holds it
@@ -69,7 +142,7 @@ def measure(
     ranks = [_rank(question, find(question.question, _DEPTH)) for question in questions]
     found = [rank for rank in ranks if rank is not None]
     total = max(1, len(questions))
-    return Quality(
+    return Ranking(
         questions=len(questions),
         recall_at_1=sum(rank == 1 for rank in found) / total,
         recall_at_3=sum(rank <= 3 for rank in found) / total,

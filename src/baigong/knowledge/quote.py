@@ -53,7 +53,7 @@ def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
     pieces = list(_sentences(passage.text))
     if not pieces:
         return Quote(passage.text, passage.start, passage.end, 0.0)
-    weights = _weights(_asked(question), pieces)
+    weights = _weights(asked_words(question), pieces)
     scores = list(_scores(pieces, weights))
     answers = [n for n, piece in enumerate(pieces) if not piece.leads] or list(range(len(pieces)))
     best = max(answers, key=lambda n: (scores[n], -n))
@@ -62,6 +62,11 @@ def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
     start = passage.start + len(passage.text[:begin].encode())
     text = passage.text[begin:end]
     return Quote(text, start, start + len(text.encode()), scores[best])
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, in order, without blanks around them."""
+    return [piece.text for piece in _sentences(text)]
 
 
 def _sentences(text: str) -> Iterator[_Sentence]:
@@ -73,18 +78,29 @@ def _sentences(text: str) -> Iterator[_Sentence]:
         start = begin + len(piece) - len(piece.lstrip())
         begin = match.end()
         if piece.strip():
-            yield _Sentence(piece.strip(), start, _words(piece))
+            yield _Sentence(piece.strip(), start, words_of(piece))
 
 
 _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s)$")
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text as they are compared: English ones without their commonest endings."""
     return frozenset(_ENDING.sub("", term) for term in terms(text))
 
 
-def _asked(question: str) -> frozenset[str]:
-    return frozenset(_ENDING.sub("", term) for term in question_terms(question))
+# Words that ask, or carry a question along, and that its answer seldom repeats.
+_HOW = re.compile(
+    r"\bhow (?:long|many|much|often|far|old|soon|large|high)\b"
+    r"|\b(?:take|takes|get|gets|happen|happens|need|want|know|tell|mean|means|now)\b",
+    re.IGNORECASE,
+)
+
+
+def asked_words(question: str) -> frozenset[str]:
+    """The words of a question that its answer may hold."""
+    bare = question_terms(_HOW.sub(" ", question)) or question_terms(question)
+    return frozenset(_ENDING.sub("", term) for term in bare)
 
 
 def _weights(asked: frozenset[str], pieces: Sequence[_Sentence]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from baigong.errors import InvalidInput
 from baigong.knowledge.chunk import Chunking
 from baigong.knowledge.stores.port import Chunks
+from baigong.store.database import Database
 from baigong.store.tables import documents, knowledge_bases
 
 
@@ -125,6 +126,22 @@ def held(name: str, number: int, *, withdrawn: bool = False) -> ColumnElement[bo
         or_(documents.c.died.is_(None), documents.c.died > number),
     )
     return rows if withdrawn else and_(rows, documents.c.withdrawn.is_(False))
+
+
+def numbers_of(connection: Connection, reading: Reading, paths: Sequence[str]) -> list[int]:
+    """The numbers of documents of these names in a version."""
+    found: list[int] = []
+    for part in parts_of(paths):
+        named = and_(held(reading.name, reading.number), documents.c.path.in_(part))
+        found += connection.execute(select(documents.c.id).where(named)).scalars()
+    return found
+
+
+def document_row(database: Database, version: KnowledgeVersion, path: str) -> Row[Any] | None:
+    """The row of a document in a version."""
+    named = and_(held(version.name, version.number), documents.c.path == path)
+    with database.read() as connection:
+        return connection.execute(select(documents).where(named)).first()
 
 
 def base_row(connection: Connection, name: str) -> Row[Any] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -96,3 +99,44 @@ def _is_scalar(value: Any) -> bool:
 def _scalar(value: Any) -> Scalar:
     """Whole numbers and others are one kind, so that 2026 equals 2026.0."""
     return value if isinstance(value, str | bool) else float(value)
+
+
+_TYPED = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|=|>|<)\s*(.*?)\s*", re.DOTALL)
+_SIGNS: dict[str, Op] = {"=": "eq", "!=": "ne", ">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
+
+
+def typed_where(texts: Sequence[str], param: str = "where") -> Where | None:
+    """All of what a person typed as `year>=2026` or `kind=memo`; None for nothing.
+
+    `=` and `!=` mean a number or true as well as the text that looks like it.
+
+    Raises:
+        InvalidInput: a text is no such condition.
+    """
+    parts = [_typed(text, param) for text in texts]
+    return Both(tuple(parts)) if len(parts) > 1 else next(iter(parts), None)
+
+
+def _typed(text: str, param: str) -> Where:
+    match = _TYPED.fullmatch(text)
+    if match is None:
+        raise InvalidInput(
+            f"'{text}' is not a condition.",
+            hint="Write KEY=VALUE, or !=, >=, <=, > or < in its place.",
+            param=param,
+        )
+    op, meant = _SIGNS[match[2]], _meant(match[3])
+    alone = Compare(op, match[1], meant)
+    if op in _ORDERED or isinstance(meant, str):
+        return alone
+    return Both((alone, Compare(op, match[1], match[3])), either=op == "eq")
+
+
+def _meant(text: str) -> Scalar:
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

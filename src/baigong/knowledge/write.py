@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from baigong.knowledge.connectors.source import Content, Entry
 from baigong.knowledge.formats import Document
 from baigong.knowledge.ledger import settle
 from baigong.knowledge.records import Base, live_ids, parts_of
-from baigong.knowledge.stores.port import ChunkRow
+from baigong.knowledge.stores.port import ChunkRow, Overtaken
 from baigong.knowledge.terms import terms
 from baigong.store.tables import documents, knowledge_entries
 from baigong.types import Embed
@@ -37,6 +38,13 @@ class Arriving(msgspec.Struct, frozen=True):
     document: Document
     chunks: tuple[Chunk, ...]
     digest: str
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The name of a document that was written, and whether there was none of it before."""
+
+    path: str
+    is_new: bool
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -80,8 +88,8 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self._loop.close()
 
-    def write(self, batch: Sequence[Arriving]) -> int:
-        """Write documents in place of what is there under their names; how many are new.
+    def write(self, batch: Sequence[Arriving]) -> list[Written]:
+        """Write documents in place of what is there under their names, no name twice.
 
         They are found by searches when this returns, and a kill does not undo it.
         """
@@ -115,7 +123,7 @@ class Writer:
                     ],
                 )
             settle(self.bases.database, base, replaced, [])
-        return len(batch) - len(leaving)
+        return [Written(path, old.get(path) is None) for path in paths]
 
     def remove(self, source: str, paths: Sequence[str]) -> int:
         """Take out what came from these entries of a source; how many documents there were."""
@@ -153,9 +161,33 @@ class Writer:
             _remember(connection, [row])
 
     def tend(self) -> None:
-        """Index what searches would otherwise go through one by one."""
-        with self.bases.writing(self.name) as base:
+        """Index what searches would otherwise go through one by one. Others wait to write."""
+        with self.bases.writing(self.name) as base, suppress(Overtaken):  # by one who tends too
             self.bases.chunks(base).tend()
+
+    def tend_aside(self) -> bool:
+        """The same while others write; False where they overtook it, and nothing is changed."""
+        try:
+            self.bases.chunks(self.bases.base(self.name)).tend()
+        except Overtaken:
+            return False
+        return True
+
+    def expire(self, now: float) -> int:
+        """Take out what has expired, which no search finds any more; how many documents."""
+        due = (
+            documents.c.knowledge == self.name,
+            documents.c.expires_at <= now,
+            documents.c.born.is_not(None),
+            documents.c.died.is_(None),
+        )
+        with self.bases.writing(self.name) as base:
+            with self.bases.database.read() as connection:
+                leaving = list(connection.execute(select(documents.c.id).where(*due)).scalars())
+            if leaving:
+                self.bases.chunks(base).replace(leaving, [])
+                settle(self.bases.database, base, {}, leaving)
+        return len(leaving)
 
     def _vectors(self, batch: Sequence[Arriving]) -> NDArray[np.float32] | None:
         if self._embed is None:

@@ -12,7 +12,8 @@ from baigong.errors import StorageFull
 _CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # As Rust libraries print those codes, as SQLite says it, and as buckets do.
 _WORDS = re.compile(
-    r"os error (28|122|27)\b|No space left|disk is full|disk I/O error|QuotaExceeded|StorageFull",
+    r"os error (28|122|27)\b|No space left|disk is full|disk I/O error|QuotaExceeded|StorageFull"
+    r"|Not enough space",
     re.IGNORECASE,
 )
 

@@ -198,3 +198,71 @@ knowledge_pins = Table(
     Column("vector_size", Integer),
     Column("made_at", Float, nullable=False),
 )
+
+# Files that callers upload, for whatever purpose they say.
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("size", Integer, nullable=False, comment="bytes"),
+    Column("blob", String(64), nullable=False, comment="by sha256"),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+)
+
+# What OpenAI's clients call a knowledge base. `label` is their name for it, and not the only one.
+vector_stores = Table(
+    "vector_stores",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column(
+        "knowledge",
+        String(100),
+        ForeignKey("knowledge_bases.name", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    Column("label", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("expires_days", Integer, comment="after it was last used"),
+    Column("created_at", Float, nullable=False),
+    Column("active_at", Float, nullable=False),
+)
+
+vector_store_batches = Table(
+    "vector_store_batches",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column(
+        "store",
+        String(40),
+        ForeignKey("vector_stores.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("created_at", Float, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+)
+
+vector_store_files = Table(
+    "vector_store_files",
+    metadata,
+    Column(
+        "store",
+        String(40),
+        ForeignKey("vector_stores.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("file", String(40), ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
+    Column("batch", String(40)),
+    Column(
+        "state", String(16), nullable=False, comment="in_progress | completed | cancelled | failed"
+    ),
+    Column("error_code", String(32)),
+    Column("error", Text),
+    Column("attributes", JSON, nullable=False),
+    Column("tokens", Integer, comment="of a chunk; null as the knowledge base has it"),
+    Column("created_at", Float, nullable=False),
+    Index("ix_vector_store_files_batch", "batch"),
+)

@@ -39,12 +39,12 @@ def vector(seed: int, size: int = SIZE) -> np.ndarray[Any, np.dtype[np.float32]]
 
 
 def row(document: int, start: int = 0, terms: str = "word", **fields: Any) -> ChunkRow:
-    fields = {"vector": vector(document * 1000 + start), **fields}
+    vectors, text = vector(document * 1000 + start), f"text {document} {start}"
+    fields = {"vector": vectors, "text": text, **fields}
     return ChunkRow(
         document=document,
         path=f"d{document}.md",
         title="T",
-        text=f"text {document} {start}",
         terms=terms,
         start=start,
         end=start + 9,
@@ -244,6 +244,7 @@ def test_neighbours_are_found_in_the_graph_beside_it_and_after_deletions(stores:
     replaced(range(1, 600, 3), range(4000, 4300))
     check_recall(chunks, plain)
     chunks.tend()
+    assert not chunks.tend()  # nothing has changed since
     check_recall(chunks, plain)
 
 

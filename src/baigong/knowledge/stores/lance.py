@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +21,15 @@ import msgspec
 from typing_extensions import override
 
 from baigong.errors import NotFound, Unsupported
-from baigong.knowledge.stores.port import EVERYTHING, ChunkRow, Chunks, Hit, Scope, Stores
+from baigong.knowledge.stores.port import (
+    EVERYTHING,
+    ChunkRow,
+    Chunks,
+    Hit,
+    Overtaken,
+    Scope,
+    Stores,
+)
 from baigong.knowledge.stores.rows import (
     THE_CHUNKS,
     access_marks,
@@ -47,6 +56,9 @@ GRAPH_FROM_ROWS = 20_000  # below, all vectors are compared in some 15 ms, and n
 _LOOSE_ROWS = 2_000
 _LOOSE_SHARE = 0.02
 _FRAGMENTS = 32
+# Tending gives new vectors a graph of their own in 2 s; each is searched beside the others, so that
+# with more than this one graph is made of all, which takes a minute for 100,000.
+_GRAPHS = 8
 # Who reads an old version goes on reading it this long.
 _KEPT = timedelta(minutes=10)
 _OLD_VERSIONS = 64
@@ -187,7 +199,7 @@ class LanceChunks(Chunks):
     @override
     def tend(self) -> bool:
         table = self._writable()
-        with room_for(THE_CHUNKS):
+        with room_for(THE_CHUNKS), _unless_overtaken():
             worn = _run(_is_worn(table))
             if worn:
                 # Compacts, adds rows to the indexes, and lets go of old versions.
@@ -385,6 +397,17 @@ async def _is_worn(table: Any) -> bool:
     return len(old) > _OLD_VERSIONS
 
 
+@contextmanager
+def _unless_overtaken() -> Iterator[None]:
+    """Rows that come while a table is compacted are no hindrance, rows that go are."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "commit conflict" not in str(error).lower():
+            raise
+        raise Overtaken("The chunks changed while they were being compacted.") from error
+
+
 def _words_indexes() -> dict[str, Any]:
     from lancedb.index import FTS, BTree
 
@@ -418,7 +441,9 @@ def _search_indexes(columns: Iterable[str]) -> dict[str, Any]:
 
 
 async def _create_missing(table: Any, wanted: dict[str, Any]) -> bool:
-    held = {column for index in await table.list_indices() for column in index.columns}
+    """Create those that are not there, and anew those that have come apart."""
+    indexes = await table.list_indices()
+    held = {column for each in indexes if each.num_segments <= _GRAPHS for column in each.columns}
     missing = {name: config for name, config in wanted.items() if name not in held}
     for name, config in missing.items():
         await table.create_index(name, config=config)

@@ -75,6 +75,10 @@ class Scope(msgspec.Struct, frozen=True):
 EVERYTHING = Scope()
 
 
+class Overtaken(Exception):
+    """Others wrote while this was being done, so that it could not be finished; nothing changed."""
+
+
 class Chunks(Protocol):
     """The chunks of one knowledge base, or of a pinned state of it. All methods block.
 
@@ -106,7 +110,11 @@ class Chunks(Protocol):
     def tend(self) -> bool:
         """Compact and index what searches would otherwise go through one by one.
 
-        Cheap where little has changed since the last time; whether anything was done.
+        Cheap where little has changed since the last time; whether anything was done. It may run
+        beside one writer.
+
+        Raises:
+            Overtaken: what was written meanwhile does not go together with it.
         """
 
     def pin(self, name: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from baigong.errors import Conflict, NotFound, Unsupported
+from baigong.errors import Conflict, NotFound, StorageFull, Unsupported
 from baigong.knowledge.stores.port import EVERYTHING, ChunkRow, Chunks, Hit, Scope, Stores
 from baigong.knowledge.stores.rows import (
     THE_CHUNKS,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 GRAPH_FROM_ROWS = 20_000
 
 _VECTOR = "v"
+# The engine writes through maps of memory, in steps of 32 MB, and where the disk has no room for one
+# the system ends the whole process (SIGBUS). So nothing is begun with less than this.
+_RESERVE = 256 << 20
 _POINTS = 1000  # of one write to its log
 # How far the graph is searched, and how dense it is. With the engine's own 128, 16 and 100 it found all
 # of the ten nearest of 24,000 vectors in groups, but 67 % of as many random projections of TF-IDF,
@@ -102,6 +105,7 @@ class QdrantStores(Stores):
 
     def _opened(self, folder: Path, vector_size: int | None) -> QdrantChunks:
         (folder / "pins").mkdir(parents=True, exist_ok=True)
+        _check_room(folder)
         for leftover in (*folder.glob(".*"), *folder.glob("pins/.*")):
             shutil.rmtree(leftover, ignore_errors=True)
         if not (folder / "now").exists():
@@ -132,6 +136,8 @@ class QdrantChunks(Chunks):
         metadata = metadata_columns(rows)
         self._own_pins()
         with self._writing, room_for(THE_CHUNKS):
+            if rows:
+                _check_room(self._folder, rows)
             self._index(metadata)
             batch = secrets.randbits(62)
             this = qdrant.FieldCondition("batch", match=qdrant.MatchValue(batch))
@@ -181,6 +187,7 @@ class QdrantChunks(Chunks):
     def tend(self) -> bool:
         self._own_pins()
         with self._writing, room_for(THE_CHUNKS):
+            _check_room(self._folder)
             self._shard.flush()
             return bool(self._shard.optimize())
 
@@ -347,6 +354,24 @@ def _make(folder: Path, vector_size: int | None, graph_from: int) -> None:
     shard.flush()
     shard.close()
     half.rename(folder)
+
+
+def _check_room(folder: Path, rows: Sequence[ChunkRow] = ()) -> None:
+    """Whether the disk has room for these rows twice: in the log and in place.
+
+    Raises:
+        StorageFull: it has not.
+    """
+    texts = sum(len((row.text + row.terms).encode()) for row in rows)
+    vectors = sum(row.vector.nbytes for row in rows if row.vector is not None)
+    needed = _RESERVE + 2 * (texts + vectors)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StorageFull(
+            f"There is no room left to store {THE_CHUNKS}: {free >> 20} MB are free, "
+            f"{needed >> 20} are needed.",
+            hint="Free some space and run the same command again; nothing finished is lost.",
+        )
 
 
 def _load(folder: Path) -> Any:

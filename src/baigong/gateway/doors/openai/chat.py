@@ -17,6 +17,7 @@ from baigong.gateway.doors.openai.replies import (
     DONE,
     Envelope,
     chat_choice,
+    chat_closing,
     chat_opening,
     chat_piece,
     error_event,
@@ -25,7 +26,8 @@ from baigong.gateway.doors.openai.requests import ChatRequest, parse, seeded
 from baigong.gateway.doors.openai.tools import Gathered, call_deltas, tool_use
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import EventStream, Many, unless_gone
-from baigong.industry.serving import Citation, Serving
+from baigong.industry.citing import Citation
+from baigong.industry.serving import Serving
 from baigong.types import Delta, Scored, Usage
 
 
@@ -138,11 +140,12 @@ async def _events(
     many: Many[Delta],
     asked: ChatRequest,
 ) -> AsyncGenerator[bytes]:
-    usage = Usage(prompt_tokens)
+    usage, said = Usage(prompt_tokens), [""] * asked.num_choices
     for i in range(asked.num_choices):
         yield envelope.chunk(chat_piece(chat_opening(citations), index=i))
     async for i, delta in many.items():
         usage = counted(usage, delta)
+        said[i] += delta.text
         if delta.reasoning:
             yield envelope.chunk(chat_piece({"reasoning_content": delta.reasoning}, index=i))
         if delta.text or delta.scored:
@@ -151,7 +154,7 @@ async def _events(
         for call in call_deltas(delta.calls):  # one a chunk: some clients read only the first
             yield envelope.chunk(chat_piece({"tool_calls": [call]}, index=i))
         if finish := finish_of(delta):
-            yield envelope.chunk(chat_piece({}, finish, i))
+            yield envelope.chunk(chat_piece(chat_closing(citations, said[i]), finish, i))
     if envelope.with_usage:
         yield envelope.last(usage)
     yield DONE

@@ -13,7 +13,7 @@ import msgspec
 
 from baigong.errors import BaigongError
 from baigong.gateway.replies import error_object
-from baigong.industry.serving import Citation
+from baigong.industry.citing import Citation, marked, marks
 from baigong.types import Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -47,20 +47,37 @@ def citation_url(citation: Citation) -> str:
     return f"/knowledge/{knowledge}/{document}#{citation.quote_start}-{citation.quote_end}"
 
 
-def url_citations(citations: Sequence[Citation], length: int) -> list[dict[str, Any]]:
-    """The citations as OpenAI's `url_citation`s, each over the whole answer of `length` characters."""
+def url_citations(citations: Sequence[Citation], text: str) -> list[dict[str, Any]]:
+    """The citations as OpenAI's `url_citation`s over the characters of the answer that stand on them.
+
+    In an answer with `[1]`s they are those that hold what they are cited for; in one without any,
+    all of them, each over the whole answer.
+    """
+    by_number = {one.number: one for one in citations}
+    found = marks(text, citations) if citations else []
+    spans = [(by_number[m.number], m.start, m.end) for m in found if m.is_supported]
+    if not found:
+        spans = [(citation, 0, len(text)) for citation in citations]
     return [
         {
             "type": "url_citation",
             "url_citation": {
                 "title": citation.title,
                 "url": citation_url(citation),
-                "start_index": 0,
-                "end_index": length,
+                "start_index": start,
+                "end_index": end,
             },
         }
-        for citation in citations
+        for citation, start, end in spans
     ]
+
+
+def cited(citations: Sequence[Citation], text: str) -> dict[str, Any]:
+    """A message's fields for what its text stands on."""
+    return {
+        "annotations": url_citations(citations, text),
+        "citations": marked(citations, marks(text, citations)) if citations else citations,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +130,7 @@ def chat_choice(
         "role": "assistant",
         "content": text,
         "refusal": None,
-        "annotations": url_citations(citations, len(text)),
-        "citations": citations,
+        **cited(citations, text),
     }
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
@@ -130,12 +146,17 @@ def chat_piece(
 
 
 def chat_opening(citations: Sequence[Citation]) -> dict[str, Any]:
-    """The first delta: who speaks, and what was found. The answer's length is not known yet,
-    so the annotations end at 0."""
+    """The first delta: who speaks, and what was found. The answer is not known yet, so the
+    annotations end at 0; one with `[1]`s has them again, in place, in its last chunk."""
     delta: dict[str, Any] = {"role": "assistant", "content": ""}
     if citations:
-        delta |= {"annotations": url_citations(citations, 0), "citations": citations}
+        delta |= cited(citations, "")
     return delta
+
+
+def chat_closing(citations: Sequence[Citation], text: str) -> dict[str, Any]:
+    """The last delta: for an answer with `[1]`s, what it stands on and what it does not."""
+    return cited(citations, text) if citations and marks(text, citations) else {}
 
 
 def text_choice(

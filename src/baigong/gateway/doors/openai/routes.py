@@ -8,34 +8,59 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from baigong.app import Platform
 from baigong.gateway.doors.openai.chat import chat
 from baigong.gateway.doors.openai.completions import complete
 from baigong.gateway.doors.openai.embeddings import embed
+from baigong.gateway.doors.openai.files import FilesApi
 from baigong.gateway.doors.openai.models import get_model, list_models
 from baigong.gateway.doors.openai.reading import classify, rerank
+from baigong.gateway.doors.openai.responses.endpoint import ResponsesApi
+from baigong.gateway.doors.openai.vector_stores.endpoints import VectorStoreApi
 from baigong.industry.serving import Serving
+from baigong.store.files import Files
 
 Endpoint = Callable[[Serving, Request], Awaitable[Response]]
 
 
-def routes(serving: Serving) -> Mount:
+class OpenAiDoor:
     """Everything under `/v1`."""
 
-    def bound(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def __init__(self, platform: Platform) -> None:
+        files = Files(platform.database, platform.blobs)
+        self._serving = platform.serving
+        self._stores = VectorStoreApi(platform, files)
+        self._files = FilesApi(platform, files, self._stores.forget)
+        self._responses = ResponsesApi(platform.serving, self._stores.search_stores)
+
+    def routes(self) -> Mount:
+        bound = self._bound
+        return Mount(
+            "/v1",
+            routes=[
+                Route("/chat/completions", bound(chat), methods=["POST"]),
+                Route("/completions", bound(complete), methods=["POST"]),
+                Route("/responses", self._responses.create, methods=["POST"]),
+                Route("/embeddings", bound(embed), methods=["POST"]),
+                Route("/rerank", bound(rerank), methods=["POST"]),
+                Route("/classify", bound(classify), methods=["POST"]),
+                Route("/models", bound(list_models), methods=["GET"]),
+                Route("/models/{name:path}", bound(get_model), methods=["GET"]),
+                *self._files.routes(),
+                *self._stores.routes(),
+            ],
+        )
+
+    async def start(self) -> None:
+        """Go on with what was begun in the background before."""
+        await self._stores.attaching.resume()
+
+    async def close(self) -> None:
+        """Leave what is done in the background to the next start."""
+        await self._stores.attaching.close()
+
+    def _bound(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
-            return await endpoint(serving, request)
+            return await endpoint(self._serving, request)
 
         return handle
-
-    return Mount(
-        "/v1",
-        routes=[
-            Route("/chat/completions", bound(chat), methods=["POST"]),
-            Route("/completions", bound(complete), methods=["POST"]),
-            Route("/embeddings", bound(embed), methods=["POST"]),
-            Route("/rerank", bound(rerank), methods=["POST"]),
-            Route("/classify", bound(classify), methods=["POST"]),
-            Route("/models", bound(list_models), methods=["GET"]),
-            Route("/models/{name:path}", bound(get_model), methods=["GET"]),
-        ],
-    )

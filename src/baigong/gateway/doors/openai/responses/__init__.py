@@ -1,0 +1,1 @@
+"""`/v1/responses`: one answer, with what was searched for it."""

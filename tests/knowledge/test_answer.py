@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
+from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.retrieve import Search
+from baigong.knowledge.support import Evidence, support
+from tests.knowledge.bases import open_bases, search, sync
+
+PAGES = {
+    "returns.md": "# Returns\n\nUnused goods may be returned within thirty days of delivery.\n\n"
+    "The parcel must hold all accessories and the manual.",
+    "warranty.md": "# Warranty\n\nKettles are covered for two years. Filters are not covered.\n\n"
+    "Model ZX-1042 is covered for five years.",
+    "stores.md": "# Stores\n\nThe shop in Harbour Street opens at nine and closes at seven.",
+    "points.md": "# Members\n\nMembers earn one point for each coin they spend. Points expire in May.",
+    "保修.md": "# 保修\n\n电饭煲自签收之日起保修两年。人为损坏不在保修范围之内。",
+    "退货.md": "# 退货\n\n未使用的商品在签收后三十天内可以退货，退款在五个工作日内到账。",
+    "门店.md": "# 门店\n\n海港街店每天上午九点开门，晚上七点关门，春节期间休息三天。",
+    "会员.md": "# 会员\n\n会员每消费一元得一个积分，积分在次年五月到期。",
+}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeBases:
+    folder: Path = tmp_path_factory.mktemp("pages")
+    for name, text in PAGES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    made = open_bases(tmp_path_factory.mktemp("home"))
+    sync(made, "pages", [folder])
+    lone = tmp_path_factory.mktemp("lone")
+    (lone / "one.md").write_text("The museum opens at ten. Tickets cost four coins.")
+    sync(made, "lone", [lone])
+    return made
+
+
+def ask(
+    bases: KnowledgeBases, question: str, knowledge: str = "pages", **narrow: object
+) -> QuotedAnswer:
+    found = search(bases, knowledge, question, JUDGED, narrow=Search(**narrow))  # type: ignore[arg-type]
+    return quote_answer(question, found)
+
+
+ASKED = [
+    ("Within how many days may unused goods be returned?", "returns.md", "thirty days"),
+    ("How long are kettles covered?", "warranty.md", "two years"),
+    ("When does the shop in Harbour Street open?", "stores.md", "nine"),
+    ("When do the points of members expire?", "points.md", "May"),
+    ("电饭煲保修多久？", "保修.md", "两年"),
+    ("未使用的商品多少天内可以退货？", "退货.md", "三十天"),
+    ("海港街店几点开门？", "门店.md", "九点"),
+    ("会员积分什么时候到期？", "会员.md", "五月"),
+]
+
+
+@pytest.mark.parametrize(("question", "document", "words"), ASKED)
+def test_the_words_that_answer_are_quoted_at_their_place(
+    bases: KnowledgeBases, question: str, document: str, words: str
+) -> None:
+    answer = ask(bases, question)
+    first = answer.quotes[0]
+    assert answer.is_answered
+    assert first.passage.document == document
+    assert words in first.quote.text
+    text = bases.text("pages", document).encode()
+    assert text[first.quote.start : first.quote.end].decode() == first.quote.text
+
+
+@pytest.mark.parametrize(("question", "document", "words"), ASKED)
+def test_without_the_document_it_is_not_in_the_documents(
+    bases: KnowledgeBases, question: str, document: str, words: str
+) -> None:
+    answer = ask(bases, question, without=(document,))
+    assert not answer.is_answered
+    assert document not in {quoted.passage.document for quoted in answer.quotes}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Who painted the ceiling of the chapel?",
+        "What is the boiling point of mercury?",
+        "谁写了这部小说？",
+        "光合作用需要什么气体？",
+        "How long is model QQ-7731 covered?",
+        "",
+        "?",
+        "。",
+    ],
+)
+def test_what_no_document_holds_is_declined(bases: KnowledgeBases, question: str) -> None:
+    assert not ask(bases, question).is_answered
+
+
+def test_a_lone_passage_answers_what_it_holds_and_nothing_else(bases: KnowledgeBases) -> None:
+    assert ask(bases, "When does the museum open?", "lone").is_answered
+    assert not ask(bases, "When does the museum hire gardeners and cooks?", "lone").is_answered
+
+
+def test_quotations_fall_in_support_and_are_no_more_than_asked_for(bases: KnowledgeBases) -> None:
+    found = search(bases, "pages", "Are kettles and filters covered for two years?", JUDGED)
+    for limit in (1, 2, 3):
+        quotes = quote_answer("Are kettles covered for two years?", found, limit).quotes
+        supports = [quoted.support for quoted in quotes]
+        assert 1 <= len(quotes) <= limit
+        assert supports == sorted(supports, reverse=True)
+        assert all(0 <= value <= 1 for value in supports)
+
+
+def test_no_passages_are_no_answer() -> None:
+    assert quote_answer("When?", []) == QuotedAnswer(False, ())
+
+
+def test_more_evidence_is_more_support() -> None:
+    middling = Evidence(quoted=0.5, rank=0.5, peak=0.5, missing=0.5)
+    for name in ("quoted", "rank", "peak"):
+        assert support(middling._replace(**{name: 1.0})) > support(middling)
+    assert support(middling._replace(missing=0.0)) > support(middling)
