@@ -264,7 +264,10 @@ def test_many_queries_thresholds_and_limits(client, store):
     files = [("a.txt", b"The anchor holds."), ("b.txt", b"The bridge holds."), ("c.txt", b"Calm.")]
     client.vector_stores.file_batches.upload_and_poll(vector_store_id=store, files=files)
     page = client.vector_stores.search(store, query=["anchor", "bridge"], rewrite_query=True)
-    assert sorted(names(page)[:2]) == ["a.txt", "b.txt"] and page.search_query == ["anchor", "bridge"]
+    assert sorted(names(page)[:2]) == ["a.txt", "b.txt"] and page.search_query == [
+        "anchor",
+        "bridge",
+    ]
     assert len(client.vector_stores.search(store, query="holds", max_num_results=1).data) == 1
     strict = {"ranker": "auto", "score_threshold": 0.5}
     some = client.vector_stores.search(store, query="anchor", ranking_options=strict)
