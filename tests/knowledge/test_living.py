@@ -219,6 +219,24 @@ async def test_pushing_goes_on_while_chunks_are_compacted(bases, living, monkeyp
     assert await asyncio.to_thread(Writer(bases, "notes", None).tend_aside)
 
 
+async def test_what_goes_while_chunks_are_compacted_is_not_found_and_leaves_later(bases, living):
+    await living.push("notes", note("a", "The elder wording of the gasket rule."))
+    await living.push("notes", note("b", "A gasket list."))
+    chunks = bases.chunks(bases.base("notes"))
+    with bases.tended("notes"):
+        await living.push("notes", note("a", "The younger wording of the gasket rule."))
+        await living.remove("notes", "b")
+        assert chunks.count() == 3  # nothing was taken from under whoever compacts
+        for seen_from in (bases, open_bases(bases.blobs.root.parent)):
+            hits = await asyncio.to_thread(search, seen_from, "notes", "gasket wording list")
+            assert ["younger" in hit.text for hit in hits] == [True]
+    kept = await asyncio.to_thread(bases.pin, "notes")
+    assert chunks.count() == 1
+    assert await found(bases, "gasket", kept.ref) == ["a"]
+    await living.push("notes", note("c", "Another note."))
+    assert chunks.count() == 2
+
+
 KILLED = """
     import asyncio, sys
     from pathlib import Path

@@ -305,6 +305,17 @@ def answer_prompt(
     return ground_prompt((*turns, Message("user", question)), passages)
 
 
+def search_prompt(messages: Sequence[Message], passages: Sequence[Passage]) -> tuple[Message, ...]:
+    """A conversation with passages for its last question, and what to do with them for any model."""
+    said = _ASKED_OF[language_of(messages[-1].content)]
+    first, *rest = messages
+    if first.role == "system":
+        turns = (Message("system", f"{first.content}\n\n{said}"), *rest)
+    else:
+        turns = (Message("system", said), *messages)
+    return ground_prompt(turns, passages)
+
+
 _LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import and_, delete, insert, select, update
 from baigong.errors import Conflict, NotFound
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.formats import Document
-from baigong.knowledge.ledger import recover, settle
+from baigong.knowledge.ledger import leaving_of, recover, settle, take_out
 from baigong.knowledge.records import (
     Base,
     KnowledgeDocument,
@@ -51,6 +51,7 @@ class KnowledgeBases:
         self.blobs = blobs
         self._stores = stores
         self._open: dict[str, Chunks] = {}
+        self._tended: set[str] = set()
 
     def ensure(self, name: str, embed: Embed | None, chunking: Chunking = DEFAULT_CHUNKING) -> Base:
         """The knowledge base of that name; made where there is none.
@@ -264,7 +265,7 @@ class KnowledgeBases:
         name, _, number = knowledge.partition("@")
         base = self.base(name)
         if not number:
-            return Reading(name, base.head, base.embedder, self.chunks(base))
+            return self._head(base)
         with self.database.read() as connection:
             pin = connection.execute(
                 select(knowledge_pins).where(
@@ -274,7 +275,7 @@ class KnowledgeBases:
             ).first()
             if pin is None:
                 if number == str(base.head):
-                    return Reading(name, base.head, base.embedder, self.chunks(base))
+                    return self._head(base)
                 self.get(knowledge)  # says which there are
                 raise NotFound(f"There is no knowledge base '{knowledge}'.", param="knowledge")
             withdrawn = connection.execute(
@@ -286,9 +287,28 @@ class KnowledgeBases:
         chunks = self._chunks(pin.generation, pin.vector_size).pinned(number)
         return Reading(name, pin.number, pin.embedder, chunks, without)
 
+    def _head(self, base: Base) -> Reading:
+        with self.database.read() as connection:
+            without = leaving_of(connection, base.name)
+        return Reading(base.name, base.head, base.embedder, self.chunks(base), without)
+
     @contextmanager
-    def writing(self, name: str) -> Iterator[Base]:
+    def tended(self, name: str) -> Iterator[None]:
+        """While a store is tended, this process takes no chunks out of it if it can be helped."""
+        self._tended.add(name)
+        try:
+            yield
+        finally:
+            self._tended.discard(name)
+
+    def is_tended(self, name: str) -> bool:
+        return name in self._tended
+
+    @contextmanager
+    def writing(self, name: str, *, may_leave: bool = False) -> Iterator[Base]:
         """The one place from which a base is written, after what a kill left was put in order.
+
+        Unless it `may_leave` them, chunks of documents that are gone are out of the store then.
 
         Raises:
             NotFound: there is no such knowledge base.
@@ -297,6 +317,8 @@ class KnowledgeBases:
         with lease(self.database, f"knowledge {name}", wait_s=_WRITE_WAIT_S):
             base = self.base(name)
             recover(self.database, base, self.chunks(base))
+            if not may_leave:
+                take_out(self.database, base, self.chunks(base))
             yield self.base(name)
 
     def chunks(self, base: Base) -> Chunks:

@@ -9,20 +9,31 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from baigong.knowledge.records import Base, live_ids, parts_of
 from baigong.knowledge.stores.port import Chunks
 from baigong.store.database import Database
-from baigong.store.tables import documents, knowledge_bases, knowledge_pins
+from baigong.store.tables import (
+    documents,
+    knowledge_bases,
+    knowledge_leaving,
+    knowledge_pins,
+)
 
 
 def settle(
-    database: Database, base: Base, born: Mapping[int, int | None], gone: Sequence[int]
+    database: Database,
+    base: Base,
+    born: Mapping[int, int | None],
+    gone: Sequence[int],
+    *,
+    later: bool = False,
 ) -> int:
     """Make what is in the store the next version: `born` maps new documents to replaced ones.
 
-    Returns the number of the version, which stays where nothing changed.
+    With `later` the chunks of those that leave are in the store yet; searches are told to pass
+    them over until `take_out`. Returns the number of the version, which stays where nothing changed.
     """
     leaving = [*gone, *(old for old in born.values() if old is not None)]
     if not born and not leaving:
@@ -32,8 +43,34 @@ def settle(
         for ids, values in ((leaving, {"died": number}), (list(born), {"born": number})):
             for part in parts_of(ids):
                 connection.execute(update(documents).where(documents.c.id.in_(part)).values(values))
+        if later and leaving:
+            rows = [{"knowledge": base.name, "document": number} for number in leaving]
+            connection.execute(insert(knowledge_leaving), rows)
         _forget_unseen(connection, base.name)
     return number
+
+
+def leaving_of(connection: Connection, name: str) -> tuple[int, ...]:
+    """Documents that are gone, and whose chunks are in the store yet."""
+    query = select(knowledge_leaving.c.document).where(knowledge_leaving.c.knowledge == name)
+    return tuple(connection.execute(query).scalars())
+
+
+def take_out(database: Database, base: Base, chunks: Chunks) -> None:
+    """Have the store follow what is gone. Only for whoever may write."""
+    with database.read() as connection:
+        leaving = leaving_of(connection, base.name)
+    if not leaving:
+        return
+    chunks.replace(leaving, [])
+    with database.begin() as connection:
+        for part in parts_of(leaving):
+            connection.execute(
+                delete(knowledge_leaving).where(
+                    knowledge_leaving.c.knowledge == base.name,
+                    knowledge_leaving.c.document.in_(part),
+                )
+            )
 
 
 def recover(database: Database, base: Base, chunks: Chunks) -> None:

@@ -37,7 +37,7 @@ _QUEUE_BYTES = 32 << 20
 _TEND_S = 60.0  # between two compactions of one base that little is written to
 _TEND_SOON_S = 10.0  # and where as many documents came as searches go through one by one
 _TEND_DOCUMENTS = 2000
-_TEND_TRIES = 1  # beside the writing, before it is made to wait
+_TEND_TRIES = 2  # beside the writing, before it is made to wait
 _SWEEP_S = 60.0  # how often expired documents are looked for
 _PARSERS = 2
 

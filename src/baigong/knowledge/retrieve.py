@@ -29,6 +29,7 @@ _NEAR_DEPTH = 100  # and from nearness; beyond, a cosine is taken for the last o
 # 0.86 (Python's manual), on SciFact and STARD no loss. Reciprocal ranks are worse on all of them:
 # ranks forget by how much the first beats the tenth.
 _FULL_COVERAGE = 0.5
+_WORDS = 0.55  # of the score; the rest is the cosine's
 _DAY_S = 86400.0
 _OLD_SHARE = 0.5  # of its score that a passage keeps however old it is
 
@@ -192,7 +193,7 @@ async def _ranked(rank: Rank, question: str, found: Sequence[Passage], limit: in
 def _fused(
     asked: Sequence[str], by_words: Sequence[Hit], by_nearness: Sequence[Hit]
 ) -> list[_Scored]:
-    """The mean of BM25 as a share of the best one's and of the cosine, best first.
+    """BM25 as a share of the best one's and the cosine, weighed, best first.
 
     Words count less the fewer of the `asked` terms the best matches hold.
     """
@@ -205,7 +206,7 @@ def _fused(
     scored = []
     for place, hit in hits.items():
         matched, near = matches.get(place, 0.0), nearest.get(place, farthest)
-        score = (words * matched / best + max(0.0, near)) / 2
+        score = _WORDS * words * matched / best + (1 - _WORDS) * max(0.0, near)
         scored.append(_Scored(hit, score, matched, near))
     return sorted(scored, key=lambda one: -one.score)
 

@@ -96,7 +96,8 @@ class Writer:
         batch = list({(one.source, one.entry.path): one for one in batch}.values())  # the last wins
         blobs = [self.bases.blobs.put(msgspec.msgpack.encode(one.document)) for one in batch]
         vectors = self._vectors(batch)
-        with self.bases.writing(self.name) as base:
+        later = self.bases.is_tended(self.name)
+        with self.bases.writing(self.name, may_leave=later) as base:
             with self.bases.database.begin() as connection:
                 paths = _paths(connection, self.name, batch)
                 old = live_ids(connection, self.name, paths)
@@ -107,7 +108,8 @@ class Writer:
                 ids = _insert(connection, rows)
             replaced = {number: old.get(path) for number, path in zip(ids, paths, strict=True)}
             leaving = [each for each in replaced.values() if each is not None]
-            self.bases.chunks(base).replace(leaving, list(_rows(ids, paths, batch, vectors)))
+            rows_now = list(_rows(ids, paths, batch, vectors))
+            self.bases.chunks(base).replace([] if later else leaving, rows_now)
             with self.bases.database.begin() as connection:
                 _remember(
                     connection,
@@ -122,20 +124,21 @@ class Writer:
                         for path, one in zip(paths, batch, strict=True)
                     ],
                 )
-            settle(self.bases.database, base, replaced, [])
+            settle(self.bases.database, base, replaced, [], later=later)
         return [Written(path, old.get(path) is None) for path in paths]
 
     def remove(self, source: str, paths: Sequence[str]) -> int:
         """Take out what came from these entries of a source; how many documents there were."""
         if not paths:
             return 0
-        with self.bases.writing(self.name) as base:
+        later = self.bases.is_tended(self.name)
+        with self.bases.writing(self.name, may_leave=later) as base:
             with self.bases.database.read() as connection:
-                known = known_of(connection, self.name, source)
-                made = [one.document for path in paths if (one := known.get(path)) and one.document]
+                made = _documents_of(connection, self.name, source, paths)
                 leaving = list(live_ids(connection, self.name, made).values())
-            self.bases.chunks(base).replace(leaving, [])
-            settle(self.bases.database, base, {}, leaving)
+            if not later:
+                self.bases.chunks(base).replace(leaving, [])
+            settle(self.bases.database, base, {}, leaving, later=later)
             with self.bases.database.begin() as connection:
                 rows = [_entry_row(self.name, source, path, None, None) for path in paths]
                 connection.execute(_FORGET, rows)
@@ -168,7 +171,8 @@ class Writer:
     def tend_aside(self) -> bool:
         """The same while others write; False where they overtook it, and nothing is changed."""
         try:
-            self.bases.chunks(self.bases.base(self.name)).tend()
+            with self.bases.tended(self.name):
+                self.bases.chunks(self.bases.base(self.name)).tend()
         except Overtaken:
             return False
         return True
@@ -335,6 +339,19 @@ def sources_of(bases: KnowledgeBases, name: str) -> set[str]:
     with bases.database.read() as connection:
         query = select(entry.source).where(entry.knowledge == name).distinct()
         return set(connection.execute(query).scalars())
+
+
+def _documents_of(
+    connection: Connection, name: str, source: str, paths: Sequence[str]
+) -> list[str]:
+    """The documents that were made of these entries of a source."""
+    entry, found = knowledge_entries.c, []
+    for part in parts_of(paths):
+        query = select(entry.document).where(
+            entry.knowledge == name, entry.source == source, entry.path.in_(part)
+        )
+        found += [str(path) for path in connection.execute(query).scalars() if path is not None]
+    return found
 
 
 def known_of(connection: Connection, name: str, source: str) -> dict[str, Known]:

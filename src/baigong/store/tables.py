@@ -182,6 +182,19 @@ knowledge_entries = Table(
     Column("problem", Text, comment="why there is none"),
 )
 
+# Documents that are gone from the head, and whose chunks leave the store when it is not tended.
+knowledge_leaving = Table(
+    "knowledge_leaving",
+    metadata,
+    Column(
+        "knowledge",
+        String(100),
+        ForeignKey("knowledge_bases.name", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("document", Integer, primary_key=True, autoincrement=False),
+)
+
 # Versions that are kept for ever unchanged, e.g. for a release.
 knowledge_pins = Table(
     "knowledge_pins",

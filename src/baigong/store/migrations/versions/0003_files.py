@@ -1,4 +1,4 @@
-"""Files that callers upload, and the vector stores that they are attached to."""
+"""Files that callers upload, the vector stores that they are attached to, and chunks that leave later."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,18 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "knowledge_leaving",
+        sa.Column("knowledge", sa.String(length=100), nullable=False),
+        sa.Column("document", sa.Integer(), autoincrement=False, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["knowledge"],
+            ["knowledge_bases.name"],
+            name=op.f("fk_knowledge_leaving_knowledge"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("knowledge", "document", name=op.f("pk_knowledge_leaving")),
+    )
     op.create_table(
         "files",
         sa.Column("id", sa.String(length=40), nullable=False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,9 +22,9 @@ from baigong.gateway.doors.openai.responses.stream import Event, ResponseStream,
 from baigong.gateway.doors.openai.vector_stores.search import Searcher
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import Ahead, EventStream, unless_gone
-from baigong.industry.serving import Serving
-from baigong.industry.tasks import ground_prompt
-from baigong.types import Delta, Message
+from baigong.industry.serving import Foreign, Served, Serving
+from baigong.industry.tasks import ground_prompt, inert, search_prompt
+from baigong.types import Delta, Message, Passage
 
 
 class ResponsesApi:
@@ -45,20 +45,21 @@ class ResponsesApi:
 
     async def _begin(self, asked: ResponseRequest) -> tuple[ResponseStream, Ahead[Delta], int]:
         """What fails at once has a status yet, so all of it happens before the first byte."""
-        messages, use, tool = asked.conversation(), asked.functions(), asked.file_search()
+        messages: Sequence[Message] = asked.conversation()
+        use, tool = asked.functions(), asked.file_search()
         served = await open_chat(self._serving, asked.model)
         sampling = asked.sampling(served.defaults)
         effort = None if asked.reasoning is None else asked.reasoning.effort
         options = {} if effort is None else served.effort(effort)
         searched = None if tool is None else await self._searched(tool, messages)
         if searched is not None and searched.found and messages[-1].role == "user":
-            messages = list(ground_prompt(messages, [one.passage for one in searched.found]))
+            messages = _shown(messages, [one.passage for one in searched.found], served)
         answer = await served.answer(messages, sampling, tools=use, options=options)
         deltas = Ahead(answer.deltas)
         await naming("tools" if use.forced else "text.format", deltas.peek())
         return ResponseStream(asked, searched), deltas, answer.prompt_tokens
 
-    async def _searched(self, tool: FileSearch, messages: list[Message]) -> Searched | None:
+    async def _searched(self, tool: FileSearch, messages: Sequence[Message]) -> Searched | None:
         said = [message.content for message in messages if message.role == "user"]
         if not said:
             return None
@@ -71,6 +72,17 @@ class ResponsesApi:
             param="tools.filters",
         )
         return Searched(said[-1:], found)
+
+
+def _shown(
+    messages: Sequence[Message], passages: Sequence[Passage], served: Served | Foreign
+) -> Sequence[Message]:
+    """The messages with passages. A release was tuned to read them, others are told how."""
+    if isinstance(served, Foreign):
+        return search_prompt(messages, passages)
+    passages = inert(passages, served.tokenizer)
+    ground = search_prompt if served.content is None else ground_prompt
+    return ground(messages, passages)
 
 
 async def _last(events: AsyncGenerator[Event], deltas: Ahead[Delta]) -> dict[str, Any]:
