@@ -47,8 +47,8 @@ class _Weights(NamedTuple):
     bias: float
 
 
-_WORDS = _Weights(Evidence(quoted=3.76, rank=7.39, peak=6.55, missing=-2.58, nearer=0.0), -12.9)
-_VECTORS = _Weights(Evidence(quoted=3.34, rank=6.0, peak=4.5, missing=-2.75, nearer=5.2), -10.97)
+_WORDS = _Weights(Evidence(quoted=3.75, rank=7.39, peak=6.51, missing=-2.58, nearer=0.0), -12.88)
+_VECTORS = _Weights(Evidence(quoted=3.42, rank=6.15, peak=4.66, missing=-2.57, nearer=4.82), -11.2)
 
 
 def support(weighed: Weighed) -> float:
