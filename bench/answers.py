@@ -150,6 +150,7 @@ SETS: dict[str, tuple[Callable[[Path], Set], str, str]] = {
     "dureader": (dureader, "retrieval", "drcd"),
 }
 UNSEEN = "dureader"
+MODES = ("words", "words and vectors")
 
 
 def lot(text: str) -> float:
@@ -303,7 +304,10 @@ def main() -> None:
     given = parser.parse_args()
     found = gather(given.data, given.keep)
     if given.fit:
-        show_fit([one for name in found if not name.startswith(UNSEEN) for one in found[name]])
+        for mode in MODES:
+            names = [n for n in found if n.endswith(f", {mode}") and not n.startswith(UNSEEN)]
+            print(mode)
+            show_fit([one for name in names for one in found[name]])
     rows = []
     for name, all_of in found.items():
         test = [one for one in all_of if name.startswith(UNSEEN) or not one.is_train]
@@ -332,7 +336,7 @@ def gather(data: Path, keep: Path | None) -> dict[str, list[Found]]:
     found = {}
     for name, made in sets.items():
         with tempfile.TemporaryDirectory() as folder:
-            for mode, embed in (("words", None), ("words and vectors", packaged)):
+            for mode, embed in zip(MODES, (None, packaged), strict=True):
                 foreign = sets[SETS[name][2]]
                 found[f"{name}, {mode}"] = ask(made, foreign, Path(folder) / mode, embed)
         print(f"{name}: {len(made.documents)} documents", flush=True)
@@ -344,7 +348,12 @@ def gather(data: Path, keep: Path | None) -> dict[str, list[Found]]:
 
 def show_fit(found: Sequence[Found]) -> None:
     weights, bias = fit(found)
-    print("weights", {k: round(v, 2) for k, v in weights._asdict().items()}, "bias", round(bias, 2))
+    print(
+        "weights",
+        {k: round(float(v), 2) for k, v in weights._asdict().items()},
+        "bias",
+        round(bias, 2),
+    )
     train = [one for one in found if one.is_train]
     for threshold in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
         f = judge(train, threshold)

@@ -45,7 +45,7 @@ async def _run(url: str) -> tuple[list[float], float]:
     async with httpx2.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
         (await client.post("/api/knowledge", json={"name": "news"})).raise_for_status()
         told = stories(3, RATE, time.time() - (BEFORE + RATE * SECONDS) / RATE)
-        lines = b"\n".join(one.line().strip() for one in islice(told, BEFORE))
+        lines = b"\n".join(one.line.strip() for one in islice(told, BEFORE))
         headers = {"Content-Type": "application/x-ndjson"}
         path = "/api/knowledge/news/documents"
         (await client.post(path, content=lines, headers=headers, timeout=600)).raise_for_status()
@@ -54,7 +54,7 @@ async def _run(url: str) -> tuple[list[float], float]:
 
         async def push(number: int, story: Story) -> None:
             began = time.perf_counter()
-            (await client.post(path, content=story.line(), headers=JSON)).raise_for_status()
+            (await client.post(path, content=story.line, headers=JSON)).raise_for_status()
             times.append(time.perf_counter() - began)
             if number % ASKED == 0:
                 asked = {"question": story.question, "limit": 5}

@@ -117,6 +117,8 @@ class Passage(msgspec.Struct, frozen=True):
 
     `document` is its name, e.g. the path below the source folder; `page` is 1-based where the format
     has pages. `published_at` is in seconds since the epoch, `url` where a person may open it.
+    `score` ranks it among those found with it: by its words, whose BM25 is `matched`, and where there
+    are vectors by its `nearness` too, the cosine.
     """
 
     knowledge: str
@@ -129,6 +131,8 @@ class Passage(msgspec.Struct, frozen=True):
     score: float = 0.0
     published_at: float | None = None
     url: str | None = None
+    matched: float = 0.0
+    nearness: float | None = None
 
 
 class CallDelta(msgspec.Struct, frozen=True):

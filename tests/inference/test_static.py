@@ -81,6 +81,15 @@ def test_many_texts_are_as_each_alone_and_as_the_plain_mean(embed: StaticEmbed) 
         assert np.allclose(embed.vectors([text])[0], together[at + len(texts)], atol=1e-6)
 
 
+def test_words_seen_before_change_nothing(embed: StaticEmbed) -> None:
+    texts = [f"{question} {near} {number}" for number, (question, near, _) in enumerate(NEAR)]
+    before = embed.vectors(texts)
+    embed.vectors([f"word{number} {number}" for number in range(120_000)])  # more than are kept
+    assert np.array_equal(embed.vectors(texts), before)
+    assert np.array_equal(embed.vectors(texts), before)
+    assert np.array_equal(StaticEmbed(FOLDER).vectors(texts), before)
+
+
 def test_full_width_and_capital_letters_are_the_plain_ones(embed: StaticEmbed) -> None:
     first, second = embed.vectors(["ＰＹＴＨＯＮ ３", "python 3"])
     assert np.allclose(first, second)

@@ -6,8 +6,10 @@ import pytest
 
 from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
 from baigong.knowledge.bases import KnowledgeBases
+from baigong.knowledge.quote import Quote
 from baigong.knowledge.retrieve import Search
-from baigong.knowledge.support import Evidence, support
+from baigong.knowledge.support import Evidence, Weighed, support
+from baigong.types import Passage
 from tests.knowledge.bases import open_bases, search, sync
 
 PAGES = {
@@ -114,8 +116,30 @@ def test_no_passages_are_no_answer() -> None:
     assert quote_answer("When?", []) == QuotedAnswer(False, ())
 
 
-def test_more_evidence_is_more_support() -> None:
-    middling = Evidence(quoted=0.5, rank=0.5, peak=0.5, missing=0.5)
+@pytest.mark.parametrize("nearness", [None, 0.5])
+def test_more_evidence_is_more_support(nearness: float | None) -> None:
+    passage = Passage("k@1", "a.md", "", "text", 0, 4, matched=1.0, nearness=nearness)
+    middling = Weighed(passage, Quote("text", 0, 4, 1.0), Evidence(0.5, 0.5, 0.5, 0.5, 0.0))
+
+    def told(**evidence: float) -> float:
+        return support(middling._replace(evidence=middling.evidence._replace(**evidence)))
+
     for name in ("quoted", "rank", "peak"):
-        assert support(middling._replace(**{name: 1.0})) > support(middling)
-    assert support(middling._replace(missing=0.0)) > support(middling)
+        assert told(**{name: 1.0}) > support(middling)
+    assert told(missing=0.0) > support(middling)
+    assert (told(nearer=0.5) > support(middling)) is (nearness is not None)
+
+
+def test_who_says_the_same_does_not_stand_against_it() -> None:
+    """Yesterday's price list beside today's: both are quoted, and neither makes the other doubtful."""
+    texts = ("The ferry ticket costs nine coins.", "The ferry ticket costs eleven coins.")
+    other = Passage("k@1", "c.md", "", "The museum ticket is free.", 0, 26, matched=1.0)
+    same = [
+        Passage("k@1", f"{n}.md", "", text, 0, len(text), matched=4.0 - n / 10)
+        for n, text in enumerate(texts)
+    ]
+    question = "What does a ferry ticket cost?"
+    alone = quote_answer(question, [same[0], other]).quotes[0].support
+    both = quote_answer(question, [*same, other])
+    assert both.quotes[0].support > alone - 0.05
+    assert [one.passage.document for one in both.quotes] == ["0.md", "1.md"]

@@ -67,7 +67,7 @@ def test_loss_falls_and_is_told(tmp_path: Path) -> None:
     pairs = _write(tmp_path / "pairs.jsonl", _sentences(300, 3))
     train_embedder(pairs, tmp_path / "out", said.append, PLAN)
     losses = [one.metrics["loss"] for one in said]
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < 0.7 * losses[0]
     assert said[-1].done == said[-1].total
 
 

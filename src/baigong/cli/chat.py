@@ -6,10 +6,12 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, errors, print_json, verb
 from baigong.config import Settings
+from baigong.industry.citing import marked, marks
 from baigong.industry.serving import Foreign, Served
 from baigong.types import Message
 
@@ -62,6 +64,8 @@ async def _ask(served: Served | Foreign, messages: list[Message], json: bool) ->
         print_json({"answer": text, "citations": answer.citations})
         return text
     console.print()
-    for citation in answer.citations:
-        console.print(f"  [dim]\\[{citation.number}] {citation.document}: {citation.quote}[/]")
+    for citation in marked(answer.citations, marks(text, answer.citations)):
+        doubt = "[yellow] does not say what it is cited for[/]" * (citation.is_supported is False)
+        place = f"\\[{citation.number}] {escape(citation.document)}"
+        console.print(f"  [dim]{place}: {escape(citation.quote)}[/]{doubt}")
     return text

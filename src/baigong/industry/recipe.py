@@ -195,7 +195,8 @@ class Knowledge(_Part):
     )
     decline: bool = Field(
         default=True,
-        description="task: grounded. Say that it is not in the documents, and ask no model, where no passage answers.",
+        description="task: grounded. Say that it is not in the documents, and ask no model, where no passage"
+        " answers. Words decide: turn it off where questions and documents differ in language.",
     )
     embedder: Literal["builtin", "none", "base"] = Field(
         default="builtin",

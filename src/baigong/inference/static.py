@@ -24,6 +24,8 @@ from baigong.errors import InvalidInput, NotFound
 Floats = NDArray[np.float32]
 
 _HINT = "Download or train it again."
+_KEPT = 100_000  # words whose tokens are remembered, some 20 MB
+_SHORT = 20  # characters of a word that may come again
 _AT_ONCE = 1024  # texts between two breaths, so that their ids take little memory
 
 
@@ -43,6 +45,7 @@ class StaticEmbed:
         _check_kind(folder)
         self.tokenizer = _tokenizer(folder)
         self._table = _table(folder)
+        self._kept: dict[str, Sequence[int]] = {}
         self.size = int(self._table.shape[1])
         pieces = self.tokenizer.get_vocab_size()
         if pieces > len(self._table):
@@ -51,6 +54,9 @@ class StaticEmbed:
                 f"{len(self._table)} vectors.",
                 hint=_HINT,
             )
+        unknown = self.tokenizer.token_to_id(getattr(self.tokenizer.model, "unk_token", None) or "")
+        if unknown is not None:  # says nothing, and model2vec leaves it out
+            self._table[unknown] = 0
 
     async def __call__(self, texts: Sequence[str]) -> Floats:
         """A unit vector for each text."""
@@ -71,8 +77,22 @@ class StaticEmbed:
         # JSON can smuggle in lone surrogates, which no tokenizer reads.
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
         places = [[numbers.setdefault(word, len(numbers)) for word in t.split()] for t in whole]
-        found = self.tokenizer.encode_batch_fast(list(numbers), add_special_tokens=False)
-        return _unit(_counts(places, len(numbers)) @ self._sums([one.ids for one in found]))
+        return _unit(_counts(places, len(numbers)) @ self._sums(self._ids(list(numbers))))
+
+    def _ids(self, words: Sequence[str]) -> list[Sequence[int]]:
+        """The tokens of each word. Short ones are kept: a language's words come again and again."""
+        told = [self._kept.get(word) for word in words]
+        new = [place for place, ids in enumerate(told) if ids is None]
+        found = self.tokenizer.encode_batch_fast(
+            [words[place] for place in new], add_special_tokens=False
+        )
+        if len(self._kept) > _KEPT:
+            self._kept.clear()
+        for place, one in zip(new, found, strict=True):
+            ids = told[place] = one.ids
+            if len(words[place]) <= _SHORT:
+                self._kept[words[place]] = ids
+        return [ids or () for ids in told]
 
     def _sums(self, batches: Sequence[Sequence[int]]) -> Floats:
         sums: Floats = _counts(batches, len(self._table)) @ self._table

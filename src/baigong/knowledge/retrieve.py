@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,6 +29,7 @@ _NEAR_DEPTH = 100  # and from nearness; beyond, a cosine is taken for the last o
 # 0.86 (Python's manual), on SciFact and STARD no loss. Reciprocal ranks are worse on all of them:
 # ranks forget by how much the first beats the tenth.
 _FULL_COVERAGE = 0.5
+_WORDS = 0.55  # of the score; the rest is the cosine's
 _DAY_S = 86400.0
 _OLD_SHARE = 0.5  # of its score that a passage keeps however old it is
 
@@ -129,13 +131,13 @@ class Retriever:
         if limit < 1 or not (words or vectors):
             return []
         now = time.time()
-        scored: list[tuple[Reading, Hit, float]] = []
+        scored: list[tuple[Reading, _Scored]] = []
         for reading in readings:
             vector = vectors.get(reading.embedder or "")
             hits = self._hits(reading, words, limit, vector, now)
-            scored += [(reading, hit, score) for hit, score in hits]
+            scored += [(reading, hit) for hit in hits]
         if len(readings) > 1 or self._search.fresh_days:
-            scored.sort(key=lambda one: -one[2])
+            scored.sort(key=lambda one: -one[1].score)
         groups = _grouped(scored, limit)
         urls = self._bases.urls([group.best.document for group in groups])
         return [_passage(group, urls.get(group.best.document)) for group in groups]
@@ -147,7 +149,7 @@ class Retriever:
         limit: int,
         vector: NDArray[np.float32] | None,
         now: float,
-    ) -> list[tuple[Hit, float]]:
+    ) -> list[_Scored]:
         asked = self._search
         without = reading.without
         if asked.without:
@@ -157,14 +159,26 @@ class Retriever:
         depth = max(_WORDS_DEPTH, 4 * limit)
         found = reading.chunks.words(words, depth, scope) if words else []
         if vector is None:
-            scored = [(hit, hit.score) for hit in found]
+            scored = [_Scored(hit, hit.score, hit.score, None) for hit in found]
         else:
             depth = max(_NEAR_DEPTH, depth)
             scored = _fused(words, found, reading.chunks.near(vector, depth, scope))
         if not asked.fresh_days:
             return scored
         at = now if asked.as_of is None else asked.as_of
-        return [(hit, score * _freshness(hit, at, asked.fresh_days)) for hit, score in scored]
+        return [
+            one._replace(score=one.score * _freshness(one.hit, at, asked.fresh_days))
+            for one in scored
+        ]
+
+
+class _Scored(NamedTuple):
+    """A chunk with its score, and with what words and vectors alone say of it."""
+
+    hit: Hit
+    score: float
+    matched: float
+    nearness: float | None
 
 
 _RANKED = 20  # passages that a reranker reads
@@ -178,8 +192,8 @@ async def _ranked(rank: Rank, question: str, found: Sequence[Passage], limit: in
 
 def _fused(
     asked: Sequence[str], by_words: Sequence[Hit], by_nearness: Sequence[Hit]
-) -> list[tuple[Hit, float]]:
-    """The mean of BM25 as a share of the best one's and of the cosine, best first.
+) -> list[_Scored]:
+    """BM25 as a share of the best one's and the cosine, weighed, best first.
 
     Words count less the fewer of the `asked` terms the best matches hold.
     """
@@ -187,13 +201,14 @@ def _fused(
     best = by_words[0].score if by_words else 1.0
     farthest = by_nearness[-1].score if by_nearness else 0.0
     hits = {_place(hit): hit for hit in (*by_words, *by_nearness)}
-    by_word = {_place(hit): words * hit.score / best for hit in by_words}
-    near = {_place(hit): hit.score for hit in by_nearness}
-    scored = [
-        (hit, (by_word.get(place, 0.0) + max(0.0, near.get(place, farthest))) / 2)
-        for place, hit in hits.items()
-    ]
-    return sorted(scored, key=lambda one: -one[1])
+    matches = {_place(hit): hit.score for hit in by_words}
+    nearest = {_place(hit): hit.score for hit in by_nearness}
+    scored = []
+    for place, hit in hits.items():
+        matched, near = matches.get(place, 0.0), nearest.get(place, farthest)
+        score = _WORDS * words * matched / best + (1 - _WORDS) * max(0.0, near)
+        scored.append(_Scored(hit, score, matched, near))
+    return sorted(scored, key=lambda one: -one.score)
 
 
 def _place(hit: Hit) -> tuple[int, int]:
@@ -219,9 +234,12 @@ class _Group(msgspec.Struct):
     """Chunks of one document that touch, in order; `best` is the one that was found first."""
 
     reading: Reading
-    best: Hit
-    score: float
+    found: _Scored
     chunks: list[Hit]
+
+    @property
+    def best(self) -> Hit:
+        return self.found.hit
 
     def admits(self, hit: Hit) -> bool:
         touches = hit.start == self.chunks[-1].end or hit.end == self.chunks[0].start
@@ -232,11 +250,12 @@ class _Group(msgspec.Struct):
         self.chunks.sort(key=lambda chunk: chunk.start)
 
 
-def _grouped(ranked: Iterable[tuple[Reading, Hit, float]], limit: int) -> list[_Group]:
+def _grouped(ranked: Iterable[tuple[Reading, _Scored]], limit: int) -> list[_Group]:
     """Up to `limit` groups: equal texts once, touching chunks together."""
     groups: list[_Group] = []
     seen: set[str] = set()
-    for reading, hit, score in ranked:
+    for reading, found in ranked:
+        hit = found.hit
         same = " ".join(hit.text.split())
         if same in seen:
             continue
@@ -246,7 +265,7 @@ def _grouped(ranked: Iterable[tuple[Reading, Hit, float]], limit: int) -> list[_
         elif len(groups) == limit:
             break
         else:
-            groups.append(_Group(reading, hit, score, [hit]))
+            groups.append(_Group(reading, found, [hit]))
         seen.add(same)
     return groups
 
@@ -265,7 +284,9 @@ def _passage(group: _Group, url: str | None) -> Passage:
         start=start,
         end=start + len(text.encode()),
         page=group.best.page,
-        score=group.score,
+        score=group.found.score,
         published_at=group.best.published_at,
         url=url,
+        matched=group.found.matched,
+        nearness=group.found.nearness,
     )

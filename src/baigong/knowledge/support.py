@@ -1,10 +1,8 @@
 """How likely a passage answers a question, from evidence that costs no model.
 
-Four numbers are weighed by a logistic model that `bench/answers.py` fits and measures: what share
-of the question the quoted sentences hold, by weight; the passage's score beside the best one's; how
-far the best stands above the others; and which of the question's names and numbers are missing.
-Sentence shape, kinds of answer (a number, a date) and the longest common stretch were tried as
-well, and trees over all of them: none did better on other questions than those it was fitted on.
+A few numbers are weighed by a logistic model that `bench/answers.py` fits and measures. The shape
+of sentences, kinds of answer (a number, a date) and the longest common stretch were tried as well,
+and trees over all of them: none did better on other questions than those it was fitted on.
 """
 
 from __future__ import annotations
@@ -19,19 +17,21 @@ from baigong.types import Passage
 
 
 class Evidence(NamedTuple):
-    """What speaks for a passage, each 0 to 1.
+    """What speaks for a passage.
 
     Attributes:
         quoted: share of the question, by weight, that the quoted sentences and their headings hold.
-        rank: the search's score beside the best one's.
-        peak: how far the best score stands above the others'.
+        rank: how well its words match, as a share of the best one's.
+        peak: how far, of 1, the best match by words stands above the others.
         missing: share of the question's names, numbers and codes that the passage lacks.
+        nearer: how much nearer it is than the others on average, as a cosine; 0 without vectors.
     """
 
     quoted: float
     rank: float
     peak: float
     missing: float
+    nearer: float
 
 
 class Weighed(NamedTuple):
@@ -42,18 +42,24 @@ class Weighed(NamedTuple):
     evidence: Evidence
 
 
-_WEIGHTS = Evidence(quoted=3.76, rank=6.95, peak=6.6, missing=-2.73)
-_BIAS = -12.53
+class _Weights(NamedTuple):
+    of: Evidence
+    bias: float
 
 
-def support(evidence: Evidence) -> float:
+_WORDS = _Weights(Evidence(quoted=3.76, rank=7.39, peak=6.55, missing=-2.58, nearer=0.0), -12.9)
+_VECTORS = _Weights(Evidence(quoted=3.34, rank=6.0, peak=4.5, missing=-2.75, nearer=5.2), -10.97)
+
+
+def support(weighed: Weighed) -> float:
     """How likely the passage answers, 0 to 1."""
-    total = sum(w * value for w, value in zip(_WEIGHTS, evidence, strict=True)) + _BIAS
-    return 1 / (1 + math.exp(-total))
+    weights = _WORDS if weighed.passage.nearness is None else _VECTORS
+    told = zip(weights.of, weighed.evidence, strict=True)
+    return 1 / (1 + math.exp(-weights.bias - sum(weight * value for weight, value in told)))
 
 
 def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
-    """What speaks for each of the passages, which are a search's best ones with its scores.
+    """What speaks for each of the passages, which are a search's best ones.
 
     They are held against each other: what all of them say tells little. So give some ten, however
     few shall be shown.
@@ -63,8 +69,10 @@ def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
     parts = _parts(question)
     weights = _weights(parts, held)
     names = _names(question)
-    scores = [max(0.0, passage.score) for passage in passages]
-    best, peak = max(scores, default=0.0), _peak(scores, [words_of(one.text) for one in quotes])
+    matched = [passage.matched for passage in passages]
+    best, peak = max(matched, default=0.0), _peak(matched, [words_of(one.text) for one in quotes])
+    near = [passage.nearness or 0.0 for passage in passages]
+    usual = sum(near) / max(1, len(near))
     found = []
     for passage, words, quote in zip(passages, held, quotes, strict=True):
         quoted = words_of(f"{passage.title}\n{quote.text}")
@@ -74,9 +82,10 @@ def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
                 quote,
                 Evidence(
                     quoted=_share([part.credit(quoted) for part in parts], weights),
-                    rank=passage.score / best if best else 0.0,
+                    rank=passage.matched / best if best else 0.0,
                     peak=peak,
                     missing=sum(not name <= words for name in names) / max(1, len(names)),
+                    nearer=(passage.nearness or usual) - usual,
                 ),
             )
         )
@@ -85,7 +94,7 @@ def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
 
 # What makes a question of Chinese words, in both scripts; the rest is what it is about.
 _ASKING = re.compile(
-    "[为為]?什[么麼](?:时候|時候|样|樣)?|怎[么麼]?[样樣办辦]?|如何|[为為]何|[是能可]否|可以|[请請]?[问問]|多少"
+    "[为為]?什[么麼](?:时候|時候|样|樣)?|怎[么麼]?[样樣办辦]?|如何|[为為]何|[是能可]否|可以|[请請]?[问問]|多[少久长長大高远遠重快]"
     "|哪一?[里裡些个個年位种種天]?|何[时時地处處]?|几|幾|谁|誰"
     "|[吗嗎呢吧啊呀么麼的了是有在和与與及其它他她我你您们們个個被把就都也而会會能要应應该該]"
 )

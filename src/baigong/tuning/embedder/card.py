@@ -30,7 +30,7 @@ def _front_matter(facts: dict[str, Any]) -> str:
 def _about(facts: dict[str, Any]) -> str:
     plan = facts["plan"]
     return f"""A static embedder: a table of {plan["vocabulary"]:,} token vectors of {plan["size"]} \
-numbers. A text's vector is the mean of its tokens', scaled to length one; how long a token's vector is
+numbers. A text's vector is the mean of its tokens', scaled to length one; a token's length
 says how much the token counts. Nothing reads word order, so it cannot tell "A sued B" from "B sued A",
 nor hear a negation. It finds what a text is about, in one language and across the languages that
 its pairs join, and stands beside full text search rather than in its place. Texts beyond a page or
@@ -69,8 +69,8 @@ def _training(facts: dict[str, Any]) -> str:
     return f"""## Training
 
 `baigong pretrain embedder`: first the tokenizer (Unigram, NFKC, lower case, bytes for what it does not \
-know), then {facts["steps"]:,} steps of {plan["batch"]} pairs, {plan["epochs"]} passes, in {facts["seconds"]:.0f} s \
-on {facts["machine"]}. Each text has to be told from all others of its batch, in both directions \
+know) in {facts["tokenizer_seconds"]} s, then {facts["steps"]:,} steps of {plan["batch"]} pairs, {plan["epochs"]} \
+passes, in {facts["seconds"]:.0f} s, on {facts["machine"]}. Each text has to be told from all others of its batch, in both directions \
 (InfoNCE, temperature {plan["temperature"]}), of which {plan["group"]} at a time are of one source; {plan["dropout"]:.0%} \
 of the tokens are left out each time. A token's vector is learnt as a row of its own plus the mean of \
 the rows of its characters or letters, by row-wise Adagrad from rate {plan["rate"]} down to zero; the \

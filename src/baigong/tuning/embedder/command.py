@@ -45,6 +45,8 @@ def train_embedder(path: Path, folder: Path, report: Report, plan: Plan = Plan()
     tokenizer = _tokenizer(pairs, plan, folder)
     run = train(pairs, tokenizer, plan, folder, report)
     facts = _facts(pairs, plan, run, _sources(path))
+    began, ended = ((folder / name).stat().st_mtime for name in ("run.json", "tokenizer.json"))
+    facts["tokenizer_seconds"] = max(0, round(ended - began))
     export(run.table.vectors(), tokenizer, folder / "model", facts)
     return folder / "model"
 
