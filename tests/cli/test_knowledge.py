@@ -84,6 +84,21 @@ def test_what_is_not_there_is_said_with_the_nearest_passages_and_exit_code_0(run
     assert (code, out) == (0, "文档中没有。\n")
 
 
+def test_among_reports_of_one_form_nothing_is_certain_and_nothing_is_said_to_be_missing(run, bases):
+    reports = bases / "reports"
+    reports.mkdir()
+    for year in range(2015, 2027):
+        text = f"In {year} total net sales of the mill rose to {year - 2000} million, driven by exports."
+        (reports / f"{year}.txt").write_text(text)
+    platform = Platform.open(Settings.load())
+    keep(platform.knowledge, "reports", [reports])
+    platform.database.close()
+    _, out, _ = run("ask", "reports", "Which exports drove the total net sales of the mill?")
+    assert out.startswith("No passage answers this for certain.\n\nThe nearest passages:\n[1] ")
+    _, out, _ = run("ask", "reports", "Who painted the ceiling of the chapel?")
+    assert out.startswith("Not in the documents.")
+
+
 def test_a_program_gets_json(run):
     asked = "How many working days does a refund take after the inspection?"
     _, out, _ = run("ask", "prices, handbook", asked, "--json", "--limit", "1")

@@ -26,6 +26,9 @@ from baigong.knowledge.where import typed_where
 
 app = verb()
 
+_UNSURE = {"en": "No passage answers this for certain.", "zh": "没有哪一段能确定地回答这个问题。"}
+_NEAR = 0.5  # of the question that a quotation holds, from which on it is not said to be missing
+
 
 @app.command()
 def command(
@@ -93,7 +96,7 @@ async def _ask(
             citation_of(n, one.passage, one.quote) for n, one in enumerate(answer.quotes, start=1)
         ]
         if not answer.is_answered:
-            text = NOT_FOUND[language_of(question)]
+            text = _declined(question, answer)
         elif model is None:
             text = _quoted(answer)
         else:
@@ -108,6 +111,13 @@ async def _ask(
         _show(platform, citations, is_answered=answer.is_answered)
     finally:
         await platform.close()
+
+
+def _declined(question: str, answer: QuotedAnswer) -> str:
+    """That it is not there, or that nothing says it for certain: reports of one form, quarter for
+    quarter, stand against each other, and the one that is meant does not stand out."""
+    is_near = any(one.held >= _NEAR for one in answer.quotes)
+    return (_UNSURE if is_near else NOT_FOUND)[language_of(question)]
 
 
 def _quoted(answer: QuotedAnswer) -> str:

@@ -18,11 +18,17 @@ ANSWERED = 0.45
 
 
 class Quoted(msgspec.Struct, frozen=True):
-    """A passage and its sentences; `support`, 0 to 1, is how likely they answer the question."""
+    """A passage and its sentences.
+
+    Attributes:
+        support: how likely they answer the question, 0 to 1.
+        held: the share of the question that they hold, by weight.
+    """
 
     passage: Passage
     quote: Quote
     support: float
+    held: float
 
 
 class QuotedAnswer(msgspec.Struct, frozen=True):
@@ -40,7 +46,7 @@ def quote_answer(question: str, passages: Sequence[Passage], limit: int = 3) -> 
         passages: what a search found, best first; `JUDGED` of them, however few shall be quoted.
         limit: quotations at most.
     """
-    found = [Quoted(one.passage, one.quote, support(one))
+    found = [Quoted(one.passage, one.quote, support(one), one.evidence.quoted)
              for one in weigh(question, passages)]  # fmt: skip
     found.sort(key=lambda quoted: -quoted.support)
     if not found or found[0].support < ANSWERED:

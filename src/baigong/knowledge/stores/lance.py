@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from typing_extensions import override
 
+from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
 from baigong.knowledge.stores.port import (
     EVERYTHING,
@@ -67,6 +68,8 @@ _OLD_VERSIONS = 64
 # as many random projections of TF-IDF, where nothing is near, 65 %: 400 found 92 %, 1000 found 99.4 %
 # and took 3 ms more.
 _EF = 1000
+_THREADS = 4  # at least, in which LanceDB computes
+
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
 _SHOWN = ["document", "path", "title", "text", "start", "end", "page", "published_at"]
 _SHOWN_AGAIN = msgspec.msgpack.Decoder(
@@ -107,6 +110,9 @@ class LanceStores(Stores):
     def _database(self) -> Any:
         # It reports each new table as a warning on standard error; only set where nobody has.
         os.environ.setdefault("LANCEDB_LOG", "error")
+        # With two cores it computes in one thread alone, and whoever reads or writes waits for
+        # seconds behind a graph that is being built. The system shares cores out better.
+        os.environ.setdefault("LANCE_CPU_THREADS", str(max(_THREADS, usable_cores() - 2)))
         import lancedb  # here, for it takes seconds and 150 MB
 
         with room_for(THE_CHUNKS):
