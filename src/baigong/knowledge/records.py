@@ -70,13 +70,19 @@ class KnowledgeDocument(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A version opened for searching; `without` are documents that were withdrawn since."""
+    """A version opened for searching.
+
+    Attributes:
+        without: documents that were withdrawn since.
+        expires: whether any document of the knowledge base ever does.
+    """
 
     name: str
     number: int
     embedder: str | None
     chunks: Chunks
     without: tuple[int, ...] = ()
+    expires: bool = True
 
     @property
     def ref(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
@@ -21,8 +22,7 @@ from baigong.types import Embedders, Passage, Rank
 
 _MAX_TERMS = 256  # of a question; one longer than this is a pasted page, and its start will do
 _MAX_JOINED = 2  # chunks in one passage, so that a passage stays something to quote
-_WORDS_DEPTH = 50  # candidates from words
-_NEAR_DEPTH = 100  # and from nearness; beyond, a cosine is taken for the last one's
+_DEPTH = 50  # candidates from each side; beyond, a cosine is taken for the last one's
 # The share of a question's terms in the best matches at which words count in full. A question in
 # another language than its answer matches by a name or a number at most, which says little. Chosen
 # on one half of the questions, the gain held on the other: across languages nDCG@10 0.92 against
@@ -31,6 +31,7 @@ _NEAR_DEPTH = 100  # and from nearness; beyond, a cosine is taken for the last o
 _FULL_COVERAGE = 0.5
 _WORDS = 0.55  # of the score; the rest is the cosine's
 _DAY_S = 86400.0
+_beside = ThreadPoolExecutor(16, "near")  # searches by vectors, while those by words go on
 _OLD_SHARE = 0.5  # of its score that a passage keeps however old it is
 
 
@@ -155,14 +156,16 @@ class Retriever:
         if asked.without:
             with self._bases.database.read() as connection:
                 without += tuple(numbers_of(connection, reading, asked.without))
-        scope = Scope(asked.where, asked.readers, now, asked.as_of, without)
-        depth = max(_WORDS_DEPTH, 4 * limit)
-        found = reading.chunks.words(words, depth, scope) if words else []
+        until = now if reading.expires else None
+        scope = Scope(asked.where, asked.readers, until, asked.as_of, without)
+        depth = max(_DEPTH, 4 * limit)
         if vector is None:
+            found = reading.chunks.words(words, depth, scope) if words else []
             scored = [_Scored(hit, hit.score, hit.score, None) for hit in found]
         else:
-            depth = max(_NEAR_DEPTH, depth)
-            scored = _fused(words, found, reading.chunks.near(vector, depth, scope))
+            by_nearness = _beside.submit(reading.chunks.near, vector, depth, scope)
+            found = reading.chunks.words(words, depth, scope) if words else []
+            scored = _fused(words, found, by_nearness.result())
         if not asked.fresh_days:
             return scored
         at = now if asked.as_of is None else asked.as_of

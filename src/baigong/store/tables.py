@@ -163,6 +163,7 @@ documents = Table(
     Index("ix_documents_knowledge_born", "knowledge", "born"),
     Index("ix_documents_knowledge_died", "knowledge", "died"),
     Index("ix_documents_knowledge_withdrawn", "knowledge", "withdrawn"),
+    Index("ix_documents_knowledge_expires_at", "knowledge", "expires_at"),
 )
 
 # What each source held when it was read last, so that only what changed is read again.

@@ -63,7 +63,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
     )
-    for column in ("died", "withdrawn"):
+    for column in ("died", "withdrawn", "expires_at"):
         name = f"ix_documents_knowledge_{column}"
         op.create_index(name, "documents", ["knowledge", column], unique=False)
     op.create_index("ix_documents_knowledge_born", "documents", ["knowledge", "born"], unique=False)
