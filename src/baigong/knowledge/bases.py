@@ -166,16 +166,6 @@ class KnowledgeBases:
         """
         return self.parsed(knowledge, document).text
 
-    def urls(self, ids: Sequence[int]) -> dict[int, str]:
-        """Where documents of these numbers may be opened, for those that say."""
-        with self.database.read() as connection:
-            rows = connection.execute(
-                select(documents.c.id, documents.c.url).where(
-                    documents.c.id.in_(ids), documents.c.url.is_not(None)
-                )
-            ).all()
-        return {row.id: row.url for row in rows}
-
     def pin(self, name: str) -> KnowledgeVersion:
         """Keep what it holds now for ever unchanged, e.g. for a release.
 

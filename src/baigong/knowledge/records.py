@@ -105,6 +105,16 @@ def live_ids(connection: Connection, name: str, paths: Sequence[str]) -> dict[st
     return found
 
 
+def urls_of(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Where documents of these numbers may be opened, for those that say."""
+    rows = connection.execute(
+        select(documents.c.id, documents.c.url).where(
+            documents.c.id.in_(ids), documents.c.url.is_not(None)
+        )
+    )
+    return {row.id: row.url for row in rows}
+
+
 def check_name(name: str) -> None:
     """
     Raises:

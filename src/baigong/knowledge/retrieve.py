@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from baigong.errors import InvalidInput
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.records import Reading, numbers_of
+from baigong.knowledge.records import Reading, numbers_of, urls_of
 from baigong.knowledge.stores.port import Hit, Scope
 from baigong.knowledge.terms import question_terms, terms
 from baigong.knowledge.where import Where
@@ -140,7 +140,8 @@ class Retriever:
         if len(readings) > 1 or self._search.fresh_days:
             scored.sort(key=lambda one: -one[1].score)
         groups = _grouped(scored, limit)
-        urls = self._bases.urls([group.best.document for group in groups])
+        with self._bases.database.read() as connection:
+            urls = urls_of(connection, [group.best.document for group in groups])
         return [_passage(group, urls.get(group.best.document)) for group in groups]
 
     def _hits(
