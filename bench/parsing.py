@@ -16,7 +16,6 @@ import re
 import subprocess
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ import pypdfium2
 
 from baigong.knowledge.formats import File, format_of
 from baigong.knowledge.parse import Document, Parser
+from bench.environment import interpreter
 from bench.record import record
 
 ROOT = Path(__file__).parent.parent
@@ -54,21 +54,8 @@ print(json.dumps(found))
 Converted = dict[str, tuple[str, float]]  # by path: text, seconds
 
 
-def peer_python(home: Path) -> Path:
-    """The interpreter of the peer's environment, which is made where there is none."""
-    folder = home / "venv" / PEER
-    done = folder / "done"
-    wanted = "\n".join(PACKAGES)
-    if not done.exists() or done.read_text() != wanted:
-        venv.create(folder, clear=True, with_pip=True)
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *PACKAGES]
-        subprocess.run(pip, check=True)
-        done.write_text(wanted)
-    return folder / "bin/python"
-
-
 def theirs(home: Path, paths: list[Path]) -> Converted:
-    command = [str(peer_python(home)), "-c", _CONVERT, *map(str, paths)]
+    command = [str(interpreter(home, PEER, PACKAGES)), "-c", _CONVERT, *map(str, paths)]
     made = subprocess.run(command, check=True, capture_output=True, text=True)
     return {path: (text, seconds) for path, (text, seconds) in json.loads(made.stdout).items()}
 

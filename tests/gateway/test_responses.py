@@ -3,7 +3,6 @@
 import json
 
 import httpx2
-import openai
 import pytest
 
 from tests.gateway.scripted import Stage
@@ -37,14 +36,6 @@ def stage(tmp_path_factory):
 def url(stage):
     with serving(stage.platform) as found:
         yield found
-
-
-@pytest.fixture
-def client(url):
-    with openai.OpenAI(
-        base_url=f"{url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
-    ) as client:
-        yield client
 
 
 @pytest.fixture

@@ -28,14 +28,6 @@ def url(platform):
 
 
 @pytest.fixture
-def client(url):
-    with openai.OpenAI(
-        base_url=f"{url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
-    ) as client:
-        yield client
-
-
-@pytest.fixture
 def store(client):
     return client.vector_stores.create(name="Help desk").id
 

@@ -15,6 +15,7 @@ from baigong.cli.live import LiveView
 from baigong.cli.screen import Json, console, duration, errors, print_json, size, verb
 from baigong.config import Settings
 from baigong.errors import Problem
+from baigong.industry.embedder import DEFAULT
 from baigong.knowledge.connectors.registry import open_source
 from baigong.knowledge.ingest import Summary, ingest
 from baigong.knowledge.records import KnowledgeVersion
@@ -82,7 +83,7 @@ async def _ingest(
 def _present(platform: Platform, name: str) -> str:
     """The embedder that the knowledge base has; for a new one the built-in."""
     if name not in platform.knowledge.names():
-        return "builtin"
+        return DEFAULT
     return platform.knowledge.base(name).embedder or "none"
 
 

@@ -1,7 +1,7 @@
-"""Vectors for knowledge from the base model's own hidden states (types.Embed).
+"""The embedders of knowledge by name: tables of token vectors, or models behind an engine.
 
 A decoder that was never trained to compare texts makes plain vectors; they help full text and do
-not replace it. A recipe asks for them by `knowledge: {embedder: base}`.
+not replace it. A recipe asks for a base's by `knowledge: {embedder: base}`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class HubEmbedders:
         """
         if name == "none":
             return None
-        model = self._hub.get("model", PACKAGED if name == "builtin" else name)
+        model = self._hub.get("model", PACKAGED if name == DEFAULT else name)
         if model.name.startswith(f"{BUILT_IN}/"):
             self._hub.add("model", model.name, model.folder, model.facts)
         return self(model.ref)

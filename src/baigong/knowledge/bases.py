@@ -69,8 +69,7 @@ class KnowledgeBases:
                 connection.execute(insert(knowledge_bases).values(_values(base, now)))
                 return base
         base = base_of(row)
-        wanted = (None if embed is None else embed.name, chunking)
-        if (base.embedder, base.chunking) != wanted:
+        if not base.is_made_with(embed, chunking):
             raise Conflict(
                 f"The knowledge base '{name}' has the embedder '{base.embedder or 'none'}'"
                 f" and cuts at {base.chunking.characters} characters.",

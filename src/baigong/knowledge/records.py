@@ -15,6 +15,7 @@ from baigong.knowledge.chunk import Chunking
 from baigong.knowledge.stores.port import Chunks
 from baigong.store.database import Database
 from baigong.store.tables import documents, knowledge_bases
+from baigong.types import Embed
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -27,6 +28,9 @@ class Base(msgspec.Struct, frozen=True):
     chunking: Chunking
     head: int
     changed_at: float
+
+    def is_made_with(self, embed: Embed | None, chunking: Chunking) -> bool:
+        return (self.embedder, self.chunking) == (embed and embed.name, chunking)
 
 
 class KnowledgeVersion(msgspec.Struct, frozen=True):

@@ -42,8 +42,7 @@ def prepare(
     if name not in bases.names():
         return bases.ensure(name, embed, chunking)
     base = bases.base(name)
-    wanted = (None if embed is None else embed.name, chunking)
-    if (base.embedder, base.chunking) == wanted:
+    if base.is_made_with(embed, chunking):
         return base
     with bases.writing(name) as base:
         _Reindex(bases, base, embed, chunking).run()

@@ -32,6 +32,7 @@ from baigong.knowledge.stores.port import (
     Stores,
 )
 from baigong.knowledge.stores.rows import (
+    SHOWN,
     THE_CHUNKS,
     access_marks,
     check_keys,
@@ -71,7 +72,6 @@ _EF = 400
 _THREADS = 4  # at least, in which LanceDB computes
 
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
-_SHOWN = ["document", "path", "title", "text", "start", "end", "page", "published_at"]
 _SHOWN_AGAIN = msgspec.msgpack.Decoder(
     tuple[int, str, str, str, int, int, int | None, float | None]
 )
@@ -371,7 +371,7 @@ def _arrow(rows: Sequence[ChunkRow], metadata: dict[str, Any], schema: Any) -> A
 
 
 def _shown(row: ChunkRow) -> bytes:
-    return msgspec.msgpack.encode([getattr(row, name) for name in _SHOWN])
+    return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
 
 
 async def _exchange(table: Any, documents: Iterable[int], data: Any) -> None:

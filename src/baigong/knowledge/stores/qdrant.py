@@ -21,6 +21,7 @@ from typing_extensions import override
 from baigong.errors import Conflict, NotFound, StorageFull, Unsupported
 from baigong.knowledge.stores.port import EVERYTHING, ChunkRow, Chunks, Hit, Scope, Stores
 from baigong.knowledge.stores.rows import (
+    SHOWN,
     THE_CHUNKS,
     Kind,
     access_marks,
@@ -54,7 +55,6 @@ _POINTS = 1000  # of one write to its log
 _EF = 1024
 _EDGES = 32
 _EF_CONSTRUCT = 150
-_FOUND = ["document", "path", "title", "text", "start", "end", "page", "published_at"]
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,
@@ -265,7 +265,7 @@ class QdrantChunks(Chunks):
             query=query,
             filter=self._filter(scope),
             params=qdrant.SearchParams(hnsw_ef=max(_EF, 2 * limit)),
-            with_payload=_FOUND,
+            with_payload=list(SHOWN),
         )
         points = self._shard.query(request)
         return [Hit(**_hit(point.payload), score=point.score) for point in points]
@@ -415,7 +415,7 @@ def _points(rows: Sequence[ChunkRow], metadata: dict[str, Any], batch: int) -> l
     first = secrets.randbits(63)
     points = []
     for at, row in enumerate(rows):
-        payload = {name: getattr(row, name) for name in (*_FOUND, "terms", "expires_at")}
+        payload = {name: getattr(row, name) for name in (*SHOWN, "terms", "expires_at")}
         payload |= {n: _payload(held[at]) for n, held in metadata.items() if held[at] is not None}
         payload |= {"batch": batch, "access": access_marks(row.access)}
         vector = {} if row.vector is None else {_VECTOR: row.vector.tolist()}
@@ -424,7 +424,7 @@ def _points(rows: Sequence[ChunkRow], metadata: dict[str, Any], batch: int) -> l
 
 
 def _hit(payload: dict[str, Any]) -> dict[str, Any]:
-    return {name: payload.get(name) for name in _FOUND}
+    return {name: payload.get(name) for name in SHOWN}
 
 
 def _among(name: str, values: list[str] | list[int]) -> Any:

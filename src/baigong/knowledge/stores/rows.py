@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from baigong.errors import InvalidInput
-from baigong.knowledge.stores.port import ChunkRow
+from baigong.knowledge.stores.port import ChunkRow, Hit
 from baigong.knowledge.where import Compare, Scalar
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ Kind = Literal["text", "number", "flag"]
 MAX_KEYS = 64  # metadata keys of one knowledge base; each may be a column and an index
 MAX_KEY_BYTES = 100  # of one key in UTF-8; twice as many letters of a column's name
 THE_CHUNKS = "the chunks of a knowledge base"  # what there is no room for, in errors
+
+SHOWN = Hit.__struct_fields__[:-1]  # of a chunk in what is found; the last is its score
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _EVERYBODY = "*"
