@@ -85,7 +85,7 @@ def test_lists_of_a_new_home_say_what_to_do_or_are_empty_json(verb):
 def test_a_key_is_shown_once_and_kept_only_as_a_digest(tmp_path):
     made = json.loads(run("keys", "create", "shop", "--json").stdout)
     assert made["key"].startswith(f"bg-{made['id']}-")
-    secret = made["key"].rpartition("-")[2].encode()
+    secret = made["key"].removeprefix(f"bg-{made['id']}-").encode()
     stored = b"".join(p.read_bytes() for p in (tmp_path / "home").rglob("*") if p.is_file())
     assert secret not in stored
 
