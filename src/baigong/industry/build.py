@@ -374,12 +374,12 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_full = recipe.tune.method == "full"
+        is_whole = recipe.tune.method != "lora"
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,
-            base=result if is_full else outputs["plan"]["base"],
-            adapter=None if is_full else result,
+            base=result if is_whole else outputs["plan"]["base"],
+            adapter=None if is_whole else result,
             method=recipe.tune.method,
             persona=recipe.persona.strip() or None,
             knowledge=self._knowledge,
