@@ -23,12 +23,12 @@ from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
 from baigong.industry.gate import judge
+from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
-from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find

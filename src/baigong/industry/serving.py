@@ -21,8 +21,8 @@ from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, static_embed
+from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines

@@ -53,7 +53,7 @@ class Learner(Protocol):
 def learner_of(job: TuneJob, prepared: Prepared[Any]) -> Learner:
     """The learner that a job asks for."""
     module, _, name = OBJECTIVES[job.settings.objective].learner.partition(":")
-    found = importlib.import_module(f"baigong.tuning.objectives.{module}")
+    found = importlib.import_module(f"baigong.tuning.learners.{module}")
     learner: Learner = getattr(found, name)(job, prepared)
     return learner
 

@@ -150,7 +150,8 @@ def _digest(rows: Sequence[Row], base: Base, spec: TuneSpec) -> str:
     """Stands for all that decides the result. Of the weights, sizes and samples are enough."""
     wish = msgspec.structs.replace(spec, threads=0, processes=0, checkpoint_s=0)
     used = sorted(
-        ((row.id, row.split, row.messages, row.answer) for row in rows), key=lambda row: row[:2]
+        (msgspec.structs.replace(row, source="", slices={}) for row in rows),
+        key=lambda row: (row.id, row.split),
     )
     digest = sha256(msgspec.json.encode([used, wish]))
     for file in sorted(base.folder.iterdir()):

@@ -1,7 +1,7 @@
 """The objectives of tuning, in one table: what a row becomes, and who learns from it.
 
-To add one is to add a file and a row. Nothing here imports torch: a platform that plans a tuning
-needs the left half alone, and the learner is imported where it learns (`trainer`).
+To add one is to add a file in `learners/` and a row. Nothing here imports torch: a platform that
+plans a tuning needs to know what rows become, and the learner is imported where it learns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Objective:
     Attributes:
         example: what a row becomes; a struct, so that rows can be kept on disk.
         reader: of a base's folder and its context in tokens, what turns a row into an example.
-        learner: module and class of the `learner.Learner`.
+        learner: file and class in `learners/`, a `learner.Learner`.
     """
 
     example: type[Any]
