@@ -223,14 +223,15 @@ async def test_two_jobs_take_turns_and_the_second_says_for_what_it_waits(databas
 
         return Step("tune", work)
 
+    def in_line(name):
+        is_there = bool(jobs.steps(made[name].id))
+        return is_there and (name == "a" or jobs.get(made[name].id).state == "queued")
+
     made = {name: jobs.open("build", name, "d", {}) for name in "abc"}
     running = []
     for name in "abc":
         running.append(asyncio.create_task(jobs.run(made[name], [user(name)], Seen())))
-        while not jobs.steps(made[name].id) or (
-            name != "a" and jobs.get(made[name].id).state != "queued"
-        ):
-            await asyncio.sleep(0.02)
+        await asyncio.to_thread(wait_until, lambda name=name: in_line(name))
     assert order == ["a"]
     assert jobs.steps(made["b"].id)[0].progress["note"] == "waits for build a"
     assert jobs.steps(made["c"].id)[0].progress["note"] == "waits for build a and 1 more"

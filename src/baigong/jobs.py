@@ -276,7 +276,7 @@ class Jobs:
 
     async def _look(self, job_id: str) -> None:
         """Return once there is a wish."""
-        while not await asyncio.to_thread(self._wished, job_id):
+        while not await asyncio.to_thread(self._wished, job_id):  # noqa: ASYNC110  others write it
             await asyncio.sleep(_LOOK_S)
 
     def _wished(self, job_id: str) -> bool:

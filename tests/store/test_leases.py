@@ -60,9 +60,12 @@ def test_a_released_lease_can_be_taken_again(database):
             pass
 
 
-IN_LINE = HOLD.replace("import lease\n", "import place\n").replace(
-    '"build a"):', '"gpu", "build a"):'
-).replace("with lease(", "with place(")
+IN_LINE = (
+    HOLD
+    .replace("import lease\n", "import place\n")
+    .replace('"build a"):', '"gpu", "build a"):')
+    .replace("with lease(", "with place(")
+)
 
 
 def test_the_line_moves_on_when_its_first_is_killed(tmp_path, database):

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from pydantic import ValidationError
 
 from baigong import __version__
-from baigong.errors import Conflict, DataProblems, Problem
+from baigong.errors import Conflict, DataProblems, InvalidInput, Problem
 from baigong.evals.report import Contender, EvalReport
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
@@ -43,11 +45,12 @@ from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
-from baigong.tuning.tune import tune
+from baigong.tuning.tune import kept_checkpoints, tune
 from baigong.types import Embed, Report, Row
 
 Outputs = Mapping[str, Output]
 
+KIND = "build"  # of the job
 PARITY_PROMPTS = 8
 
 
@@ -89,10 +92,36 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        job = workshop.jobs.open("build", recipe.name, work_digest, {"recipe": digest})
-    work = Build(workshop, recipe, job, digest)
-    outputs = await workshop.jobs.run(job, work.steps, watch)
-    return workshop.releases.get(outputs["release"]["ref"])
+        job = workshop.jobs.open(KIND, recipe.name, work_digest, job_spec(recipe, digest))
+    return await _run(Build(workshop, recipe, job, digest), watch)
+
+
+async def go_on(workshop: Workshop, job: Job, watch: Watch) -> Release:
+    """Go on with a build from its row alone.
+
+    Raises:
+        InvalidInput: the row does not say what is built.
+        DataProblems, Conflict, Refused: as `build`.
+    """
+    try:
+        recipe = Recipe.model_validate(job.spec.get("declared"))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"The job {job.id} does not hold a recipe that this version can read.",
+            hint="Run `baigong build` with the recipe again.",
+            param="job",
+        ) from error
+    return await _run(Build(workshop, recipe, job, job.spec["recipe"]), watch)
+
+
+def job_spec(recipe: Recipe, digest: str) -> Output:
+    """What the row of a build says: enough to go on with it."""
+    return {"recipe": digest, "declared": recipe.model_dump(mode="json", by_alias=True)}
+
+
+async def _run(work: Build, watch: Watch) -> Release:
+    outputs = await work.shop.jobs.run(work.job, work.steps, watch)
+    return work.shop.releases.get(outputs["release"]["ref"])
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -194,16 +223,22 @@ class Build:
         }
 
     async def tune(self, outputs: Outputs, report: Report) -> Output:
-        """An adapter, trained in a process of its own that resumes from its checkpoints."""
+        """An adapter, trained in a process of its own that resumes from its checkpoints.
+
+        One tuning at a time has the processors and GPUs of a machine; others wait in line.
+        """
         base = self._base(outputs)
         rows = await self._rows(outputs)
-        result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
+        async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
+            result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
         kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         add = self.shop.hub.add
         kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
+        checkpoints = await asyncio.to_thread(keep_checkpoints, self.shop, self.job)
         return {
             "result": f"{kept.name}@{kept.revision}",
+            "checkpoints": checkpoints,
             "curve": msgspec.to_builtins(result.curve),
             "seconds": result.seconds,
             "tokens": result.tokens,
@@ -286,7 +321,7 @@ class Build:
 
     @property
     def _hub_name(self) -> str:
-        return f"recipes/{self.recipe.name}"
+        return hub_name(self.recipe.name)
 
     @property
     def _tune_spec(self) -> TuneSpec:
@@ -403,6 +438,26 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def hub_name(name: str) -> str:
+    """What the datasets and adapters of a recipe are called in the hub."""
+    return f"recipes/{name}"
+
+
+def keep_checkpoints(workshop: Workshop, job: Job) -> dict[str, str]:
+    """Put the adapters of a build's last evaluations into the hub: step -> ref, the oldest first.
+
+    Not while it trains.
+    """
+    base = next(
+        s.output["base"] for s in workshop.jobs.steps(job.id) if s.name == "plan" and s.output
+    )
+    kept = {}
+    for folder, point in kept_checkpoints(workshop.folder / job.id / "tune"):
+        facts = {"base": base, "point": msgspec.to_builtins(point)}
+        kept[str(point.step)] = workshop.hub.add("adapter", hub_name(job.name), folder, facts).ref
+    return kept
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

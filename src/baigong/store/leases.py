@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -79,9 +79,7 @@ def _renewed(database: Database, resource: str, owner: str, seconds: float) -> I
     def renew() -> None:
         while not stop.wait(seconds / 3):
             with database.begin() as connection:
-                connection.execute(
-                    update(leases).where(mine).values(until=time.time() + seconds)
-                )
+                connection.execute(update(leases).where(mine).values(until=time.time() + seconds))
 
     thread = threading.Thread(target=renew, name=f"lease-{resource}", daemon=True)
     thread.start()
@@ -95,25 +93,25 @@ def _renewed(database: Database, resource: str, owner: str, seconds: float) -> I
 
 
 def _enter(database: Database, queue: str, owner: str, seconds: float) -> str:
-    """A row behind all others in the line; the dead leave it."""
+    """A row behind all others in the line."""
     while True:
-        try:
-            with database.begin() as connection:
-                last = 0
-                for row in connection.execute(_in_line(queue)).all():
-                    if _is_living(row):
-                        last = max(last, int(row.resource.rpartition("#")[2]))
-                    else:
-                        connection.execute(delete(leases).where(leases.c.resource == row.resource))
-                mine = f"{queue}#{last + 1:012d}"
-                connection.execute(
-                    leases.insert().values(
-                        resource=mine, owner=owner, until=time.time() + seconds
-                    )
-                )
+        # Another server may take the same number, where transactions overlap.
+        with suppress(IntegrityError), database.begin() as connection:
+            mine = f"{queue}#{_last(connection, queue) + 1:012d}"
+            until = time.time() + seconds
+            connection.execute(leases.insert().values(resource=mine, owner=owner, until=until))
             return mine
-        except IntegrityError:  # another server took the number; only where transactions overlap
-            continue
+
+
+def _last(connection: Connection, queue: str) -> int:
+    """The number of the last one in the line; the dead leave it."""
+    last = 0
+    for row in connection.execute(_in_line(queue)).all():
+        if _is_living(row):
+            last = max(last, int(row.resource.rpartition("#")[2]))
+        else:
+            connection.execute(delete(leases).where(leases.c.resource == row.resource))
+    return last
 
 
 def _in_line(queue: str) -> Any:

@@ -51,9 +51,7 @@ def upgrade() -> None:
         sa.Column(
             "name", sa.String(length=100), nullable=False, comment="of the recipe and its release"
         ),
-        sa.Column(
-            "called", sa.String(length=250), nullable=False, comment="ft:BASE:ORG:SUFFIX:ID"
-        ),
+        sa.Column("called", sa.String(length=250), nullable=False, comment="ft:BASE:ORG:SUFFIX:ID"),
         sa.Column("asked", sa.JSON(), nullable=False, comment="what the job was made from"),
         sa.Column("metadata", sa.JSON(), nullable=True),
         sa.Column(
@@ -64,9 +62,7 @@ def upgrade() -> None:
         ),
         sa.Column("error", sa.JSON(), nullable=True, comment="code, message and param"),
         sa.Column("results", sa.JSON(), nullable=False, comment="ids of files"),
-        sa.Column(
-            "tokens", sa.Integer(), nullable=True, comment="trained on, all epochs together"
-        ),
+        sa.Column("tokens", sa.Integer(), nullable=True, comment="trained on, all epochs together"),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("finished_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fine_tunings")),
