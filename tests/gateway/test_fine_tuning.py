@@ -308,7 +308,7 @@ def test_jobs_take_turns_pause_resume_outlive_a_kill_and_are_cancelled(server, l
         time.sleep(0.1)
     assert told == [f"The job waits for build ft-{long[6:14]}"]
 
-    while last_step(loose, long) < 20:
+    while last_step(loose, long) < 375:  # the first evaluation, and with it the first checkpoint
         time.sleep(0.1)
     assert jobs.pause(long).status == "paused"
     wait_for(loose, second, "running", "succeeded")  # its turn has come

@@ -138,7 +138,7 @@ fine_tunings = Table(
     Column("name", String(100), nullable=False, comment="of the recipe and its release"),
     Column("called", String(250), nullable=False, comment="ft:BASE:ORG:SUFFIX:ID"),
     Column("asked", JSON, nullable=False, comment="what the job was made from"),
-    Column("metadata", JSON),
+    Column("metadata", JSON(none_as_null=True)),
     Column("status", String(24), nullable=False, comment="the last that an event told of"),
     Column("error", JSON, comment="code, message and param"),
     Column("results", JSON, nullable=False, comment="ids of files"),

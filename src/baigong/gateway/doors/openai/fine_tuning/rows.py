@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import Row, and_, insert, null, or_, select, update
 
 from baigong.errors import NotFound
 from baigong.store.database import Database
@@ -93,7 +93,7 @@ class FineTunings:
         column = fine_tunings.c.metadata
         query = select(fine_tunings).where(_visible(key))
         if metadata is None:
-            query = query.where(column.as_string().is_(None) | (column.as_string() == "null"))
+            query = query.where(column.is_(null()))
         wanted = [column[name].as_string() == value for name, value in (metadata or {}).items()]
         query = query.where(and_(True, *wanted))
         with self._database.read() as connection:
