@@ -168,6 +168,12 @@ class Jobs:
                 raise NotFound.among("job", job_id, _ids(connection))
         return self._seen([row])[0]
 
+    def specs(self, kind: str, name: str) -> list[Output]:
+        """What was given to each job of that kind and name."""
+        with self._database.read() as connection:
+            query = select(jobs.c.spec).where(jobs.c.kind == kind, jobs.c.name == name)
+            return list(connection.execute(query).scalars())
+
     def steps(self, job_id: str) -> list[StepRow]:
         """The steps that have begun, in order."""
         with self._database.read() as connection:
