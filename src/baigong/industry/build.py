@@ -23,12 +23,12 @@ from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
 from baigong.industry.gate import judge
+from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
-from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
@@ -247,7 +247,10 @@ class Build:
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
-            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
+            dtype = (await same.facts()).dtype
+            result = await check_parity(
+                prompts, served.base.folder, adapter, same.heard, dtype=dtype
+            )
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:
@@ -403,12 +406,12 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_full = recipe.tune.method == "full"
+        is_whole = recipe.tune.method != "lora"
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,
-            base=result if is_full else outputs["plan"]["base"],
-            adapter=None if is_full else result,
+            base=result if is_whole else outputs["plan"]["base"],
+            adapter=None if is_whole else result,
             method=recipe.tune.method,
             persona=recipe.persona.strip() or None,
             knowledge=self._knowledge,

@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from baigong.tuning.job import TuneJob
 from baigong.tuning.plan import OTHER_SENSES
+from baigong.tuning.workers import device_here
 
 # PEFT asks transformers by the attribute's old name; nothing here is to be changed.
 warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
@@ -48,13 +49,16 @@ class Weights:
 
     def save(self, folder: Path) -> None:
         """Write the adapter as PEFT does, or the whole model with the base's tokenizer and template."""
-        if hasattr(self.model, "peft_config"):
+        model = self.model
+        if hasattr(model, "peft_config") and model.peft_config["default"].use_dora:
+            model = model.merge_and_unload()
+        elif hasattr(model, "peft_config"):
             tensors: dict[str, Tensor] = get_peft_model_state_dict(self.model)
             kept = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
             save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
             self.model.peft_config["default"].save_pretrained(folder)
             return
-        self.model.to(_stored_dtype(self.base)).save_pretrained(folder)
+        model.to(_stored_dtype(self.base)).save_pretrained(folder)
         for file in self.base.iterdir():
             if file.is_file() and not file.name.endswith(_WEIGHT_FILES):
                 shutil.copyfile(file, folder / file.name)
@@ -74,9 +78,9 @@ def load_weights(job: TuneJob) -> Weights:
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.settings.seed)
     base = Path(job.base)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     model = load_base(base).to(device)
-    if job.settings.method == "lora":
+    if job.settings.is_adapter:
         model = get_peft_model(model, _lora(job, (name for name, _ in model.named_modules())))
         # An adapter is named after its base and not after a folder on this machine.
         model.peft_config["default"].base_model_name_or_path = base.name
@@ -96,6 +100,7 @@ def _lora(job: TuneJob, names: Iterable[str]) -> LoraConfig:
         r=job.settings.rank,
         lora_alpha=job.settings.alpha,
         lora_dropout=job.settings.dropout,
+        use_dora=job.settings.method == "dora",
         target_modules=job.targets,
         exclude_modules=_OTHERS if any(map(re.compile(_OTHERS).match, names)) else None,
         bias="none",
