@@ -121,8 +121,7 @@ def test_many_documents_keep_their_own_vectors(home: Path, sources: Path) -> Non
     prepare(bases, "kb", embed)
     chunks = bases.chunks(bases.base("kb"))
     for document in bases.documents("kb"):
-        text = f"{document.title}\n{bases.text('kb', document.path)}"
-        [vector] = asyncio.run(embed([text]))
+        [vector] = asyncio.run(embed([bases.text("kb", document.path)]))
         [best] = chunks.near(np.array(vector, np.float32), 1)
         assert best.path == document.path
         assert best.score == pytest.approx(1)

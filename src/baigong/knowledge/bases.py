@@ -238,7 +238,7 @@ class KnowledgeBases:
                         connection.execute(
                             delete(knowledge_bases).where(knowledge_bases.c.name == name)
                         )
-                used = self._used(generations)
+                used = _used(self.database, generations)
                 for pin in leaving:
                     if pin.generation in used:
                         self._chunks(pin.generation, pin.vector_size).unpin(str(pin.number))
@@ -334,7 +334,7 @@ class KnowledgeBases:
             try:
                 yield
             finally:
-                for generation in set(generations) - self._used(generations):
+                for generation in set(generations) - _used(self.database, generations):
                     self._open.pop(generation, None)
                     self._stores.drop(generation)
 
@@ -343,15 +343,6 @@ class KnowledgeBases:
         for resource in abandoned(self.database, _CHUNKS):
             with suppress(Conflict), self.unsettled([resource.removeprefix(_CHUNKS)]):
                 pass
-
-    def _used(self, generations: Collection[str]) -> set[str]:
-        """Those that a knowledge base or a kept version of one refers to."""
-        found: set[str] = set()
-        with self.database.read() as connection:
-            for column in (knowledge_bases.c.generation, knowledge_pins.c.generation):
-                query = select(column).where(column.in_(list(generations)))
-                found.update(connection.execute(query).scalars())
-        return found
 
 
 def new_generation() -> str:
@@ -372,3 +363,13 @@ def _expires(connection: Connection, name: str) -> bool:
         documents.c.knowledge == name, documents.c.expires_at.is_not(None)
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def _used(database: Database, generations: Collection[str]) -> set[str]:
+    """Those that a knowledge base or a kept version of one refers to."""
+    found: set[str] = set()
+    with database.read() as connection:
+        for column in (knowledge_bases.c.generation, knowledge_pins.c.generation):
+            query = select(column).where(column.in_(list(generations)))
+            found.update(connection.execute(query).scalars())
+    return found
