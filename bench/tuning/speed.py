@@ -26,8 +26,14 @@ WORKS = {"sapling": (400, 3.0, 43), "qwen3-0.6b": (80, 0.6, 9)}
 PEERS = {
     "TRL": (
         "trl",
-        ("torch==2.13.0", "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2")
-        + ("accelerate==1.15.0", "datasets==5.2.0"),
+        (
+            "torch==2.13.0",
+            "trl==1.16.0",
+            "transformers==5.23.0",
+            "peft==0.21.2",
+            "accelerate==1.15.0",
+            "datasets==5.2.0",
+        ),
         {"speed": 2.0, "memory": 0.8},
     ),
     "LLaMA-Factory": ("llamafactory", ("torch==2.13.0", "llamafactory==0.9.5"), {"speed": 1.5}),
