@@ -155,6 +155,12 @@ class Jobs:
             held = held_among(connection, {_resource(job) for job in found})
         return [j for j in found if j.state == "queued" and _resource(j) not in held]
 
+    def specs(self, kind: str, name: str) -> list[Output]:
+        """What was given to each job of that kind and name."""
+        with self._database.read() as connection:
+            query = select(jobs.c.spec).where(jobs.c.kind == kind, jobs.c.name == name)
+            return list(connection.execute(query).scalars())
+
     def get(self, job_id: str) -> Job:
         with self._database.read() as connection:
             return _get(connection, job_id)
@@ -394,7 +400,7 @@ def _seen(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
 
 def _job(row: Row[Any], *, is_held: bool) -> Job:
     state = row.state
-    is_fresh = time.time() - row.updated_at < _FRESH_S
+    is_fresh = row.updated_at == row.created_at and time.time() - row.updated_at < _FRESH_S
     if state in _ACTIVE and not is_held and not is_fresh:
         gone = "queued" if row.spec.get(BACKGROUND) else "interrupted"
         state = WISHED[row.wish] if row.wish else gone

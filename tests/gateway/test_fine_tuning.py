@@ -121,9 +121,7 @@ def done(server, training):
             metadata={"team": "desk"},
             method={
                 "type": "supervised",
-                "supervised": {
-                    "hyperparameters": {"n_epochs": 8, "learning_rate_multiplier": 0.5}
-                },
+                "supervised": {"hyperparameters": {"n_epochs": 8, "learning_rate_multiplier": 0.5}},
             },
         )
         assert made.status == "validating_files"
@@ -254,9 +252,7 @@ def test_a_bad_line_fails_the_job_and_is_named(client):
 
 def test_a_validation_row_that_is_trained_on_fails_the_job(client, training):
     again = upload(client, lines(2))
-    made = client.fine_tuning.jobs.create(
-        model=BASE, training_file=training, validation_file=again
-    )
+    made = client.fine_tuning.jobs.create(model=BASE, training_file=training, validation_file=again)
     failed = wait_for(client, made.id, "failed")
     assert (failed.error.code, failed.error.param) == ("invalid_validation_file", "validation_file")
 

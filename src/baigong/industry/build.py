@@ -23,6 +23,7 @@ from baigong.evals.report import Contender, EvalReport
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
+from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
 from baigong.industry.contest import contest
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
@@ -42,10 +43,11 @@ from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
+from baigong.knowledge.write import sources_of
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
-from baigong.tuning.tune import kept_checkpoints, tune
+from baigong.tuning.tune import tune
 from baigong.types import Embed, Report, Row
 
 Outputs = Mapping[str, Output]
@@ -86,13 +88,14 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
+    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        job = workshop.jobs.open(KIND, recipe.name, work_digest, job_spec(recipe, digest))
+        job = workshop.jobs.open(KIND, recipe.name, work_digest, job_spec(recipe, digest, sources))
     return await _run(Build(workshop, recipe, job, digest), watch)
 
 
@@ -114,14 +117,41 @@ async def go_on(workshop: Workshop, job: Job, watch: Watch) -> Release:
     return await _run(Build(workshop, recipe, job, job.spec["recipe"]), watch)
 
 
-def job_spec(recipe: Recipe, digest: str) -> Output:
+def job_spec(recipe: Recipe, digest: str, sources: Sequence[str] = ()) -> Output:
     """What the row of a build says: enough to go on with it."""
-    return {"recipe": digest, "declared": recipe.model_dump(mode="json", by_alias=True)}
+    declared = recipe.model_dump(mode="json", by_alias=True)
+    return {"recipe": digest, "declared": declared, "sources": list(sources)}
 
 
 async def _run(work: Build, watch: Watch) -> Release:
     outputs = await work.shop.jobs.run(work.job, work.steps, watch)
     return work.shop.releases.get(outputs["release"]["ref"])
+
+
+def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
+    """The names of the sources whose documents the recipe's own knowledge base holds.
+
+    Raises:
+        Conflict: it holds others' documents, which the build would take out. Its own are those of
+            this recipe and of earlier builds of it.
+    """
+    spec = recipe.knowledge
+    if spec is None or spec.from_ is not None:
+        return []
+    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
+    earlier = {
+        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
+    }
+    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
+    if others:
+        raise Conflict(
+            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
+            f"from {', '.join(others[:3])}; its sources would replace them.",
+            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
+            "recipe too, or give the recipe another name.",
+            param="knowledge.sources",
+        )
+    return own
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -230,12 +260,16 @@ class Build:
         base = self._base(outputs)
         rows = await self._rows(outputs)
         async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
-            result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
+            result = await tune(
+                rows, base.folder, self._tune_spec, self.folder / TUNE_FOLDER, report
+            )
         kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         add = self.shop.hub.add
         kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
-        checkpoints = await asyncio.to_thread(keep_checkpoints, self.shop, self.job)
+        checkpoints = await asyncio.to_thread(
+            keep_checkpoints, self.shop.hub, self.recipe.name, facts["base"], self.folder
+        )
         return {
             "result": f"{kept.name}@{kept.revision}",
             "checkpoints": checkpoints,
@@ -253,7 +287,10 @@ class Build:
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
-            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
+            dtype = (await same.facts()).dtype
+            result = await check_parity(
+                prompts, served.base.folder, adapter, same.heard, dtype=dtype
+            )
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:
@@ -438,26 +475,6 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
-
-
-def hub_name(name: str) -> str:
-    """What the datasets and adapters of a recipe are called in the hub."""
-    return f"recipes/{name}"
-
-
-def keep_checkpoints(workshop: Workshop, job: Job) -> dict[str, str]:
-    """Put the adapters of a build's last evaluations into the hub: step -> ref, the oldest first.
-
-    Not while it trains.
-    """
-    base = next(
-        s.output["base"] for s in workshop.jobs.steps(job.id) if s.name == "plan" and s.output
-    )
-    kept = {}
-    for folder, point in kept_checkpoints(workshop.folder / job.id / "tune"):
-        facts = {"base": base, "point": msgspec.to_builtins(point)}
-        kept[str(point.step)] = workshop.hub.add("adapter", hub_name(job.name), folder, facts).ref
-    return kept
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from baigong.errors import BaigongError, Conflict, InvalidInput
 from baigong.industry.build import KIND, Workshop, go_on, job_spec
@@ -37,10 +36,6 @@ class Builds:
     def wake(self) -> None:
         """Look for jobs now."""
         self._new.set()
-
-    def folder(self, job: Job) -> Path:
-        """Where a build keeps its files."""
-        return self._workshop.folder / job.id
 
     def start(self) -> None:
         self._looking = asyncio.create_task(self._look())

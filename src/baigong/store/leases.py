@@ -118,6 +118,14 @@ def _in_line(queue: str) -> Any:
     return select(leases).where(leases.c.resource.startswith(f"{queue}#", autoescape=True))
 
 
+def abandoned(database: Database, prefix: str) -> list[str]:
+    """Resources of a common prefix whose holder was killed while it held them."""
+    with database.read() as connection:
+        query = select(leases.c.resource).where(leases.c.resource.startswith(prefix))
+        found = connection.execute(query).scalars().all()
+        return [each for each in found if _living_holder(connection, each) is None]
+
+
 def _claim(
     database: Database, resource: str, owner: str, seconds: float, wait_s: float = 0.0
 ) -> None:
