@@ -10,7 +10,7 @@ from baigong.errors import InvalidInput
 
 Auto = Literal["auto"]
 Method = Literal["lora", "dora", "full"]
-Goal = Literal["supervised"]
+Goal = Literal["supervised", "dpo", "kto", "orpo"]
 
 AUTO: Auto = "auto"
 
@@ -18,6 +18,7 @@ AUTO: Auto = "auto"
 # base to reuse, so that the adapter must carry more and move further.
 TINY_PARAMETERS = 50_000_000
 _EVALUATIONS = 8  # over a whole run, about
+_BETA = 0.1  # what the papers of DPO, KTO and ORPO mostly take
 
 
 class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,6 +34,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         epochs: passes over the training rows.
         learning_rate: the highest; warm-up leads to it, a cosine from it to zero.
         batch_size: rows in one step.
+        beta: of objectives that learn from preferences. "dpo", "kto": how strongly the model is held
+            to the one it was; "orpo": how much the odds weigh beside the likelihood (its lambda).
         seed: of everything random.
         max_minutes: the run is planned, and if need be shortened, to end in this time; None is
             no limit.
@@ -49,6 +52,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     epochs: float | Auto = AUTO
     learning_rate: float | Auto = AUTO
     batch_size: int | Auto = AUTO
+    beta: float | Auto = AUTO
     seed: int = 0
     max_minutes: float | None = None
     checkpoint_s: float = 30.0
@@ -62,6 +66,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("epochs", self.epochs, 0.01, 10_000)
         _within("learning_rate", self.learning_rate, 1e-8, 1.0)
         _within("batch_size", self.batch_size, 1, 4096)
+        _within("beta", self.beta, 1e-4, 10)
         _within("seed", self.seed, 0, 2**32 - 1)
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
@@ -96,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True):
     steps: int
     warmup_steps: int
     evaluate_steps: int
+    beta: float = 0.0
 
     @property
     def is_adapter(self) -> bool:
@@ -133,6 +139,7 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
         steps=steps,
         warmup_steps=max(1, min(100, steps // 16)),
         evaluate_steps=max(1, each * max(1, round(epochs / _EVALUATIONS))),
+        beta=spec.beta if spec.beta != AUTO else _BETA if spec.objective != "supervised" else 0.0,
     )
 
 
