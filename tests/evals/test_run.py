@@ -120,11 +120,11 @@ async def test_a_cancelled_run_keeps_its_answers_and_aborts_the_rest(tmp_path):
     async def slow(row, sampling):
         try:
             await asyncio.sleep(
-                0 if len(closed) == 0 and messages[-1].content.endswith(" 0") else 60
+                0 if len(closed) == 0 and row.messages[-1].content.endswith(" 0") else 60
             )
             yield Delta("a", 1, "stop")
         finally:
-            closed.append(messages[-1].content)
+            closed.append(row.messages[-1].content)
 
     task = asyncio.create_task(run(slow, tmp_path / "done.jsonl"))
     await asyncio.sleep(0.1)
@@ -147,7 +147,7 @@ def test_a_killed_evaluation_resumes_where_it_was(tmp_path):
         asked = []
 
         async def generate(row, sampling):
-            asked.append(messages)
+            asked.append(row)
             if len(asked) == int(sys.argv[2]):
                 os.kill(os.getpid(), 9)
             yield Delta("a", 1, "stop")

@@ -76,12 +76,12 @@ def _pair(cells: Cells) -> Draft:
 def _rated(cells: Cells) -> Draft:
     before, is_good = _said(cells, "prompt"), _verdict(cells)
     name = _place(cells, "answer")
-    after = _said(cells, "answer") if name in cells.table.columns else []
+    if name in cells.table.columns:
+        after = _said(cells, "answer")
+    else:
+        name, before, after = _place(cells, "prompt"), before[:-1], before[-1:]
     if not cells.is_good:
         return _NOTHING
-    if not after:
-        before, after = before[:-1], before[-1:]
-        name = _place(cells, "prompt")
     messages, answer = _prompt(cells, before), _answer(cells, name, _without(after, before))
     return Draft(messages, answer, _text(before), is_good=is_good) if cells.is_good else _NOTHING
 
