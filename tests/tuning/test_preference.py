@@ -240,7 +240,8 @@ def test_a_plan_counts_both_answers_and_takes_the_papers_beta(base, pairs) -> No
     read = pairs_of(base, 500)
     train = [read(row) for row in pairs if row.split == "train"]
     assert plan.answer_tokens == sum(p.chosen.counted + p.rejected.counted for p in train)
-    assert plan.settings.beta == 0.1
+    assert (plan.settings.beta, plan.settings.epochs) == (0.1, 3)
+    assert plan.settings.learning_rate < plan_tuning(pairs, base).settings.learning_rate
     with pytest.raises(InvalidInput, match=r"tune\.beta"):
         TuneSpec("dpo", beta=0)
 
@@ -314,5 +315,6 @@ def test_halves_of_pairs_add_up(base, pairs, tmp_path) -> None:
     stir(run)
     assert isinstance(run.learner, PairLearner)
     whole = run.gradients(run.rows[:4])
-    run.state.micro = 2
+    run.optimizer.zero_grad()
+    run.state.micro = 2 * max(pair.length for pair in run.rows[:4])
     assert run.gradients(run.rows[:4]) == pytest.approx(whole, rel=1e-3)

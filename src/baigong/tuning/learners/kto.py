@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
-from baigong.tuning.learners.likelihood import log_likelihood, reference
+from baigong.tuning.learners.answers import log_likelihood, reference
 from baigong.tuning.learners.tally import Tally
 from baigong.tuning.preferences import Rated
 from baigong.tuning.rows import Example, Prepared

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from baigong.tuning.job import TuneJob
-from baigong.tuning.learners.likelihood import log_likelihood
+from baigong.tuning.learners.answers import log_likelihood
 from baigong.tuning.learners.pairs import Compared, PairLearner, both, sigmoid_losses
 from baigong.tuning.preferences import Pair
 from baigong.tuning.rows import Prepared
