@@ -154,7 +154,8 @@ class Tune(_Part):
 
     objective: Goal = Field(
         default="supervised",
-        description="What the rows teach; `dpo` (the default there), `orpo` and `kto` are for task: preference.",
+        description="What the rows teach. task: preference has `dpo` (its default) and `orpo` for pairs of answers, "
+        "`kto` for answers judged one by one.",
     )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
