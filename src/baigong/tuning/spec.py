@@ -20,6 +20,8 @@ TINY_PARAMETERS = 50_000_000
 _EVALUATIONS = 8  # over a whole run, about
 PREFERENCES: frozenset[Goal] = frozenset({"dpo", "kto", "orpo"})
 _PREFERENCE_EPOCHS = 3
+# The sapling, its loss of DPO 0.69 before: 1.26 after three steps at a quarter of the usual rate.
+_SLOWER: dict[Goal, float] = {"dpo": 20, "kto": 20, "orpo": 4}
 _BETA = 0.1  # what the papers of DPO, KTO and ORPO mostly take
 
 
@@ -163,9 +165,9 @@ def _epochs(steps_each: int, tiny: bool, objective: Goal) -> int:
 
 
 def _rate(method: Method, tiny: bool, objective: Goal) -> float:
-    """A loss that sets answers against each other moves a model further in one step."""
+    """Whole likelihoods against each other (DPO, KTO) move a model far in one step, means less so."""
     if method == "full":
         rate = 1e-3 if tiny else 2e-5
     else:
         rate = 2e-3 if tiny else 2e-4
-    return rate / 4 if objective in PREFERENCES else rate
+    return rate / _SLOWER.get(objective, 1)

@@ -43,7 +43,7 @@ from baigong.tuning.job import (
     read_job,
     read_prepared,
 )
-from baigong.tuning.learner import learner_of
+from baigong.tuning.learner import Gathers, learner_of
 from baigong.tuning.rows import batches
 from baigong.tuning.weights import Weights
 from baigong.tuning.workers import Workers
@@ -150,6 +150,9 @@ class Run:
                 (self.settings.seed + self.workers.rank) * 1_000_003 + self.state.step
             )
             try:
+                if isinstance(self.learner, Gathers):
+                    with self.weights.autocast():
+                        self.learner.gather(parts)
                 for part in parts:
                     with self.weights.autocast():
                         loss = self.learner.loss(part) / counted

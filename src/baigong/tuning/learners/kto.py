@@ -25,20 +25,13 @@ class _Known(NamedTuple):
     strange_answer: float
 
 
-class _Rewards(NamedTuple):
-    """Rewards of answers, (examples,), and how far the model is from its base on strange ones."""
-
-    answers: Tensor
-    drift: Tensor
-
-
 class KTO:
     """A good answer's reward is to rise above the model's drift from its base, a bad one's to sink.
 
-    The drift is what the paper calls z0: the mean, over what goes through the model at once, of what
-    the model adds to the log-likelihood of another row's answer to the same prompt; never below zero
-    and without a gradient. Which other row is settled once, so that its reference is known as well.
-    Right is a good answer above the drift and a bad one below.
+    The drift is what the paper calls z0: the mean, over the rows of a step, of what the model adds to
+    the log-likelihood of another row's answer to the same prompt; never below zero and without a
+    gradient. Which other row is settled once, so that its reference is known as well. Of several
+    processes each has its own. Right is a good answer above the drift and a bad one below.
     """
 
     def __init__(self, job: TuneJob, prepared: Prepared[Rated]) -> None:
@@ -54,11 +47,18 @@ class KTO:
         known = reference(self.weights, [*(row.answer for row in rows), *strange])
         each = zip(rows, known[: len(rows)], strange, known[len(rows) :], strict=True)
         self._known = {row.row: _Known(own, other, its) for row, own, other, its in each}
+        self._drift = torch.zeros((), device=self.weights.device)
         self._tally = Tally()
 
+    @torch.no_grad()
+    def gather(self, parts: Sequence[Sequence[Rated]]) -> None:
+        """Work out the drift on the rows of a step; without any it stays what it was."""
+        added = [self._added([self._known[row.row][1:] for row in part]) for part in parts]
+        if added:
+            self._drift = self.beta * torch.cat(added).mean().clamp(min=0)
+
     def loss(self, rows: Sequence[Rated]) -> Tensor:
-        rewards, is_good = self._rewards(rows), self._is_good(rows)
-        answers, drift = rewards
+        answers, drift, is_good = self._rewards(rows), self._drift, self._is_good(rows)
         self._tally.add(
             reward_chosen=answers[is_good],
             reward_rejected=answers[~is_good],
@@ -68,8 +68,8 @@ class KTO:
         return kto_losses(answers, drift, is_good, self.good, self.bad).sum()
 
     def judge(self, rows: Sequence[Rated]) -> Judged:
-        answers, drift = self._rewards(rows)
-        is_good = self._is_good(rows)
+        self.gather([rows])
+        answers, drift, is_good = self._rewards(rows), self._drift, self._is_good(rows)
         losses = kto_losses(answers, drift, is_good, self.good, self.bad)
         return Judged(losses.sum(), is_right(answers, drift, is_good))
 
@@ -77,15 +77,13 @@ class KTO:
         """Of the training rows: mean rewards by verdict, their margin, the share right, the drift."""
         return self._tally.take()
 
-    def _rewards(self, rows: Sequence[Rated]) -> _Rewards:
-        known = [self._known[row.row] for row in rows]
-        before = torch.tensor([(k.answer, k.strange_answer) for k in known])
-        own, strange = before.to(self.weights.device).unbind(1)
-        with torch.no_grad():
-            added = log_likelihood(self.weights, [k.strange for k in known]) - strange
-            drift = self.beta * added.mean().clamp(min=0)
-        now = log_likelihood(self.weights, [row.answer for row in rows])
-        return _Rewards(self.beta * (now - own), drift)
+    def _rewards(self, rows: Sequence[Rated]) -> Tensor:
+        return self.beta * self._added([(row.answer, self._known[row.row].answer) for row in rows])
+
+    def _added(self, answers: Sequence[tuple[Example, float]]) -> Tensor:
+        """What the model adds to the log-likelihood of each by its base, (answers,)."""
+        now = log_likelihood(self.weights, [example for example, _ in answers])
+        return now - torch.tensor([before for _, before in answers], device=now.device)
 
     def _is_good(self, rows: Sequence[Rated]) -> Tensor:
         return torch.tensor([row.is_good for row in rows], device=self.weights.device)
