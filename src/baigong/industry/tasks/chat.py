@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from baigong.industry.cells import Cells, Draft, json_cell
@@ -13,7 +13,9 @@ _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
+    "human": "user",
     "assistant": "assistant",
+    "gpt": "assistant",
     "tool": "tool",
 }
 
@@ -44,16 +46,22 @@ def _turns(cells: Cells) -> Iterator[Message]:
     if not isinstance(value, list):
         cells.bad("messages", 'expected a list of turns such as {"role": "user", "content": "..."}')
         return
-    for i, turn in enumerate(value, start=1):
-        role = _ROLES.get(str(turn.get("role"))) if isinstance(turn, Mapping) else None
+    yield from read_turns(cells, "messages", value)
+
+
+def read_turns(cells: Cells, field: str, turns: Sequence[Any]) -> Iterator[Message]:
+    """Turns as OpenAI writes them (`role`, `content`) or as ShareGPT does (`from`, `value`)."""
+    for i, turn in enumerate(turns, start=1):
+        is_turn = isinstance(turn, Mapping)
+        role = _ROLES.get(str(turn.get("role", turn.get("from")))) if is_turn else None
         if role is None:
-            cells.bad("messages", f"turn {i}: needs a role; allowed {', '.join(_ROLES)}")
+            cells.bad(field, f"turn {i}: needs a role; allowed {', '.join(_ROLES)}")
             continue
-        content = _content(turn.get("content"))
+        content = _content(turn.get("content", turn.get("value")))
         if content is None:
-            cells.bad("messages", f"turn {i}: content must be text (no images, no tool calls)")
+            cells.bad(field, f"turn {i}: content must be text (no images, no tool calls)")
             continue
-        yield Message(role, cells.checked("messages", content.strip()))
+        yield Message(role, cells.checked(field, content.strip()))
 
 
 def _content(value: Any) -> str | None:
