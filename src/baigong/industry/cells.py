@@ -20,6 +20,7 @@ class Draft(NamedTuple):
     answer: str
     prompt: str
     document: str | None = None
+    unlearnt: tuple[int, ...] = ()
 
 
 class Cells:

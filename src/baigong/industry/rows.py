@@ -21,8 +21,9 @@ from baigong.errors import DataProblems, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
-from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
-from baigong.industry.tables import SUFFIXES, Record, Table, read_tables
+from baigong.industry.formats import shape_table
+from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
+from baigong.industry.tables import Record, Table, read_tables, row_files
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
@@ -289,13 +290,13 @@ class _Loading:
         if path.is_file():
             self.files[path.name] = digest_file(path)
             return
-        for file in visible_files(path):
-            if file.name.lower().endswith(SUFFIXES):
-                self.files[file.relative_to(path).as_posix()] = digest_file(file)
+        for file in row_files(path):
+            self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:
         if not table.records:
             return []
+        shape_table(table, self.recipe)
         missing = [*missing_columns(table, self.recipe), *self._missing_slices(table)]
         for column, message in missing:
             table.bad(None, message, column)
@@ -327,6 +328,7 @@ class _Loading:
             slices=self._slices(cells, draft.prompt),
             document=draft.document,
             source=f"{table.name}:{record.line}",
+            unlearnt=draft.unlearnt or msgspec.UNSET,
         )
         return _Item(row, fold(draft.prompt), prompt, table.file, record.line)
 
