@@ -45,6 +45,7 @@ from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
+from baigong.tuning.template import check_template
 from baigong.tuning.tune import tune
 from baigong.types import Embed, Report, Row
 
@@ -326,15 +327,7 @@ class Build:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        tokenizer = tokenizer_of(base.folder)
-        return load_dataset(
-            self.recipe,
-            count_tokens=lambda messages: len(
-                tokenizer.encode(messages, add_generation_prompt=False)
-            ),
-            context=read_shape(base.folder).context,
-            locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
-        )
+        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -424,6 +417,25 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def load_rows(
+    hub: Hub, recipe: Recipe, base: Revision, lacking: list[Problem] | None = None
+) -> Dataset:
+    """The rows of a recipe, as the base reads them; see `load_dataset`.
+
+    Raises:
+        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
+    """
+    tokenizer = tokenizer_of(base.folder)
+    check_template(tokenizer, base.name)
+    return load_dataset(
+        recipe,
+        count_tokens=lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False)),
+        context=read_shape(base.folder).context,
+        locate=lambda ref: hub.get("dataset", ref).folder,
+        lacking=lacking,
+    )
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

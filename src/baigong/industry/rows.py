@@ -17,11 +17,12 @@ from typing import get_args
 
 import msgspec
 
-from baigong.errors import DataProblems, Problem
+from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
 from baigong.industry.formats import shape_table
+from baigong.industry.look import look_at
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
 from baigong.industry.tables import Record, Table, read_tables, row_files
 from baigong.industry.tasks import SHAPES, missing_columns
@@ -50,6 +51,10 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = {}
+    near: int = 0
+    """Rows to learn from that are nearly the same as another one; told, and kept."""
+    private: dict[str, int] = {}
+    """Rows that hold what may belong to a person, by its kind."""
     detectable: float = 0.0
     """The least difference in a 0/1 metric that the test rows are likely to show."""
 
@@ -134,13 +139,15 @@ def load_dataset(
     count_tokens: CountTokens | None = None,
     context: int | None = None,
     locate: Callable[[str], Path] | None = None,
+    lacking: list[Problem] | None = None,
 ) -> Dataset:
     """Reads, checks and splits the rows a recipe names.
 
     Exact duplicates are dropped. In tasks with one right answer (classification, extraction), a prompt
     with two answers is dropped altogether, because nothing says which is right; the lines are in the
-    report. With `count_tokens` (of a whole conversation) and `context`, rows too long for the model are
+    report. So are rows to learn from that are nearly a test row. With `count_tokens` (of a whole conversation) and `context`, rows too long for the model are
     dropped too, or refused where they are more than 5 %. `locate` gives the folder of a `dataset://`.
+    `lacking` takes what only more rows can mend (too few to test, one label), instead of an error.
 
     Raises:
         DataProblems: with every mistake in every file, and its line.
@@ -155,12 +162,16 @@ def load_dataset(
     rows = [_in_split(item, split_of(item.key, recipe.data.split)) for item in items]
     rows += [_in_split(item, "validation") for item in parts["validation"]]
     rows += [_in_split(item, "test") for item in parts["test"]]
+    rows = loading.look(rows)
     lengths: list[int] = []
     if count_tokens is not None:
         rows, lengths, overlong = fit_context(rows, count_tokens, context)
         loading.overlong(overlong)
     loading.check(rows)
-    loading.stop_if_bad()
+    if lacking is None:
+        loading.stop_if_bad()
+    else:
+        lacking += loading.problems
     report = loading.report(rows, lengths)
     return Dataset(tuple(rows), report, digest_of(rows))
 
@@ -211,11 +222,18 @@ def fit_context(
     """Rows that fit, the lengths of those, and the others with their lengths, all in tokens.
 
     Raises:
-        DataProblems: more than MAX_OVERLONG of the rows do not fit.
+        DataProblems: more than MAX_OVERLONG of the rows do not fit, or the base's template refuses some.
     """
-    counted = [
-        (row, count_tokens((*row.messages, Message("assistant", row.answer)))) for row in rows
-    ]
+    counted, refused = [], []
+    for row in rows:
+        try:
+            counted.append((row, count_tokens((*row.messages, Message("assistant", row.answer)))))
+        except (
+            InvalidInput
+        ) as error:  # templates have rules of their own, e.g. who speaks after whom
+            refused.append(Problem(row.source, None, "messages", error.message))
+    if refused:
+        raise DataProblems(refused, hint="Mend these rows, or choose a base that takes them.")
     if context is None:
         return list(rows), [length for _, length in counted], []
     overlong = [(row, length) for row, length in counted if length > context]
@@ -249,6 +267,8 @@ class _Loading:
         self.warnings: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.files: dict[str, str] = {}
+        self.near = 0
+        self.private: dict[str, int] = {}
 
     def stop_if_bad(self) -> None:
         if self.problems:
@@ -379,6 +399,16 @@ class _Loading:
                     self.problems.append(Problem(item.file, item.line, "", message))
                 seen.setdefault(item.key, (part, item))
 
+    def look(self, rows: list[Row]) -> list[Row]:
+        """The rows without those that would give the test away; what else a person should know is noted."""
+        found = look_at(rows, has_one_answer=self.shape.has_one_answer)
+        for what, places in found.notes.items():
+            self._warn(what, places)
+        self.near, self.private = found.near, found.private
+        if found.leaks:
+            self.dropped["nearly a test row"] += len(found.leaks)
+        return [row for place, row in enumerate(rows) if place not in found.leaks]
+
     def overlong(self, overlong: list[tuple[Row, int]]) -> None:
         if overlong:
             self.dropped["too long"] += len(overlong)
@@ -434,6 +464,8 @@ class _Loading:
             tokens=_percentiles(lengths),
             warnings=tuple(self.warnings),
             files=dict(sorted(self.files.items())),
+            near=self.near,
+            private=self.private,
             detectable=round(
                 detectable_difference(count["test"], confidence=self.recipe.gate.confidence), 4
             ),
