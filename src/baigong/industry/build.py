@@ -41,6 +41,7 @@ from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
+from baigong.knowledge.write import sources_of
 from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
@@ -86,16 +87,44 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
+    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        job = workshop.jobs.open("build", recipe.name, work_digest, {"recipe": digest})
+        spec = {"recipe": digest, "sources": sources}
+        job = workshop.jobs.open("build", recipe.name, work_digest, spec)
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
+    """The names of the sources whose documents the recipe's own knowledge base holds.
+
+    Raises:
+        Conflict: it holds others' documents, which the build would take out. Its own are those of
+            this recipe and of earlier builds of it.
+    """
+    spec = recipe.knowledge
+    if spec is None or spec.from_ is not None:
+        return []
+    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
+    earlier = {
+        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
+    }
+    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
+    if others:
+        raise Conflict(
+            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
+            f"from {', '.join(others[:3])}; its sources would replace them.",
+            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
+            "recipe too, or give the recipe another name.",
+            param="knowledge.sources",
+        )
+    return own
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -223,7 +252,10 @@ class Build:
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
-            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
+            dtype = (await same.facts()).dtype
+            result = await check_parity(
+                prompts, served.base.folder, adapter, same.heard, dtype=dtype
+            )
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:

@@ -28,14 +28,14 @@ class Probe(msgspec.Struct, frozen=True):
         step_seconds: of a step on rows as they come.
         tokens_per_second: there, padding left out.
         memory_bytes: the most that was held, on the longest rows; of the GPU where there is one.
-        rows_at_once: that memory allowed; the batch size, if it was enough.
+        tokens_at_once: padded ones that went through the model together, as memory allows.
     """
 
     start_seconds: float
     step_seconds: float
     tokens_per_second: float
     memory_bytes: int
-    rows_at_once: int
+    tokens_at_once: int
 
     def seconds(self, plan: TunePlan) -> float:
         """About how long the planned tuning takes, evaluations (a third of a step's work) included."""

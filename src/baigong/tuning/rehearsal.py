@@ -34,7 +34,7 @@ def rehearse(folder: Path, workers: Workers) -> Probe:
         step_seconds=spent / (STEPS - LONGEST_STEPS),
         tokens_per_second=(run.state.tokens - tokens) / spent,
         memory_bytes=run.memory,
-        rows_at_once=run.state.micro,
+        tokens_at_once=run.state.micro,
     )
 
 
