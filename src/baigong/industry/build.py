@@ -21,6 +21,7 @@ from baigong.evals.report import Contender, EvalReport
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
+from baigong.industry.card import write_card
 from baigong.industry.contest import contest
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
@@ -41,9 +42,11 @@ from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
 from baigong.knowledge.write import sources_of
+from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
+from baigong.tuning.template import check_template
 from baigong.tuning.tune import tune
 from baigong.types import Embed, Report, Row
 
@@ -227,16 +230,18 @@ class Build:
         base = self._base(outputs)
         rows = await self._rows(outputs)
         result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
-        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
-        facts = {"base": f"{base.name}@{base.revision}"}
-        add = self.shop.hub.add
-        kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
-        return {
-            "result": f"{kept.name}@{kept.revision}",
+        curve.write(result.curve, result.folder)
+        picture.write(result.curve, result.folder)
+        output: Output = {
             "curve": msgspec.to_builtins(result.curve),
+            "settings": msgspec.to_builtins(result.settings),
             "seconds": result.seconds,
             "tokens": result.tokens,
             "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+        }
+        return {
+            "result": await asyncio.to_thread(self._keep, base, output, result.folder),
+            **output,
         }
 
     async def parity(self, outputs: Outputs, _: Report) -> Output:
@@ -290,11 +295,17 @@ class Build:
 
     async def release(self, outputs: Outputs, _: Report) -> Output:
         """Immutable, numbered and signed, with its lineage. A refused one is kept to be read."""
+        content = self._content(outputs)
+        if content.adapter is not None:  # a whole model would be loaded again for another card
+            report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
+            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
+            keep = (self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
             self.job.id,
-            self._content(outputs),
+            content,
             outputs["evaluate"]["report"],
             outputs["gate"]["verdict"],
         )
@@ -333,19 +344,22 @@ class Build:
         base = self.shop.hub.get("model", self.recipe.base)
         return self.shop.hub.add("model", base.name, base.folder, base.facts)
 
+    def _keep(
+        self, base: Revision, tuned: Output, folder: Path, report: EvalReport | None = None
+    ) -> str:
+        """What was tuned, in the hub, with its card; the weights stay what they are."""
+        rows = Dataset.read(self.folder / "dataset").report
+        write_card(folder, self.recipe, base, rows, tuned, report)
+        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        facts = {"base": f"{base.name}@{base.revision}"}
+        kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
+        return f"{kept.name}@{kept.revision}"
+
     def _base(self, outputs: Outputs) -> Revision:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        tokenizer = tokenizer_of(base.folder)
-        return load_dataset(
-            self.recipe,
-            count_tokens=lambda messages: len(
-                tokenizer.encode(messages, add_generation_prompt=False)
-            ),
-            context=read_shape(base.folder).context,
-            locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
-        )
+        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -435,6 +449,25 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def load_rows(
+    hub: Hub, recipe: Recipe, base: Revision, lacking: list[Problem] | None = None
+) -> Dataset:
+    """The rows of a recipe, as the base reads them; see `load_dataset`.
+
+    Raises:
+        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
+    """
+    tokenizer = tokenizer_of(base.folder)
+    check_template(tokenizer, base.name)
+    return load_dataset(
+        recipe,
+        count_tokens=lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False)),
+        context=read_shape(base.folder).context,
+        locate=lambda ref: hub.get("dataset", ref).folder,
+        lacking=lacking,
+    )
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

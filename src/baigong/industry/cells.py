@@ -24,6 +24,7 @@ class Draft(NamedTuple):
     document: str | None = None
     rejected: str | UnsetType = UNSET
     is_good: bool | UnsetType = UNSET
+    unlearnt: tuple[int, ...] = ()
 
 
 class Cells:

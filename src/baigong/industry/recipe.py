@@ -31,7 +31,12 @@ from baigong.industry.recipe_checks import (
     describe_errors,
     resolve_files,
 )
-from baigong.industry.yaml_lines import apply_overrides, read_yaml, refuse_unusable_text
+from baigong.industry.yaml_lines import (
+    Document,
+    apply_overrides,
+    read_yaml,
+    refuse_unusable_text,
+)
 from baigong.store.blobs import digest_file
 from baigong.tuning.spec import Goal
 
@@ -134,7 +139,7 @@ class Data(_Part):
     """The rows: where they are and which columns hold what."""
 
     rows: File = Field(
-        description="JSONL, CSV, TSV (each also .gz) or Parquet; a folder of them; or dataset://owner/name."
+        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or dataset://owner/name."
     )
     columns: dict[str, Column] = Field(
         default={}, description="Field of the task -> column of the file."
@@ -357,10 +362,20 @@ def load_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recip
     Raises:
         DataProblems: with every mistake, its line and what is allowed.
     """
-    document = read_yaml(path)
+    return recipe_of_document(read_yaml(path), path.resolve().parent, overrides or {})
+
+
+def recipe_of_document(
+    document: Document, folder: Path, overrides: Mapping[str, str] | None = None
+) -> Recipe:
+    """Checks a recipe that was read, or made in code; `folder` is what its paths are relative to.
+
+    Raises:
+        DataProblems: as `load_recipe`.
+    """
     apply_overrides(document, overrides or {})
     refuse_unusable_text(document)
-    resolve_files(document, path.resolve().parent)
+    resolve_files(document, folder)
     recipe: Recipe | None = None
     try:
         recipe = Recipe.model_validate(document.data)

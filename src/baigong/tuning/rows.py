@@ -171,7 +171,8 @@ def answers_of(base: Path, context: int) -> Encode[Example]:
 
 def encode(row: Row, tokenizer: ChatTokenizer) -> Example:
     """The row's ids, cut after its answer: what follows is never the model's to produce."""
-    encoded = tokenizer.encode_training([*row.messages, Message("assistant", row.answer)])
+    turns = [*row.messages, Message("assistant", row.answer)]
+    encoded = tokenizer.encode_training(turns, unlearnt=row.unlearnt or ())
     spans = _runs(encoded.is_answer)
     if not spans:
         return Example(encoded.ids, len(encoded.ids))

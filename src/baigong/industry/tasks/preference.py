@@ -101,7 +101,7 @@ def _said(cells: Cells, field: str) -> list[Message]:
     if isinstance(loaded, Mapping):
         loaded = [loaded]
     if isinstance(loaded, list) and all(isinstance(turn, Mapping) for turn in loaded):
-        return list(read_turns(cells, name, loaded))
+        return [turn for turn, _ in read_turns(cells, name, loaded)]
     text = cells.text(name, required=False)
     if not text:
         return []
