@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
 from baigong.knowledge.stores.lance import LanceStores
+from baigong.knowledge.stores.mirror import Mirrors
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Hit, Scope, Stores
 from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Both, Compare, Where
@@ -23,10 +24,13 @@ SIZE = 8
 OpenStores = Callable[[Path], Stores]
 
 
-@pytest.fixture(params=["lance", "qdrant"])
+MIRRORS = {"lance": Mirrors(0), "lance in memory": Mirrors(beside=False)}
+
+
+@pytest.fixture(params=["lance", "lance in memory", "qdrant"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    if request.param == "lance":
-        yield LanceStores(tmp_path / "store", graph_from=10)
+    if request.param in MIRRORS:
+        yield LanceStores(tmp_path / "store", graph_from=10, mirrors=MIRRORS[request.param])
         return
     stores = QdrantStores(tmp_path / "store", graph_from=10)
     yield stores

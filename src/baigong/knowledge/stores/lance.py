@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
+from baigong.knowledge.stores.mirror import Mirror, Mirrors
 from baigong.knowledge.stores.port import (
     EVERYTHING,
     ChunkRow,
@@ -75,16 +76,24 @@ _REFINE = 3  # times the chunks wanted are compared again with their exact vecto
 _SHOWN_AGAIN = msgspec.msgpack.Decoder(
     tuple[int, str, str, str, int, int, int | None, float | None]
 )
+_TEXT = 800  # bytes of a chunk beside its vector, to see whether it is worth reading all of them
 _LISTED = 1000  # numbers in one condition
 
 
 class LanceStores(Stores):
     """All knowledge bases below one URL. Threads and processes may share it."""
 
-    def __init__(self, url: str | Path, *, graph_from: int = GRAPH_FROM_ROWS) -> None:
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        graph_from: int = GRAPH_FROM_ROWS,
+        mirrors: Mirrors | None = None,
+    ) -> None:
         """`url` is a folder or what LanceDB understands, e.g. `s3://bucket/prefix`."""
         self.url = str(url)
         self._graph_from = graph_from
+        self._mirrors = mirrors or Mirrors()
         self._open: dict[str, LanceChunks] = {}
         self._mutex = threading.Lock()
 
@@ -94,7 +103,9 @@ class LanceStores(Stores):
         with self._mutex:
             chunks = self._open.get(key)
             if chunks is None:
-                chunks = LanceChunks(lambda: self._table(key, vector_size), self._graph_from)
+                chunks = LanceChunks(
+                    lambda: self._table(key, vector_size), self._mirrors, self._graph_from
+                )
                 self._open[key] = chunks
         check_size(chunks.vector_size, vector_size, key)
         return chunks
@@ -103,7 +114,9 @@ class LanceStores(Stores):
     def drop(self, key: str) -> None:
         checked_name(key, "key")
         with self._mutex:
-            self._open.pop(key, None)
+            chunks = self._open.pop(key, None)
+            if chunks is not None:
+                chunks.close()
             _run(self._database.drop_table(key, ignore_missing=True))
 
     @cached_property
@@ -140,11 +153,18 @@ class LanceChunks(Chunks):
     """The chunks of a table, or of a branch of it that nobody writes to."""
 
     def __init__(
-        self, reopen: Callable[[], Any], graph_from: int = GRAPH_FROM_ROWS, pin: str | None = None
+        self,
+        reopen: Callable[[], Any],
+        mirrors: Mirrors,
+        graph_from: int = GRAPH_FROM_ROWS,
+        pin: str | None = None,
     ) -> None:
         self._reopen = reopen
         self._graph_from = graph_from
         self._pin = pin
+        self._pinned: dict[str, LanceChunks] = {}  # by branch
+        self._mirrors = mirrors
+        self._mirror = Mirror(mirrors, self._whole)
         self._table = reopen()
         schema = _run(self._table.schema())
         self._columns = frozenset(schema.names)
@@ -161,10 +181,12 @@ class LanceChunks(Chunks):
             old = self._held(table, documents)
             if not rows:
                 if old:
-                    _run(table.delete(of_documents(old)))
+                    done = _run(table.delete(of_documents(old)))
+                    self._mirror.follow(done.version, old, None)
                 return
             data = _arrow(rows, metadata, _run(table.schema()))
-            _run(_exchange(table, old, data) if old else table.add(data))
+            done = _run(_exchange(table, old, data) if old else table.add(data))
+            self._mirror.follow(done.version, old, data)
 
     @override
     def words(self, terms: Sequence[str], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
@@ -181,6 +203,12 @@ class LanceChunks(Chunks):
     @override
     def near(self, vector: NDArray[np.float32], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         check_query(vector, self.vector_size)
+        if limit < 1:
+            return []
+        version = self._read(lambda table: table.version())
+        mirrored = self._mirror.near(version, vector, limit, scope)
+        if mirrored is not None:
+            return _hits(*mirrored)
 
         def search(table: Any) -> Any:
             query = table.vector_search(vector).distance_type("cosine")
@@ -231,6 +259,8 @@ class LanceChunks(Chunks):
         branch = self._branch(name)
         if branch is not None:
             _run(self._writable().branches.delete(branch))
+            if branch in self._pinned:
+                self._pinned.pop(branch).close()
 
     @override
     def pinned(self, name: str) -> LanceChunks:
@@ -239,8 +269,12 @@ class LanceChunks(Chunks):
         if branch is None:
             names = [known.partition(".")[0] for known in self._branches()]
             raise NotFound.among("pin", name, names, param="pin")
-        table = self._table
-        return LanceChunks(lambda: _run(table.branches.checkout(branch)), self._graph_from, name)
+        if branch not in self._pinned:
+            table = self._table
+            self._pinned[branch] = LanceChunks(
+                lambda: _run(table.branches.checkout(branch)), self._mirrors, self._graph_from, name
+            )
+        return self._pinned[branch]
 
     def _branch(self, name: str) -> str | None:
         return next((each for each in self._branches() if each.partition(".")[0] == name), None)
@@ -288,8 +322,24 @@ class LanceChunks(Chunks):
         scores = table[score].to_pylist()
         if score == "_distance":
             scores = [1.0 - distance for distance in scores]
-        shown = map(_SHOWN_AGAIN.decode, table["shown"].to_pylist())
-        return [Hit(*each, score) for each, score in zip(shown, scores, strict=True)]
+        return _hits(table["shown"].to_pylist(), scores)
+
+    def _whole(self, budget: int) -> tuple[int, Any] | None:
+        """A version and all of its rows but what only full text needs; None beyond the budget."""
+        table = self._reopen()
+        version = _run(table.version())
+        if self._pin is None:  # which never changes
+            _run(table.checkout(version))
+        if _run(table.count_rows()) * (4 * (self.vector_size or 0) + _TEXT) > budget:
+            return None
+        names = [name for name in _run(table.schema()).names if name not in {"terms", "batch"}]
+        return version, _run(table.query().select(names).to_arrow())
+
+    def close(self) -> None:
+        """Let go of what is in memory."""
+        for chunks in self._pinned.values():
+            chunks.close()
+        self._mirror.close()
 
     def _read(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         """What `work` makes of the table, once more where its files went away under it."""
@@ -300,6 +350,11 @@ class LanceChunks(Chunks):
                 raise
         self._table = self._reopen()
         return _run(work(self._table))
+
+
+def _hits(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:
+    each = zip(map(_SHOWN_AGAIN.decode, shown), scores, strict=True)
+    return [Hit(*known, score) for known, score in each]
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -374,14 +429,14 @@ def _shown(row: ChunkRow) -> bytes:
     return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
 
 
-async def _exchange(table: Any, documents: Iterable[int], data: Any) -> None:
+async def _exchange(table: Any, documents: Iterable[int], data: Any) -> Any:
     """These documents' rows go and `data` comes, in one commit.
 
     LanceDB can do both at once only in a merge. The batch of `data` is new, so that no row matches:
     all of them are inserted, and of the others those of the documents deleted.
     """
     merge = table.merge_insert("batch").when_not_matched_insert_all()
-    await merge.when_not_matched_by_source_delete(of_documents(documents)).execute(data)
+    return await merge.when_not_matched_by_source_delete(of_documents(documents)).execute(data)
 
 
 async def _documents(some: Sequence[int], table: Any) -> Any:
