@@ -6,7 +6,6 @@ each pinned state: a branch is one small file, and cleaning up spares what it re
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import threading
@@ -17,11 +16,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 from typing_extensions import override
 
 from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
+from baigong.knowledge.stores.arrow import hits_of, metadata_field, schema_of, table_of
 from baigong.knowledge.stores.mirror import Mirror, Mirrors
 from baigong.knowledge.stores.port import (
     EVERYTHING,
@@ -33,9 +32,7 @@ from baigong.knowledge.stores.port import (
     Stores,
 )
 from baigong.knowledge.stores.rows import (
-    SHOWN,
     THE_CHUNKS,
-    access_marks,
     check_keys,
     check_query,
     check_size,
@@ -44,7 +41,7 @@ from baigong.knowledge.stores.rows import (
     kind_of_column,
     metadata_columns,
 )
-from baigong.knowledge.stores.sql import condition, of_documents
+from baigong.knowledge.stores.sql import columns_of, condition, of_documents
 from baigong.store.room import room_for
 
 if TYPE_CHECKING:
@@ -73,9 +70,6 @@ _EF = 400
 _THREADS = 4  # at least, in which LanceDB computes
 
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
-_SHOWN_AGAIN = msgspec.msgpack.Decoder(
-    tuple[int, str, str, str, int, int, int | None, float | None]
-)
 _TEXT = 800  # bytes of a chunk beside its vector, to see whether it is worth reading all of them
 _LISTED = 1000  # numbers in one condition
 
@@ -142,7 +136,7 @@ class LanceStores(Stores):
             except ValueError as error:
                 if "not found" not in str(error):
                     raise
-                schema = _schema(vector_size)
+                schema = schema_of(vector_size)
                 table = _run(self._database.create_table(key, schema=schema, exist_ok=True))
             # There from the first row on: without an index, words cannot be searched for at all.
             _run(_create_missing(table, _words_indexes()))
@@ -184,7 +178,7 @@ class LanceChunks(Chunks):
                     done = _run(table.delete(of_documents(old)))
                     self._mirror.follow(done.version, old, None)
                 return
-            data = _arrow(rows, metadata, _run(table.schema()))
+            data = table_of(rows, metadata, _run(table.schema()))
             done = _run(_exchange(table, old, data) if old else table.add(data))
             self._mirror.follow(done.version, old, data)
 
@@ -208,7 +202,7 @@ class LanceChunks(Chunks):
         version = self._read(lambda table: table.version())
         mirrored = self._mirror.near(version, vector, limit, scope)
         if mirrored is not None:
-            return _hits(*mirrored)
+            return hits_of(*mirrored)
 
         def search(table: Any) -> Any:
             query = table.vector_search(vector).distance_type("cosine")
@@ -293,7 +287,7 @@ class LanceChunks(Chunks):
         new = sorted(name for name in metadata if name not in self._columns)
         check_keys(new, self._columns)
         if new:
-            _run(table.add_columns([_metadata_field(name) for name in new]))
+            _run(table.add_columns([metadata_field(name) for name in new]))
             self._columns |= set(new)
 
     def _held(self, table: Any, documents: Collection[int]) -> list[int]:
@@ -310,7 +304,8 @@ class LanceChunks(Chunks):
         self, search: Callable[[Any], Any], limit: int, scope: Scope, score: str
     ) -> list[Hit]:
         async def found(table: Any) -> Any:
-            if scope.where is not None:  # another process may have added a column
+            if scope.where is not None and not columns_of(scope.where) <= self._columns:
+                # Another process may have added some.
                 self._columns = frozenset((await table.schema()).names)
             where = condition(scope, self._columns)
             query = search(table).select(["shown", score]).limit(limit)
@@ -322,7 +317,7 @@ class LanceChunks(Chunks):
         scores = table[score].to_pylist()
         if score == "_distance":
             scores = [1.0 - distance for distance in scores]
-        return _hits(table["shown"].to_pylist(), scores)
+        return hits_of(table["shown"].to_pylist(), scores)
 
     def _whole(self, budget: int) -> tuple[int, Any] | None:
         """A version and all of its rows but what only full text needs; None beyond the budget."""
@@ -352,81 +347,12 @@ class LanceChunks(Chunks):
         return _run(work(self._table))
 
 
-def _hits(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:
-    each = zip(map(_SHOWN_AGAIN.decode, shown), scores, strict=True)
-    return [Hit(*known, score) for known, score in each]
-
-
 def _run(work: Coroutine[Any, Any, T]) -> T:
     """In LanceDB's own loop. Its blocking methods go there and back up to seven times a search."""
     from lancedb.background_loop import LOOP
 
     done: T = LOOP.run(work)
     return done
-
-
-def _schema(vector_size: int | None) -> Any:
-    """`batch` is a number that all rows of one `replace` share and no others.
-
-    `shown` is all that a hit says, in one column: to read eight took 1.5 ms more of each search.
-    """
-    import pyarrow as pa  # noqa: PLC0415
-
-    text, number, seconds = pa.string(), pa.int64(), pa.float64()
-    fields = [
-        ("document", number),
-        ("batch", number),
-        ("shown", pa.binary()),
-        ("terms", text),
-        ("access", pa.list_(text)),
-        ("published_at", seconds),
-        ("expires_at", seconds),
-    ]
-    if vector_size is not None:
-        fields += [("vector", pa.list_(pa.float32(), vector_size))]
-    return pa.schema(fields)
-
-
-def _metadata_field(name: str) -> Any:
-    import pyarrow as pa  # noqa: PLC0415
-
-    types = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
-    return pa.field(name, types[str(kind_of_column(name))])
-
-
-def _arrow(rows: Sequence[ChunkRow], metadata: dict[str, Any], schema: Any) -> Any:
-    """The rows as a table. Vectors go through one array, never through lists of floats."""
-    import numpy as np  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
-
-    batch = secrets.randbits(62)
-
-    def column(field: Any) -> Any:
-        if field.name == "vector":
-            values = pa.array(np.concatenate([row.vector for row in rows]), pa.float32())
-            return pa.FixedSizeListArray.from_arrays(values, field.type.list_size)
-        if field.name == "batch":
-            return pa.array(np.full(len(rows), batch))
-        if field.name == "access":
-            return pa.array([access_marks(row.access) for row in rows], field.type)
-        if kind_of_column(field.name):
-            held = metadata.get(field.name)
-            return pa.nulls(len(rows), field.type) if held is None else pa.array(held, field.type)
-        if field.name == "shown":
-            return pa.array([_shown(row) for row in rows], field.type)
-        if field.name == "published_at":
-            seconds = (row.published_at for row in rows)
-            return pa.array([-math.inf if at is None else at for at in seconds])
-        if field.name == "expires_at":
-            seconds = (row.expires_at for row in rows)
-            return pa.array([math.inf if at is None else at for at in seconds])
-        return pa.array([getattr(row, field.name) for row in rows], field.type)
-
-    return pa.Table.from_arrays([column(field) for field in schema], schema=schema)
-
-
-def _shown(row: ChunkRow) -> bytes:
-    return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
 
 
 async def _exchange(table: Any, documents: Iterable[int], data: Any) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUDGET = 512 << 20  # bytes of all mirrors of a process: some 250,000 chunks with their texts
-_COMPARED = 120_000  # vectors, 8 ms; where more pass, an index is quicker
+_COMPARED = 60_000  # vectors, 5 ms; where more pass, an index is as quick
 _AT_ONCE = 512  # vectors that are gathered together, few enough for the processor's cache
 _MISSED = 5  # questions to a version before it is read: a command that asks once need not
 _REST = 20  # times what reading took, until it is read again
