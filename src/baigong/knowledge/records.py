@@ -111,7 +111,8 @@ def live_ids(connection: Connection, name: str, paths: Sequence[str]) -> dict[st
 
 def urls_of(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
     """Where documents of these numbers may be opened, for those that say."""
-    return dict(connection.execute(_URLS, {"ids": list(ids)}).tuples().all())
+    rows = connection.execute(_URLS, {"ids": list(ids)})
+    return {row.id: row.url for row in rows}
 
 
 _URLS = select(documents.c.id, documents.c.url).where(
