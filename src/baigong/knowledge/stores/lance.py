@@ -21,7 +21,7 @@ from typing_extensions import override
 from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
 from baigong.knowledge.stores.arrow import hits_of, metadata_field, schema_of, table_of
-from baigong.knowledge.stores.mirror import Mirror, Mirrors
+from baigong.knowledge.stores.mirror import NOT_MIRRORED, Mirror, Mirrors
 from baigong.knowledge.stores.port import (
     EVERYTHING,
     ChunkRow,
@@ -320,15 +320,27 @@ class LanceChunks(Chunks):
         return hits_of(table["shown"].to_pylist(), scores)
 
     def _whole(self, budget: int) -> tuple[int, Any] | None:
-        """A version and all of its rows but what only full text needs; None beyond the budget."""
-        table = self._reopen()
-        version = _run(table.version())
-        if self._pin is None:  # which never changes
-            _run(table.checkout(version))
-        if _run(table.count_rows()) * (4 * (self.vector_size or 0) + _TEXT) > budget:
+        """A version and all of its rows but what only full text needs.
+
+        None where they are beyond the budget, or where their files go away meanwhile.
+        """
+
+        async def rows() -> tuple[int, Any] | None:
+            version = await table.version()
+            if self._pin is None:  # which never changes
+                await table.checkout(version)
+            if await table.count_rows() * (4 * (self.vector_size or 0) + _TEXT) > budget:
+                return None
+            names = [name for name in (await table.schema()).names if name not in NOT_MIRRORED]
+            return version, await table.query().select(names).to_arrow()
+
+        try:
+            table = self._reopen()
+            return _run(rows())
+        except (RuntimeError, ValueError) as error:
+            if "not found" not in str(error).lower():
+                raise
             return None
-        names = [name for name in _run(table.schema()).names if name not in {"terms", "batch"}]
-        return version, _run(table.query().select(names).to_arrow())
 
     def close(self) -> None:
         """Let go of what is in memory."""

@@ -31,7 +31,7 @@ _AT_ONCE = 512  # vectors that are gathered together, few enough for the process
 _MISSED = 5  # questions to a version before it is read: a command that asks once need not
 _REST = 20  # times what reading took, until it is read again
 _TOO_LARGE_S = 600.0  # until it is looked again whether it fits
-_ELSEWHERE = {"vector", "terms", "batch"}
+NOT_MIRRORED = {"terms", "batch"}  # columns that only full text and writing need
 
 Floats = NDArray[np.float32]
 Near = tuple[list[bytes], list[float]]  # `shown` and cosines, nearest first
@@ -147,6 +147,8 @@ class Mirror:
                 self._missed < _MISSED or self._reading or time.monotonic() < self._rest_until
             ):
                 return
+            if self._closed:
+                return
             self._reading, self._written = True, []
         if self._mirrors.beside:
             threading.Thread(target=self._renew, name="mirror", daemon=True).start()
@@ -182,7 +184,9 @@ def _parts(rows: pa.Table | None, vectors: Floats | None = None) -> list[_Part]:
     if vectors is None:
         flat: Floats = rows["vector"].chunk(0).flatten().to_numpy()
         vectors = flat.reshape(len(rows), -1)
-    kept = rows.select([name for name in rows.column_names if name not in _ELSEWHERE])
+    kept = rows.select([
+        name for name in rows.column_names if name not in {*NOT_MIRRORED, "vector"}
+    ])
     return [_Part(kept, vectors, np.ones(len(rows), bool))]
 
 
