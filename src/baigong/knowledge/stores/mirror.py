@@ -25,7 +25,7 @@ from baigong.knowledge.stores.port import Scope
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BUDGET = 512 << 20  # bytes of all mirrors of a process: some 250,000 chunks with their texts
+BUDGET = 512 << 20  # bytes of all mirrors of a process: 260,000 chunks of 256 numbers with texts
 _COMPARED = 60_000  # vectors, 5 ms; where more pass, an index is as quick
 _AT_ONCE = 512  # vectors that are gathered together, few enough for the processor's cache
 _MISSED = 5  # questions to a version before it is read: a command that asks once need not
