@@ -173,20 +173,13 @@ class ChatTokenizer:
     def encode_training(self, messages: Sequence[Message]) -> Encoded:
         """Token ids of a whole conversation and which of them are the assistant's.
 
-        A template without `{% generation %}` marks is handled by comparing prefixes: what the last
-        assistant turn adds to the prompt before it is the answer.
+        A template without `{% generation %}` marks is handled by comparing prefixes: what a turn adds
+        to the prompt before it is its answer. Earlier turns that the template writes otherwise than
+        they were said (thoughts left out) are not counted as answers; the last one must be there.
         """
         marked = self._marked(messages, False)
         text = _unmark(marked)
-        spans = _spans(marked)
-        if not spans:
-            before = self.render(messages[:-1])
-            if not text.startswith(before):
-                raise Unsupported(
-                    "The chat template rewrites earlier turns, so the answer cannot be located.",
-                    hint="Add {% generation %} marks to the template.",
-                )
-            spans = [(len(before), len(text))]
+        spans = _spans(marked) or self._answers(messages, text)
         cut = spans[-1][0]
         whole = self.tokenizer.encode(text, add_special_tokens=False)
         prompt = self.tokenizer.encode(text[:cut], add_special_tokens=False)
@@ -197,6 +190,26 @@ class ChatTokenizer:
         answer = self.tokenizer.encode(text[cut:], add_special_tokens=False)
         offsets = [*prompt.offsets, *((cut + a, cut + b) for a, b in answer.offsets)]
         return Encoded([*prompt.ids, *answer.ids], _inside(spans, offsets))
+
+    def _answers(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+        """Where the assistant's turns are in the rendered `text`, by what each adds to its prompt."""
+        last, spans = len(messages) - 1, []
+        for at, message in enumerate(messages):
+            if message.role != "assistant":
+                continue
+            before = self.render(messages[:at])
+            through = text if at == last else self._rendered(messages[: at + 1])
+            if text.startswith(before) and text.startswith(through):
+                spans.append((len(before), len(through)))
+            elif at == last:
+                raise Unsupported(
+                    "The chat template rewrites earlier turns, so the answer cannot be located.",
+                    hint="Add {% generation %} marks to the template.",
+                )
+        return spans
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        return _unmark(self._marked(messages, False))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""

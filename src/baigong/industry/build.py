@@ -23,12 +23,12 @@ from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
 from baigong.industry.gate import judge
+from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
-from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
@@ -40,6 +40,7 @@ from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
+from baigong.knowledge.write import sources_of
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
@@ -83,16 +84,44 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
+    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        job = workshop.jobs.open("build", recipe.name, work_digest, {"recipe": digest})
+        spec = {"recipe": digest, "sources": sources}
+        job = workshop.jobs.open("build", recipe.name, work_digest, spec)
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
+    """The names of the sources whose documents the recipe's own knowledge base holds.
+
+    Raises:
+        Conflict: it holds others' documents, which the build would take out. Its own are those of
+            this recipe and of earlier builds of it.
+    """
+    spec = recipe.knowledge
+    if spec is None or spec.from_ is not None:
+        return []
+    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
+    earlier = {
+        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
+    }
+    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
+    if others:
+        raise Conflict(
+            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
+            f"from {', '.join(others[:3])}; its sources would replace them.",
+            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
+            "recipe too, or give the recipe another name.",
+            param="knowledge.sources",
+        )
+    return own
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -218,7 +247,10 @@ class Build:
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
-            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
+            dtype = (await same.facts()).dtype
+            result = await check_parity(
+                prompts, served.base.folder, adapter, same.heard, dtype=dtype
+            )
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:
@@ -374,12 +406,12 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_full = recipe.tune.method == "full"
+        is_whole = recipe.tune.method != "lora"
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,
-            base=result if is_full else outputs["plan"]["base"],
-            adapter=None if is_full else result,
+            base=result if is_whole else outputs["plan"]["base"],
+            adapter=None if is_whole else result,
             method=recipe.tune.method,
             persona=recipe.persona.strip() or None,
             knowledge=self._knowledge,

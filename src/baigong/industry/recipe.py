@@ -149,8 +149,9 @@ class Data(_Part):
 class Tune(_Part):
     """How the base is tuned."""
 
-    method: Literal["lora", "full"] = Field(
-        default="lora", description="An adapter on the base, or all of its weights."
+    method: Literal["lora", "dora", "full"] = Field(
+        default="lora",
+        description="An adapter on the base, one of DoRA merged into it, or all of its weights.",
     )
     rank: Auto | Annotated[Whole, Field(ge=1, le=1024)] = Field(
         default="auto", description="Of the adapter's matrices."

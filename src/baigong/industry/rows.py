@@ -20,9 +20,10 @@ import msgspec
 from baigong.errors import DataProblems, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
+from baigong.industry.cells import Cells
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
 from baigong.industry.tables import SUFFIXES, Record, Table, read_tables
-from baigong.industry.tasks import SHAPES, Cells, missing_columns
+from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
 

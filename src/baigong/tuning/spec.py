@@ -9,7 +9,8 @@ import msgspec
 from baigong.errors import InvalidInput
 
 Auto = Literal["auto"]
-Method = Literal["lora", "full"]
+Method = Literal["lora", "dora", "full"]
+Goal = Literal["supervised"]
 
 AUTO: Auto = "auto"
 
@@ -23,7 +24,9 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """A wish to tune; "auto" lets `plan` choose from the data and the size of the model.
 
     Attributes:
-        method: "lora" trains an adapter on all linear layers, "full" the whole model.
+        objective: what the rows teach, a row of `objectives.OBJECTIVES`.
+        method: "lora" trains an adapter on all linear layers, "dora" one that also scales what it is
+            added to (weight-decomposed, arXiv 2402.09353), "full" the whole model.
         rank: of the adapter's matrices.
         alpha: the adapter is scaled by alpha / rank.
         dropout: of the adapter's input, while training.
@@ -34,9 +37,11 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         max_minutes: the run is planned, and if need be shortened, to end in this time; None is
             no limit.
         checkpoint_s: seconds between checkpoints; what a kill can cost.
-        threads: 0 means one for each physical core that may be used.
+        threads: of each process; 0 means one for each physical core that may be used.
+        processes: that share every batch; 0 means one for each GPU, or one.
     """
 
+    objective: Goal = "supervised"
     method: Method = "lora"
     rank: int | Auto = AUTO
     alpha: float | Auto = AUTO
@@ -48,6 +53,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     max_minutes: float | None = None
     checkpoint_s: float = 30.0
     threads: int = 0
+    processes: int = 0
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -59,6 +65,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("seed", self.seed, 0, 2**32 - 1)
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
+        _within("processes", self.processes, 0, 1024)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
 
@@ -77,6 +84,7 @@ def _within(name: str, value: float | Auto, low: float, high: float) -> None:
 class Settings(msgspec.Struct, frozen=True):
     """The hyper-parameters of one run; together with rows and base they decide its result."""
 
+    objective: Goal
     method: Method
     rank: int
     alpha: float
@@ -88,6 +96,16 @@ class Settings(msgspec.Struct, frozen=True):
     steps: int
     warmup_steps: int
     evaluate_steps: int
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the base's own weights stay as they are while it trains."""
+        return self.method != "full"
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether an adapter is what comes out: one of DoRA is merged, for it scales the base."""
+        return self.method == "lora"
 
 
 def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
@@ -103,6 +121,7 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
     rate = spec.learning_rate if spec.learning_rate != AUTO else _rate(spec.method, tiny)
     steps = max(1, round(each * epochs))
     return Settings(
+        objective=spec.objective,
         method=spec.method,
         rank=rank,
         alpha=float(alpha),

@@ -24,13 +24,13 @@ SIZE = 8
 OpenStores = Callable[[Path], Stores]
 
 
-MIRRORS = {"lance": Mirrors(0), "lance in memory": Mirrors(beside=False)}
-
-
-@pytest.fixture(params=["lance", "lance in memory", "qdrant"])
+@pytest.fixture(params=["lance", "lance graph", "lance in memory", "qdrant"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    if request.param in MIRRORS:
-        yield LanceStores(tmp_path / "store", graph_from=10, mirrors=MIRRORS[request.param])
+    if request.param != "qdrant":
+        large = 10 if request.param == "lance graph" else 10_000
+        mirrors = Mirrors(beside=False) if request.param == "lance in memory" else Mirrors(0)
+        folder = tmp_path / "store"
+        yield LanceStores(folder, index_from=10, graph_from=large, mirrors=mirrors)
         return
     stores = QdrantStores(tmp_path / "store", graph_from=10)
     yield stores
