@@ -123,7 +123,7 @@ def _declined(question: str, answer: QuotedAnswer) -> str:
 def _quoted(answer: QuotedAnswer) -> str:
     """The quotations in a row, each with its number."""
     return "\n".join(
-        f"{' '.join(one.quote.text.split())} [{n}]" for n, one in enumerate(answer.quotes, start=1)
+        f"{one.quote.shown} [{n}]" for n, one in enumerate(answer.quotes, start=1)
     )
 
 
@@ -158,7 +158,8 @@ def _show(platform: Platform, citations: list[Citation], *, is_answered: bool) -
         console.print(
             f"\\[{citation.number}] {escape(' · '.join(_place(citation)))}", soft_wrap=True
         )
-        console.print(f"    [dim]{escape(' '.join(citation.quote.split()))}[/]", soft_wrap=True)
+        for line in (citation.table or " ".join(citation.quote.split())).splitlines():
+            console.print(f"    [dim]{escape(line)}[/]", soft_wrap=True)
         if citation.is_supported is False:
             console.print("    [yellow]the answer cites it for something that it does not say[/]")
         for address in _addresses(platform, citation):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.records import KnowledgeDocument, KnowledgeVersion
+from baigong.knowledge.tables import tables
 from baigong.types import Passage
 
 PAGE = 50
@@ -42,7 +43,10 @@ class DocumentRow:
 
 @dataclass(frozen=True, slots=True)
 class HitView:
-    """A passage; its `quote` stands between what is `before` and `after` it."""
+    """A passage; its `quote` stands between what is `before` and `after` it.
+
+    The cells of a quoted table, `rows` with the head first, stand by themselves too.
+    """
 
     title: str
     document: str
@@ -52,6 +56,8 @@ class HitView:
     before: str
     quote: str
     after: str
+    caption: str
+    rows: list[list[str]]
 
 
 def base_row(version: KnowledgeVersion, knowledge: str) -> BaseRow:
@@ -86,6 +92,7 @@ def _hit(question: str, knowledge: str, passage: Passage) -> HitView:
     cuts = (found.start - passage.start, found.end - passage.start)
     parts = (data[: cuts[0]], data[cuts[0] : cuts[1]], data[cuts[1] :])
     before, quoted, after = (part.decode("utf-8", "ignore") for part in parts)
+    quoted_tables = tables(found.table)  # one or none
     at = passage.published_at
     return HitView(
         title=passage.title or passage.document,
@@ -96,6 +103,8 @@ def _hit(question: str, knowledge: str, passage: Passage) -> HitView:
         before=before,
         quote=quoted,
         after=after,
+        caption="\n".join(table.caption for table in quoted_tables),
+        rows=[row for table in quoted_tables for row in table.cells],
     )
 
 

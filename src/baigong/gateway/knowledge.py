@@ -267,6 +267,7 @@ def passage_object(question: str, knowledge: str, passage: Passage) -> dict[str,
         "quote": quoted.text,
         "quote_start": quoted.start,
         "quote_end": quoted.end,
+        "table": quoted.table,
         "page_url": f"/knowledge/{place}?span={quoted.start}-{quoted.end}#passage",
     }
 

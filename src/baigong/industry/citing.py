@@ -15,6 +15,7 @@ from baigong.types import Passage
 class Citation(msgspec.Struct, frozen=True):
     """A passage beside an answer. `start:end` and the quote's span are bytes in the document.
 
+    Of rows of a table `table` has the caption, the head and the rows, in Markdown; else it is "".
     `published_at` is in seconds since the epoch, `url` where a person may open the source.
     `is_supported` says whether the passage holds what the answer cites it for; None where the
     answer does not name it.
@@ -34,6 +35,7 @@ class Citation(msgspec.Struct, frozen=True):
     page: int | None = None
     published_at: float | None = None
     url: str | None = None
+    table: str = ""
     is_supported: bool | None = None
 
 
@@ -73,6 +75,7 @@ def citation_of(number: int, passage: Passage, quote: Quote) -> Citation:
         passage.page,
         passage.published_at,
         passage.url,
+        quote.table,
     )
 
 
@@ -90,7 +93,9 @@ def marks(answer: str, citations: Sequence[Citation]) -> list[Mark]:
     if not found:
         return []
     leads = not answer[: found[0].start()].strip()
-    texts = {one.number: words_of(f"{one.title}\n{one.text}") for one in citations}
+    texts = {
+        one.number: words_of(f"{one.title}\n{one.text}\n{one.table}") for one in citations
+    }
     made = []
     for at, match in enumerate(found):
         start, end = _after(answer, found, at) if leads else _before(answer, found, at)

@@ -9,17 +9,28 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from baigong.knowledge.tables import Table, tables
 from baigong.knowledge.terms import question_terms, terms
 from baigong.types import Passage
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """Words of a document, `start:end` in bytes of its text. `score` is 0 where no word matched."""
+    """Words of a document, `start:end` in bytes of its text. `score` is 0 where no word matched.
+
+    Attributes:
+        table: the rows under their caption and head, in Markdown; "" for what is no table.
+    """
 
     text: str
     start: int
     end: int
     score: float
+    table: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What a person reads."""
+        return self.table or " ".join(self.text.split())
 
 
 # Ends a sentence: Chinese full stops with the quotes that close after them; Western ones before a
@@ -33,24 +44,26 @@ _INHERITED = 0.6  # of its heading's or question's match that the sentence below
 _WORTH_ADDING = 0.3  # of the match so far that a second sentence must add
 
 
-class _Sentence(msgspec.Struct, frozen=True):
+class _Piece(msgspec.Struct, frozen=True):
+    """A sentence, or a row of a table with what stands `above` it."""
+
     text: str
     start: int
     words: frozenset[str]
-
-    @property
-    def leads(self) -> bool:
-        """A heading or a question: it says what comes next, and is not itself an answer."""
-        return self.text.startswith("#") or self.text.endswith(("?", "？"))
+    above: frozenset[str] = frozenset()
+    leads: bool = False  # says what comes next, and is not itself an answer: a heading, a question
+    table: Table | None = None
+    group: str = ""
 
 
 def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
-    """The sentence with the most, and the rarest, of the question's words.
+    """The sentence or row of a table with the most, and the rarest, of the question's words.
 
     A neighbour that adds much to the match comes along, up to `sentences` in a row. Where nothing
     matches it is the first sentence, with score 0.
     """
-    pieces = list(_sentences(passage.text))
+    lead = f"{passage.lead}\n" if passage.lead else ""
+    pieces = list(_pieces(lead + passage.text, len(lead)))
     if not pieces:
         return Quote(passage.text, passage.start, passage.end, 0.0)
     weights = _weights(asked_words(question), pieces)
@@ -61,7 +74,17 @@ def best_quote(question: str, passage: Passage, *, sentences: int = 2) -> Quote:
     begin, end = pieces[first].start, pieces[last].start + len(pieces[last].text)
     start = passage.start + len(passage.text[:begin].encode())
     text = passage.text[begin:end]
-    return Quote(text, start, start + len(text.encode()), scores[best])
+    table = _shown(pieces[first : last + 1])
+    return Quote(text, start, start + len(text.encode()), scores[best], table)
+
+
+def _shown(pieces: Sequence[_Piece]) -> str:
+    """Rows below what they stand under, as they would be written."""
+    table = pieces[0].table
+    if table is None:
+        return ""
+    rows = [line for piece in pieces for line in (piece.group, piece.text) if line]
+    return "\n".join([table.above, *dict.fromkeys(rows)])
 
 
 def sentences(text: str) -> list[str]:
@@ -69,7 +92,25 @@ def sentences(text: str) -> list[str]:
     return [piece.text for piece in _sentences(text)]
 
 
-def _sentences(text: str) -> Iterator[_Sentence]:
+def _pieces(text: str, since: int) -> Iterator[_Piece]:
+    """The sentences and rows of a text from character `since` on, which is their place 0."""
+    at = since
+    for table in tables(text):
+        if at < table.start:
+            yield from _sentences(text[at : table.start], at - since, table.caption)
+        above = words_of(table.above)
+        for row in table.rows:
+            if row.start >= since and row.text.strip("| "):
+                words, over = words_of(row.text), above | words_of(row.group)
+                start = row.start - since
+                yield _Piece(row.text, start, words, over, row.is_group, table, row.group)
+        at = max(since, table.end)
+    yield from _sentences(text[at:], at - since)
+
+
+def _sentences(text: str, place: int = 0, caption: str = "") -> Iterator[_Piece]:
+    """Those of a text that begins at `place` and ends with the `caption` of a table."""
+    titles = () if caption.endswith((".", "。")) else caption.split("\n")
     begin = 0
     for match in _SENTENCE.finditer(text):
         if _ABBREVIATION.search(match.group()[-8:]) and match.end() < len(text):
@@ -77,8 +118,10 @@ def _sentences(text: str) -> Iterator[_Sentence]:
         piece = text[begin : match.end()]
         start = begin + len(piece) - len(piece.lstrip())
         begin = match.end()
-        if piece.strip():
-            yield _Sentence(piece.strip(), start, words_of(piece))
+        words = piece.strip()
+        if words:
+            leads = words.startswith("#") or words.endswith(("?", "？")) or words in titles
+            yield _Piece(words, place + start, words_of(piece), leads=leads)
 
 
 _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s)$")
@@ -103,36 +146,42 @@ def asked_words(question: str) -> frozenset[str]:
     return frozenset(_ENDING.sub("", term) for term in bare)
 
 
-def _weights(asked: frozenset[str], pieces: Sequence[_Sentence]) -> dict[str, float]:
+def _weights(asked: frozenset[str], pieces: Sequence[_Piece]) -> dict[str, float]:
     """Inverse document frequency, the sentences being the documents. Pairs say more than one."""
-    seen = Counter(word for piece in pieces for word in piece.words & asked)
+    seen = Counter(word for piece in pieces for word in (piece.words | piece.above) & asked)
     return {
         word: math.log(1 + len(pieces) / count) * (1.0 if len(word) > 1 else 0.3)
         for word, count in seen.items()
     }
 
 
-def _scores(pieces: Sequence[_Sentence], weights: dict[str, float]) -> Iterator[float]:
-    above = 0.0
+def _scores(pieces: Sequence[_Piece], weights: dict[str, float]) -> Iterator[float]:
+    led = 0.0
     for piece in pieces:
-        own = sum(weights.get(word, 0.0) for word in piece.words)
+        own = _sum(piece.words, weights)
+        over = led if piece.table is None else _INHERITED * _sum(piece.above - piece.words, weights)
         # Of two that match alike the shorter is the better quote.
-        yield (own + above) / (1 + len(piece.words) / 200)
-        above = own * _INHERITED if piece.leads else 0.0
+        yield (own + over) / (1 + len(piece.words) / 200)
+        led = own * _INHERITED if piece.leads else 0.0
+
+
+def _sum(words: frozenset[str], weights: dict[str, float]) -> float:
+    return sum(weights.get(word, 0.0) for word in words)
 
 
 def _widened(
-    pieces: Sequence[_Sentence], weights: dict[str, float], best: int, sentences: int
+    pieces: Sequence[_Piece], weights: dict[str, float], best: int, sentences: int
 ) -> tuple[int, int]:
-    """The first and last sentence of the quote around `best`."""
+    """The first and last sentence of the quote around `best`; a table goes with rows of its own."""
     first = last = best
-    covered = set(pieces[best].words)
+    table = pieces[best].table
+    covered = pieces[best].words | pieces[best].above
     while last - first + 1 < sentences:
-        have = sum(weights.get(word, 0.0) for word in covered)
+        have = _sum(covered, weights)
         gains = {
-            n: sum(weights.get(word, 0.0) for word in pieces[n].words - covered)
+            n: _sum(pieces[n].words - covered, weights)
             for n in (first - 1, last + 1)
-            if 0 <= n < len(pieces) and not pieces[n].leads
+            if 0 <= n < len(pieces) and not pieces[n].leads and pieces[n].table is table
         }
         near = max(gains, key=lambda n: gains[n], default=best)
         if near == best or gains[near] <= _WORTH_ADDING * have:

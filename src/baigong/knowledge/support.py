@@ -64,7 +64,7 @@ def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
     They are held against each other: what all of them say tells little. So give some ten, however
     few shall be shown.
     """
-    held = [words_of(f"{passage.title}\n{passage.text}") for passage in passages]
+    held = [words_of(passage.whole) for passage in passages]
     quotes = [best_quote(question, passage) for passage in passages]
     parts = _parts(question)
     weights = _weights(parts, held)
@@ -75,7 +75,7 @@ def weigh(question: str, passages: Sequence[Passage]) -> list[Weighed]:
     usual = sum(near) / max(1, len(near))
     found = []
     for passage, words, quote in zip(passages, held, quotes, strict=True):
-        quoted = words_of(f"{passage.title}\n{quote.text}")
+        quoted = words_of(f"{passage.title}\n{quote.table or quote.text}")
         found.append(
             Weighed(
                 passage,

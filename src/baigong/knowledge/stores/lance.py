@@ -72,9 +72,6 @@ _EF = 400
 _THREADS = 4  # at least, in which LanceDB computes
 
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
-_SHOWN_AGAIN = msgspec.msgpack.Decoder(
-    tuple[int, str, str, str, int, int, int | None, float | None]
-)
 _LISTED = 1000  # numbers in one condition
 
 
@@ -289,7 +286,7 @@ class LanceChunks(Chunks):
         if score == "_distance":
             scores = [1.0 - distance for distance in scores]
         shown = map(_SHOWN_AGAIN.decode, table["shown"].to_pylist())
-        return [Hit(*each, score) for each, score in zip(shown, scores, strict=True)]
+        return [_hit(each, score) for each, score in zip(shown, scores, strict=True)]
 
     def _read(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         """What `work` makes of the table, once more where its files went away under it."""
@@ -372,6 +369,27 @@ def _arrow(rows: Sequence[ChunkRow], metadata: dict[str, Any], schema: Any) -> A
 
 def _shown(row: ChunkRow) -> bytes:
     return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
+
+
+class _Shown(msgspec.Struct, array_like=True, gc=False):
+    """`SHOWN` as it is kept. What an older row lacks, the last, has a default."""
+
+    document: int
+    path: str
+    title: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    published_at: float | None
+    lead: str = ""
+
+
+_SHOWN_AGAIN = msgspec.msgpack.Decoder(_Shown)
+
+
+def _hit(shown: _Shown, score: float) -> Hit:
+    return Hit(*msgspec.structs.astuple(shown), score)
 
 
 async def _exchange(table: Any, documents: Iterable[int], data: Any) -> None:
