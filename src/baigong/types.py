@@ -222,6 +222,12 @@ class Embed(Protocol):
     ) -> Sequence[Sequence[float]] | NDArray[np.float32]: ...
 
 
+class Vectors(Protocol):
+    """Unit vectors of texts, (texts, size), at once and in any thread: of a table, not of a model."""
+
+    def __call__(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...
+
+
 class Embedders(Protocol):
     """Finds the embedder of a name, as a knowledge base remembers it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.records import KnowledgeDocument, KnowledgeVersion
@@ -87,7 +88,7 @@ def hits(question: str, knowledge: str, passages: Sequence[Passage]) -> list[Hit
 
 
 def _hit(question: str, knowledge: str, passage: Passage) -> HitView:
-    found = best_quote(question, passage)
+    found = best_quote(question, passage, sentence_vectors)
     data = passage.text.encode()
     cuts = (found.start - passage.start, found.end - passage.start)
     parts = (data[: cuts[0]], data[cuts[0] : cuts[1]], data[cuts[1] :])

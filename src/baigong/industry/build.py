@@ -31,6 +31,7 @@ from baigong.industry.serving import Served, Serving
 from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
+from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.folder import Folder
@@ -325,7 +326,8 @@ class Build:
         tokenizer = tokenizer_of(self._base(outputs).folder)
         spec, rows = self.recipe.knowledge, []
         for row in dataset.rows:
-            found, is_answered = await find(retrieve, row.messages[-1].content, spec.passages)
+            question = row.messages[-1].content
+            found, is_answered = await find(retrieve, question, spec.passages, sentence_vectors)
             # As when serving: where no passage answers, the model is shown none.
             shown = inert(found, tokenizer) if is_answered or not spec.decline else []
             rows.append(ground_row(row, shown))
@@ -369,7 +371,9 @@ class Build:
         else:
             questions = read_questions(Path(file))
         embedders = self.shop.serving.embedders
-        quality = await measure_base(bases, ref, questions, embedders, report)
+        quality = await measure_base(
+            bases, ref, questions, sentence_vectors, embedders, report
+        )
         return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
 
     def _content(self, outputs: Outputs) -> Content:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.quote import Quote, best_quote, words_of
 from baigong.knowledge.terms import question_terms
 from baigong.types import Passage
@@ -54,7 +55,7 @@ class Mark(msgspec.Struct, frozen=True):
 def cite(question: str, passages: Sequence[Passage]) -> list[Citation]:
     """The passages, numbered from 1 as in a prompt, each with its best sentences."""
     return [
-        citation_of(number, passage, best_quote(question, passage))
+        citation_of(number, passage, best_quote(question, passage, sentence_vectors))
         for number, passage in enumerate(passages, start=1)
     ]
 

@@ -20,7 +20,7 @@ from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
-from baigong.industry.embedder import HubEmbedders, static_embed
+from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
@@ -261,7 +261,7 @@ class Served:
         retrieve = Retriever(self.knowledge, name, self.embedders)
         if content.task != "grounded":  # they are shown beside an answer that does not need them
             return await retrieve(question, content.passages), True
-        return await find(retrieve, question, content.passages)
+        return await find(retrieve, question, content.passages, sentence_vectors)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
