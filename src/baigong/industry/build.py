@@ -22,6 +22,7 @@ from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.contest import contest
+from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
@@ -31,7 +32,6 @@ from baigong.industry.serving import Served, Serving
 from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
-from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.folder import Folder
@@ -322,7 +322,9 @@ class Build:
         if self.recipe.task != "grounded" or self.recipe.knowledge is None:
             return list(dataset.rows)
         ref = f"{self._knowledge}@{outputs['ground']['version']}"
-        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
+        serving = self.shop.serving
+        ranker = serving.rankers(rerank) if (rerank := self.recipe.knowledge.rerank) else None
+        retrieve = Retriever(self.shop.knowledge, ref, serving.embedders, rank=ranker)
         tokenizer = tokenizer_of(self._base(outputs).folder)
         spec, rows = self.recipe.knowledge, []
         for row in dataset.rows:
@@ -371,9 +373,7 @@ class Build:
         else:
             questions = read_questions(Path(file))
         embedders = self.shop.serving.embedders
-        quality = await measure_base(
-            bases, ref, questions, sentence_vectors, embedders, report
-        )
+        quality = await measure_base(bases, ref, questions, sentence_vectors, embedders, report)
         return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
 
     def _content(self, outputs: Outputs) -> Content:
@@ -390,6 +390,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
+            rerank=None if knowledge is None else knowledge.rerank,
             declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,

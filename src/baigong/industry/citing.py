@@ -94,9 +94,7 @@ def marks(answer: str, citations: Sequence[Citation]) -> list[Mark]:
     if not found:
         return []
     leads = not answer[: found[0].start()].strip()
-    texts = {
-        one.number: words_of(f"{one.title}\n{one.text}\n{one.table}") for one in citations
-    }
+    texts = {one.number: words_of(f"{one.title}\n{one.text}\n{one.table}") for one in citations}
     made = []
     for at, match in enumerate(found):
         start, end = _after(answer, found, at) if leads else _before(answer, found, at)

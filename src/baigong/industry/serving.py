@@ -22,6 +22,7 @@ from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
 from baigong.industry.releases import Content, Release, Releases
+from baigong.industry.reranker import HubRankers
 from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine, ModelFacts
@@ -39,7 +40,7 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Rank, Sampling, ToolUse
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -82,6 +83,7 @@ class Served:
     knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
     embedders: Embedders | None = None
+    ranker: Rank | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -258,7 +260,7 @@ class Served:
         if not question.strip():
             return [], False
         name = f"{content.knowledge}@{content.knowledge_version}"
-        retrieve = Retriever(self.knowledge, name, self.embedders)
+        retrieve = Retriever(self.knowledge, name, self.embedders, rank=self.ranker)
         if content.task != "grounded":  # they are shown beside an answer that does not need them
             return await retrieve(question, content.passages), True
         return await find(retrieve, question, content.passages, sentence_vectors)
@@ -317,6 +319,7 @@ class Serving:
         upstreams: Upstreams,
     ) -> None:
         self.embedders = HubEmbedders(hub, engines)
+        self.rankers = HubRankers(hub, engines)
         self._hub = hub
         self._releases = releases
         self._engines = engines
@@ -379,6 +382,7 @@ class Serving:
             self._knowledge,
             self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
             self.embedders,
+            self.rankers(content.rerank) if content.rerank else None,
         )
 
     def live(self) -> list[str]:

@@ -44,7 +44,12 @@ class QuotedAnswer(msgspec.Struct, frozen=True):
 
 
 def quote_answer(
-    question: str, passages: Sequence[Passage], vectors: Vectors, limit: int = 3
+    question: str,
+    passages: Sequence[Passage],
+    vectors: Vectors,
+    limit: int = 3,
+    *,
+    in_order: bool = False,
 ) -> QuotedAnswer:
     """What passages answer a question in their own words.
 
@@ -53,14 +58,17 @@ def quote_answer(
         passages: what a search found, best first; `JUDGED` of them, however few shall be quoted.
         vectors: what tells how near sentences are; the weights are fitted to the package's.
         limit: quotations at most.
+        in_order: those that answer come in the order of `passages`: a reranker chose it.
     """
-    return answer_of(weigh(question, passages, vectors), limit)
+    return answer_of(weigh(question, passages, vectors), limit, in_order=in_order)
 
 
-def answer_of(weighed: Sequence[Weighed], limit: int = 3) -> QuotedAnswer:
+def answer_of(
+    weighed: Sequence[Weighed], limit: int = 3, *, in_order: bool = False
+) -> QuotedAnswer:
     """The same of passages that are weighed already."""
     found = [(support(one), one) for one in weighed]
-    found.sort(key=lambda one: -one[0])
+    found.sort(key=lambda one: (one[0] < ANSWERED, 0.0) if in_order else (False, -one[0]))
     best = [Quoted(one.passage, one.quote, likely, one.evidence.quoted) for likely, one in found]
     if not best or best[0].support < ANSWERED:
         return QuotedAnswer(False, tuple(best[:limit]))

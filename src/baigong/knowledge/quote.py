@@ -90,13 +90,11 @@ class Choice(NamedTuple):
     """The words of a passage that answer best.
 
     Attributes:
-        lacks: whether a figure is asked for, and it has none.
         close: how near the question is to what it quotes, as a cosine; 0 without vectors.
         says: its words without figures, of a row those of its label: what two reports have alike.
     """
 
     quote: Quote
-    lacks: bool
     close: float
     says: frozenset[str]
 
@@ -120,7 +118,7 @@ def choose(
     pieces = list(_pieces(lead + passage.text, len(lead)))
     if not pieces:
         whole = Quote(passage.text, passage.start, passage.end, 0.0)
-        return Choice(whole, False, 0.0, _says(passage.text))
+        return Choice(whole, 0.0, _says(passage.text))
     asked = asked_words(question)
     weights = _weights(asked, pieces)
     scores = list(_scores(pieces, weights))
@@ -140,8 +138,7 @@ def choose(
     text = passage.text[begin:end]
     chosen = pieces[first : last + 1]
     quote = Quote(text, start, start + len(text.encode()), scores[best], _shown(chosen))
-    lacks = bool(wanted) and not any(piece.figures - asked for piece in chosen)
-    return Choice(quote, lacks, near[best], _says(" ".join(piece.label for piece in chosen)))
+    return Choice(quote, near[best], _says(" ".join(piece.label for piece in chosen)))
 
 
 def _nearness(question: str, pieces: Sequence[_Piece], vectors: Vectors | None) -> list[float]:
@@ -233,10 +230,7 @@ def asked_words(question: str) -> frozenset[str]:
 def _weights(asked: frozenset[str], pieces: Sequence[_Piece]) -> dict[str, float]:
     """Inverse document frequency, the sentences being the documents. Pairs say more than one."""
     seen = Counter(word for piece in pieces for word in (piece.words | piece.above) & asked)
-    return {
-        word: math.log(1 + len(pieces) / count) * _size(word)
-        for word, count in seen.items()
-    }
+    return {word: math.log(1 + len(pieces) / count) * _size(word) for word, count in seen.items()}
 
 
 def _size(word: str) -> float:

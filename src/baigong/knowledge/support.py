@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
         rank: how well its words match, as a share of the best one's.
         peak: how far, of 1, the best match by words stands above those that say something else.
         missing: share of the question's names, numbers and codes that it lacks, and all that was
-            found of its document; with the figure that the quote lacks, where one is asked for.
+            found of its document.
         close: the cosine of the question and the quote.
         clear: how much closer it is than those that say something else.
     """
@@ -61,9 +61,7 @@ class _Weights(NamedTuple):
 
 
 _WITHIN = _Weights(
-    Evidence(
-        quoted=2.71, named=9.91, rank=5.82, peak=6.06, missing=-3.46, close=4.58, clear=0.0
-    ),
+    Evidence(quoted=2.71, named=9.91, rank=5.82, peak=6.06, missing=-3.46, close=4.58, clear=0.0),
     -12.92,
 )
 _ACROSS = _Weights(
@@ -82,9 +80,7 @@ def _likely(weights: _Weights, evidence: Evidence) -> float:
     return 1 / (1 + math.exp(-weights.bias - sum(weight * value for weight, value in told)))
 
 
-def weigh(
-    question: str, passages: Sequence[Passage], vectors: Vectors
-) -> list[Weighed]:
+def weigh(question: str, passages: Sequence[Passage], vectors: Vectors) -> list[Weighed]:
     """What speaks for each of the passages, which are a search's best ones.
 
     They are held against each other: what all of them say tells little. So give some ten, however
@@ -98,7 +94,7 @@ def weigh(
     named = [_share(parts, words_of(passage.title), weights) for passage in passages]
     best = max((passage.matched for passage in passages), default=0.0)
     peak = _peak(passages, chosen)
-    missing = _missing(question, passages, held, chosen)
+    missing = _missing(question, passages, held)
     found = []
     for at, (passage, one) in enumerate(zip(passages, chosen, strict=True)):
         quoted = words_of(f"{passage.title}\n{one.quote.table or one.quote.text}")
@@ -195,24 +191,17 @@ def _names(question: str) -> list[frozenset[str]]:
 
 
 def _missing(
-    question: str,
-    passages: Sequence[Passage],
-    held: Sequence[frozenset[str]],
-    chosen: Sequence[Choice],
+    question: str, passages: Sequence[Passage], held: Sequence[frozenset[str]]
 ) -> list[float]:
-    """The share of the names that a passage lacks; one that its document has elsewhere is there.
-
-    A figure that is asked for is as a name.
-    """
+    """The share of the names that a passage lacks; one that its document has elsewhere is there."""
     names = _names(question)
     of_document: dict[str, frozenset[str]] = {}
     for passage, words in zip(passages, held, strict=True):
         before = of_document.get(passage.document) or words_of(passage.document)
         of_document[passage.document] = before | words
     return [
-        (one.lacks + sum(not name <= of_document[passage.document] for name in names))
-        / max(1, len(names) + one.lacks)
-        for passage, one in zip(passages, chosen, strict=True)
+        sum(not name <= of_document[passage.document] for name in names) / max(1, len(names))
+        for passage in passages
     ]
 
 

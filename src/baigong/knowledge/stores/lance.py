@@ -389,7 +389,7 @@ _SHOWN_AGAIN = msgspec.msgpack.Decoder(_Shown)
 
 
 def _hit(shown: _Shown, score: float) -> Hit:
-    return Hit(*msgspec.structs.astuple(shown), score)
+    return Hit(**msgspec.structs.asdict(shown), score=score)
 
 
 async def _exchange(table: Any, documents: Iterable[int], data: Any) -> None:
