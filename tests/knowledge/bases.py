@@ -20,7 +20,6 @@ from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.types import Embed, Passage
 
-
 VECTORS = StaticEmbed(FOUNDATION / "pollen").vectors
 
 

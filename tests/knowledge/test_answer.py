@@ -146,3 +146,21 @@ def test_who_says_the_same_does_not_stand_against_it() -> None:
     both = quote_answer(question, [*same, other], VECTORS)
     assert both.quotes[0].support > alone - 0.05
     assert [one.passage.document for one in both.quotes] == ["0.md", "1.md"]
+
+
+def test_another_quarter_of_the_same_report_does_not_stand_against_it_and_is_named() -> None:
+    """Four reports with one table: the quarter that is asked for is quoted, the others are told."""
+    quarters = ("March", "June", "September", "December")
+    head = "Ferry company\n\n| | {} 2024 |\n| --- | --- |\n| Total fares | {} |\n| Fuel | 3 |"
+    found = [
+        Passage("k@1", f"{quarter}.md", "", text, 0, len(text), matched=8.0 - n / 10)
+        for n, quarter in enumerate(quarters)
+        for text in [head.format(quarter, 40 + n)]
+    ]
+    answer = quote_answer(
+        "What were the total fares of the Ferry company in June 2024?", found, VECTORS, 1
+    )
+    assert answer.is_answered
+    assert answer.quotes[0].passage.document == "June.md"
+    assert answer.quotes[0].quote.text == "| Total fares | 41 |"
+    assert {one.document for one in answer.also} == {"March.md", "September.md", "December.md"}

@@ -125,11 +125,11 @@ def choose(
     near = _nearness(question, pieces, vectors)
     total = sum(weights.values()) + _unseen(asked - weights.keys(), len(pieces))
     answers = [n for n, piece in enumerate(pieces) if not piece.leads] or list(range(len(pieces)))
-    wanted = _FIGURED if _COUNTS.search(question) else 0.0
-    figures = [wanted * bool(piece.figures - asked) for piece in pieces]
+    counts = _COUNTS.search(question) is not None
 
     def merit(n: int) -> tuple[float, int]:
-        return scores[n] / max(total, 1e-9) + _NEAR * near[n] + figures[n], -n
+        figure = _FIGURED if counts and pieces[n].figures - asked else 0.0
+        return scores[n] / max(total, 1e-9) + _NEAR * near[n] + figure, -n
 
     best = max(answers, key=merit)
     first, last = _widened(pieces, weights, best, sentences)
