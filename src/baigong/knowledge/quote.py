@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -103,34 +104,50 @@ def best_quote(
     question: str, passage: Passage, vectors: Vectors | None = None, *, sentences: int = 2
 ) -> Quote:
     """The sentence or row of a table that answers a question best; see `choose`."""
-    return choose(question, passage, vectors, sentences=sentences).quote
+    return choose(question, [passage], vectors, sentences=sentences)[0].quote
 
 
 def choose(
-    question: str, passage: Passage, vectors: Vectors | None = None, *, sentences: int = 2
-) -> Choice:
-    """The sentence or row with the most, and the rarest, of the question's words, and the nearest.
+    question: str,
+    passages: Sequence[Passage],
+    vectors: Vectors | None = None,
+    *,
+    sentences: int = 2,
+) -> list[Choice]:
+    """Of each passage the sentence or row with the most, and the rarest, of the question's words.
 
-    A neighbour that adds much to the match comes along, up to `sentences` in a row. Where nothing
-    matches it is the first sentence, with score 0.
+    Nearness counts too, where there are vectors. A neighbour that adds much to the match comes
+    along, up to `sentences` in a row. Where nothing matches it is the first sentence, with score 0.
     """
-    lead = f"{passage.lead}\n" if passage.lead else ""
-    pieces = list(_pieces(lead + passage.text, len(lead)))
+    leads = [f"{passage.lead}\n" if passage.lead else "" for passage in passages]
+    several = [
+        list(_pieces(lead + passage.text, len(lead)))
+        for lead, passage in zip(leads, passages, strict=True)
+    ]
+    near = iter(_nearness(question, [piece for pieces in several for piece in pieces], vectors))
+    return [
+        _chosen(question, passage, pieces, list(islice(near, len(pieces))), sentences)
+        for passage, pieces in zip(passages, several, strict=True)
+    ]
+
+
+def _chosen(
+    question: str, passage: Passage, pieces: list[_Piece], near: list[float], sentences: int
+) -> Choice:
     if not pieces:
         whole = Quote(passage.text, passage.start, passage.end, 0.0)
         return Choice(whole, 0.0, _says(passage.text))
     asked = asked_words(question)
     weights = _weights(asked, pieces)
     scores = list(_scores(pieces, weights))
-    near = _nearness(question, pieces, vectors)
     total = sum(weights.values()) + _unseen(asked - weights.keys(), len(pieces))
-    answers = [n for n, piece in enumerate(pieces) if not piece.leads] or list(range(len(pieces)))
     counts = _COUNTS.search(question) is not None
 
     def merit(n: int) -> tuple[float, int]:
         figure = _FIGURED if counts and pieces[n].figures - asked else 0.0
         return scores[n] / max(total, 1e-9) + _NEAR * near[n] + figure, -n
 
+    answers = [n for n, piece in enumerate(pieces) if not piece.leads] or range(len(pieces))
     best = max(answers, key=merit)
     first, last = _widened(pieces, weights, best, sentences)
     begin, end = pieces[first].start, pieces[last].start + len(pieces[last].text)
@@ -142,8 +159,8 @@ def choose(
 
 
 def _nearness(question: str, pieces: Sequence[_Piece], vectors: Vectors | None) -> list[float]:
-    """The cosine of each piece with the question; 0 without vectors."""
-    if vectors is None:
+    """The cosine of each piece with the question; 0 without vectors. One call for all: each has its price."""
+    if vectors is None or not pieces:
         return [0.0] * len(pieces)
     found = vectors([question, *(piece.read for piece in pieces)])
     near: list[float] = (found[1:] @ found[0]).tolist()
@@ -210,7 +227,7 @@ _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s)$")
 
 def words_of(text: str) -> frozenset[str]:
     """The words of a text as they are compared: English ones without their commonest endings."""
-    return frozenset(_ENDING.sub("", term) for term in terms(text))
+    return frozenset(_ENDING.sub("", t) if t[-1] in "gds" else t for t in terms(text))
 
 
 # Words that ask, or carry a question along, and that its answer seldom repeats.

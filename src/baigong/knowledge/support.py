@@ -87,7 +87,7 @@ def weigh(question: str, passages: Sequence[Passage], vectors: Vectors) -> list[
     few shall be shown. Who says the same does not stand against it: yesterday's news, a copy, or
     the same row of last quarter's report.
     """
-    chosen = [choose(question, passage, vectors) for passage in passages]
+    chosen = choose(question, passages, vectors)
     held = [words_of(passage.whole) for passage in passages]
     parts = _parts(question)
     weights = _weights(parts, held)
