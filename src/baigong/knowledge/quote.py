@@ -91,7 +91,7 @@ class Choice(NamedTuple):
     """The words of a passage that answer best.
 
     Attributes:
-        close: how near the question is to what it quotes, as a cosine; 0 without vectors.
+        close: how near the question is to the nearest sentence, as a cosine; 0 without vectors.
         says: its words without figures, of a row those of its label: what two reports have alike.
     """
 
@@ -155,7 +155,7 @@ def _chosen(
     text = passage.text[begin:end]
     chosen = pieces[first : last + 1]
     quote = Quote(text, start, start + len(text.encode()), scores[best], _shown(chosen))
-    return Choice(quote, near[best], _says(" ".join(piece.label for piece in chosen)))
+    return Choice(quote, max(near), _says(" ".join(piece.label for piece in chosen)))
 
 
 def _nearness(question: str, pieces: Sequence[_Piece], vectors: Vectors | None) -> list[float]:
