@@ -116,7 +116,7 @@ serve: 5
         (SMALLEST + "gate: {confidence: 1}", "allowed below 1"),
         (SMALLEST + "tune: {alpha: .nan}", "a finite number"),
         (SMALLEST + 'persona: "\\ud83d"', "persona: holds half a character"),
-        (SMALLEST + "tune: {method: qlora}", "allowed lora or full; did you mean lora?"),
+        (SMALLEST + "tune: {method: qlora}", "allowed lora, dora or full; did you mean lora?"),
         (SMALLEST + "title: {en: a, fr: b}", "title.fr: unknown key; allowed en, zh"),
         (SMALLEST.replace("{rows: rows.csv}", "{rows: rows.csv, split: {validation: 0.5, test: 0.9}}"),
          "the shares add up to 1.4; allowed at most 0.95"),

@@ -11,7 +11,7 @@ import pytest
 from baigong.errors import DataProblems, InvalidInput, NotFound
 from baigong.hub.chat import ChatTokenizer
 from baigong.tuning.plan import plan_tuning, read_base
-from baigong.tuning.rows import batches, encode, prepare, read_rows
+from baigong.tuning.rows import answers_of, batches, encode, prepare, read_rows
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.types import Message, Row
 from tests.models import END, make_model, wrap_model
@@ -99,17 +99,20 @@ def test_small_bases_get_larger_adapters_and_more_passes() -> None:
     assert small.epochs > large.epochs
 
 
-def test_only_the_last_answer_and_its_end_carry_loss(base: Path) -> None:
+def test_every_answer_of_a_conversation_and_its_end_carry_loss(base: Path) -> None:
     tokenizer = ChatTokenizer(base)
     talk = (Message("user", "a"), Message("assistant", "earlier"), Message("user", "b"))
     example = encode(Row("1", talk, "later"), tokenizer)
     assert example.ids[: example.start] == tokenizer.encode(talk)
     assert example.ids[example.start :] == [*tokenizer.encode_text("later"), END]
+    [(start, stop)] = example.earlier
+    assert tokenizer.decode(example.ids[start:stop]).strip() == "earlier"
+    assert example.counted == stop - start + len(example.ids) - example.start
 
 
 def test_the_order_of_rows_does_not_matter(base: Path, rows: list[Row]) -> None:
-    tokenizer = ChatTokenizer(base)
-    assert prepare(rows, tokenizer, 512) == prepare(rows[::-1], tokenizer, 512)
+    encode_row = answers_of(base, 512)
+    assert prepare(rows, encode_row) == prepare(rows[::-1], encode_row)
 
 
 def test_every_epoch_has_every_row_once_in_another_order() -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from baigong.compute import ProcessFailed
 from baigong.errors import Conflict, StorageFull
 from baigong.tuning import curve
 from baigong.tuning.job import CHECKPOINT_FILE, TuneJob
 from baigong.tuning.plan import read_base
+from baigong.tuning.rows import Example
 from baigong.tuning.spec import TuneSpec, resolve
-from baigong.tuning.tune import TuneResult, tune
+from baigong.tuning.trainer import Run
+from baigong.tuning.tune import Diverged, TuneResult, lay_job, tune
 from baigong.tuning.weights import load_weights
+from baigong.tuning.workers import Workers
 from baigong.types import Progress, Row
 from tests.inference.local import save_model
 
@@ -137,6 +143,92 @@ async def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
     theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (result, again))
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+async def test_a_run_that_is_cancelled_keeps_what_it_learnt(
+    tuned: tuple[TuneResult, list[Progress]], base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    result, _ = tuned
+    work = tmp_path / "work"  # no checkpoint is due in it by time
+    started = asyncio.Event()
+    running = asyncio.create_task(tune(rows, base, SPEC, work, lambda _: started.set()))
+    await started.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (work / CHECKPOINT_FILE).exists()
+    heard: list[Progress] = []
+    again = await tune(rows, base, SPEC, work, heard.append)
+    assert heard[0].metrics["step"] > 1
+    theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (result, again))
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+async def test_two_processes_learn_what_one_does(
+    tuned: tuple[TuneResult, list[Progress]], base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    result, _ = tuned
+    spec = msgspec.structs.replace(SPEC, processes=2)
+    together = await tune(rows, base, spec, tmp_path / "work", ignore)
+    alone, both = ([point.loss for point in r.curve] for r in (result, together))
+    assert both == pytest.approx(alone, rel=0.05)
+    assert together.tokens == result.tokens
+    assert together.validation_loss == pytest.approx(result.validation_loss, rel=0.05)
+
+
+async def test_a_loss_that_is_no_number_stops_the_run_and_says_why(
+    base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(base, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Diverged, match="nan at step 1") as caught:
+        await tune(rows, broken, SPEC, tmp_path / "work", ignore)
+    assert "tune.learning_rate to 0.0005 (it was 0.005)" in caught.value.hint
+
+
+def test_out_of_memory_halves_what_goes_through_at_once(
+    base: Path, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a device with room for two rows at once."""
+    lay_job(rows, base, SPEC, tmp_path)
+    run = Run(tmp_path, Workers())
+    batch = run.rows[:4]
+    run.state.micro = 4 * max(example.length for example in batch)
+    whole = [run.gradients(batch), *gradients_of(run)]
+    run.optimizer.zero_grad()
+    plenty = run.learner.loss
+    sizes: list[int] = []
+
+    def scarce(examples: Sequence[Example]) -> torch.Tensor:
+        sizes.append(len(examples))
+        if len(examples) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return plenty(examples)
+
+    monkeypatch.setattr(run.learner, "loss", scarce)
+    halved = [run.gradients(batch), *gradients_of(run)]
+    assert sizes == [4, 2, 2]
+    assert "out of memory" in run.note
+    assert halved == pytest.approx(whole, rel=1e-3, abs=1e-6)
+    with pytest.raises(MemoryError, match="One row alone"):
+        run.halve(1)
+
+
+def gradients_of(run: Run) -> list[float]:
+    return [float(p.grad.norm()) for p in run.trained.values() if p.grad is not None]
+
+
+async def test_an_adapter_of_dora_is_merged_into_a_model(
+    base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    spec = msgspec.structs.replace(SPEC, method="dora", epochs=1)
+    result = await tune(rows, base, spec, tmp_path / "work", ignore)
+    old, new = (load_file(f / "model.safetensors") for f in (base, result.folder))
+    assert old.keys() == new.keys()
+    assert any(not torch.equal(old[name], new[name]) for name in old)
 
 
 async def test_a_whole_model_keeps_tokenizer_template_and_dtype(

@@ -18,8 +18,8 @@ from baigong.errors import InvalidInput
 from baigong.evals.text import language_of
 from baigong.industry.citing import Citation, citation_of, marked, marks
 from baigong.industry.embedder import sentence_vectors
+from baigong.industry.grounding import NOT_FOUND, answer_prompt, inert
 from baigong.industry.serving import Served
-from baigong.industry.tasks import NOT_FOUND, answer_prompt, inert
 from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
 from baigong.knowledge.records import document_row
 from baigong.knowledge.retrieve import Retriever, Search

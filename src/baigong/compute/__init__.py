@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +84,18 @@ def usable_cores() -> int:
     return max(1, min(physical, allowed))
 
 
+def gpus() -> int:
+    """How many GPUs this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([one for one in visible.split(",") if one.strip() and one.strip() != "-1"])
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return listed.stdout.count(b"GPU ")
+
+
 async def run(
     command: Sequence[str],
     *,
@@ -91,8 +104,9 @@ async def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     limits: Limits = Limits(),
+    grace_s: float = _GRACE_S,
 ) -> Finished:
-    """Run a command to its end. Cancelling kills the whole process group.
+    """Run a command to its end. Cancelling ends the whole process group.
 
     Args:
         command: the program and its arguments; it reads nothing on standard input.
@@ -101,6 +115,7 @@ async def run(
         cwd: working folder.
         env: the whole environment; None is this process's own.
         limits: passing one kills the group.
+        grace_s: between asking the group to end and killing it.
 
     Raises:
         OutOfMemory, TimeLimit: a limit was passed, or the process found no memory.
@@ -117,7 +132,7 @@ async def run(
         env=env,
         start_new_session=True,
     )
-    group = _Group(process, limits)
+    group = _Group(process, limits, grace_s)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_each_line(process.stdout, on_line or _ignore))
@@ -140,11 +155,12 @@ async def run(
 class _Group:
     """The process group that a supervisor leads, seen from its owner."""
 
-    def __init__(self, process: asyncio.subprocess.Process, limits: Limits) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, limits: Limits, grace_s: float) -> None:
         self.peak_bytes = 0
         self.breach: Callable[[str, int, str], ProcessFailed] | None = None
         self._process = process
         self._limits = limits
+        self._grace_s = grace_s
 
     async def end(self) -> None:
         """End the group if it still runs: asked first, so that locks and temporary files go."""
@@ -152,7 +168,7 @@ class _Group:
             with suppress(ProcessLookupError):
                 self._process.terminate()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), _GRACE_S)
+                await asyncio.wait_for(self._process.wait(), self._grace_s)
         self.kill()
         await self._process.wait()
 

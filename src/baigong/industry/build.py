@@ -21,15 +21,16 @@ from baigong.evals.report import Contender, EvalReport
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
+from baigong.industry.card import write_card
 from baigong.industry.contest import contest
 from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
+from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
-from baigong.industry.tasks import ground_row, inert
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
@@ -41,9 +42,12 @@ from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
+from baigong.knowledge.write import sources_of
+from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
+from baigong.tuning.template import check_template
 from baigong.tuning.tune import tune
 from baigong.types import Embed, Report, Row
 
@@ -84,16 +88,44 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
+    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        job = workshop.jobs.open("build", recipe.name, work_digest, {"recipe": digest})
+        spec = {"recipe": digest, "sources": sources}
+        job = workshop.jobs.open("build", recipe.name, work_digest, spec)
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
+    """The names of the sources whose documents the recipe's own knowledge base holds.
+
+    Raises:
+        Conflict: it holds others' documents, which the build would take out. Its own are those of
+            this recipe and of earlier builds of it.
+    """
+    spec = recipe.knowledge
+    if spec is None or spec.from_ is not None:
+        return []
+    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
+    earlier = {
+        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
+    }
+    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
+    if others:
+        raise Conflict(
+            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
+            f"from {', '.join(others[:3])}; its sources would replace them.",
+            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
+            "recipe too, or give the recipe another name.",
+            param="knowledge.sources",
+        )
+    return own
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -199,16 +231,18 @@ class Build:
         base = self._base(outputs)
         rows = await self._rows(outputs)
         result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
-        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
-        facts = {"base": f"{base.name}@{base.revision}"}
-        add = self.shop.hub.add
-        kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
-        return {
-            "result": f"{kept.name}@{kept.revision}",
+        curve.write(result.curve, result.folder)
+        picture.write(result.curve, result.folder)
+        output: Output = {
             "curve": msgspec.to_builtins(result.curve),
+            "settings": msgspec.to_builtins(result.settings),
             "seconds": result.seconds,
             "tokens": result.tokens,
             "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+        }
+        return {
+            "result": await asyncio.to_thread(self._keep, base, output, result.folder),
+            **output,
         }
 
     async def parity(self, outputs: Outputs, _: Report) -> Output:
@@ -219,7 +253,10 @@ class Build:
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
-            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
+            dtype = (await same.facts()).dtype
+            result = await check_parity(
+                prompts, served.base.folder, adapter, same.heard, dtype=dtype
+            )
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:
@@ -259,11 +296,17 @@ class Build:
 
     async def release(self, outputs: Outputs, _: Report) -> Output:
         """Immutable, numbered and signed, with its lineage. A refused one is kept to be read."""
+        content = self._content(outputs)
+        if content.adapter is not None:  # a whole model would be loaded again for another card
+            report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
+            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
+            keep = (self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
             self.job.id,
-            self._content(outputs),
+            content,
             outputs["evaluate"]["report"],
             outputs["gate"]["verdict"],
         )
@@ -302,19 +345,22 @@ class Build:
         base = self.shop.hub.get("model", self.recipe.base)
         return self.shop.hub.add("model", base.name, base.folder, base.facts)
 
+    def _keep(
+        self, base: Revision, tuned: Output, folder: Path, report: EvalReport | None = None
+    ) -> str:
+        """What was tuned, in the hub, with its card; the weights stay what they are."""
+        rows = Dataset.read(self.folder / "dataset").report
+        write_card(folder, self.recipe, base, rows, tuned, report)
+        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        facts = {"base": f"{base.name}@{base.revision}"}
+        kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
+        return f"{kept.name}@{kept.revision}"
+
     def _base(self, outputs: Outputs) -> Revision:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        tokenizer = tokenizer_of(base.folder)
-        return load_dataset(
-            self.recipe,
-            count_tokens=lambda messages: len(
-                tokenizer.encode(messages, add_generation_prompt=False)
-            ),
-            context=read_shape(base.folder).context,
-            locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
-        )
+        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -378,12 +424,12 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_full = recipe.tune.method == "full"
+        is_whole = recipe.tune.method != "lora"
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,
-            base=result if is_full else outputs["plan"]["base"],
-            adapter=None if is_full else result,
+            base=result if is_whole else outputs["plan"]["base"],
+            adapter=None if is_whole else result,
             method=recipe.tune.method,
             persona=recipe.persona.strip() or None,
             knowledge=self._knowledge,
@@ -408,6 +454,25 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def load_rows(
+    hub: Hub, recipe: Recipe, base: Revision, lacking: list[Problem] | None = None
+) -> Dataset:
+    """The rows of a recipe, as the base reads them; see `load_dataset`.
+
+    Raises:
+        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
+    """
+    tokenizer = tokenizer_of(base.folder)
+    check_template(tokenizer, base.name)
+    return load_dataset(
+        recipe,
+        count_tokens=lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False)),
+        context=read_shape(base.folder).context,
+        locate=lambda ref: hub.get("dataset", ref).folder,
+        lacking=lacking,
+    )
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

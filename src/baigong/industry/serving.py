@@ -21,9 +21,9 @@ from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
+from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.reranker import HubRankers
-from baigong.industry.tasks import NOT_FOUND, ground_prompt, inert
 from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
@@ -40,7 +40,8 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
-from baigong.types import Delta, Embedders, Message, Passage, Rank, Sampling, ToolUse
+from baigong.tuning.parity import Heard
+from baigong.types import Delta, Embedders, Message, Passage, Rank, Row, Sampling, ToolUse
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -145,6 +146,10 @@ class Served:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
         return self._prompt(messages, ToolUse())[1](sampling)
 
+    def reply(self, row: Row, sampling: Sampling) -> AsyncIterator[Delta]:
+        """Answer exactly a row's messages (evals.run.Ask)."""
+        return self.generate(row.messages, sampling)
+
     def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
         """Go on with a text, without a template."""
         if isinstance(prompt, str):
@@ -189,13 +194,15 @@ class Served:
         else:
             await self.engine()
 
-    async def greedy_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
-        """The engine's own greedy tokens after `ids`, for the parity check: an upstream tells text."""
+    async def heard(self, ids: Sequence[int], max_tokens: int) -> Heard:
+        """How the engine itself reads `ids`, for the parity check: an upstream tells text."""
         engine, name = await self.engine()
-        sampling = Sampling(max_tokens=max_tokens)
+        sampling = Sampling(max_tokens=max_tokens, logprobs=0, scores_prompt=True)
         stop_ids = sorted(self.tokenizer.eos_ids)
         stream = engine.generate(ids, sampling, adapter=name, stop_ids=stop_ids)
-        return [token.id async for token in stream]
+        tokens = [token async for token in stream]
+        # The first score is that of the second token.
+        return Heard([token.id for token in tokens], [s.logprob for s in tokens[0].prompt])
 
     async def engine(self) -> tuple[Engine, str | None]:
         """The base's engine and the adapter's name in it; loading one again costs nothing."""

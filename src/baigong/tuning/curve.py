@@ -20,7 +20,8 @@ class Point(msgspec.Struct, frozen=True, omit_defaults=True):
         loss: nats per answer token, mean of the steps since the point before.
         validation_loss: the same over the validation rows, where this point has one.
         validation_accuracy: share of validation rows whose whole answer is the likeliest, token by
-            token: what greedy decoding would reproduce.
+            token: what greedy decoding would reproduce. Other objectives have their own notion of right.
+        figures: what else the objective measures, by name, e.g. {"margin": 0.4}.
     """
 
     step: int
@@ -29,6 +30,7 @@ class Point(msgspec.Struct, frozen=True, omit_defaults=True):
     loss: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    figures: dict[str, float] = {}
 
 
 def write(points: Sequence[Point], folder: Path) -> None:

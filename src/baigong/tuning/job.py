@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from baigong.tuning.curve import Point
+from baigong.tuning.objectives import OBJECTIVES
 from baigong.tuning.rows import Prepared
-from baigong.tuning.spec import Settings
+from baigong.tuning.spec import Goal, Settings
 
 JOB_FILE = "job.json"
 ROWS_FILE = "rows.msgpack"
@@ -18,7 +20,8 @@ RESULT_FILE = "result.json"  # written last: a folder that has it is finished
 
 # Exit codes by which the trainer names what the platform can explain.
 DISK_FULL = errno.ENOSPC
-NO_MEMORY = errno.ENOMEM
+DIVERGED = errno.EDOM
+STOPPED = errno.EINTR
 
 
 class TuneJob(msgspec.Struct, frozen=True):
@@ -32,16 +35,22 @@ class TuneJob(msgspec.Struct, frozen=True):
     max_seconds: float | None
     checkpoint_s: float
     threads: int
+    processes: int = 1
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of the trainer's standard output. `rate` is tokens per second over the last lines."""
+    """One line of the trainer's standard output. `rate` is tokens per second over the last lines.
+
+    `memory_bytes` is the most that was held so far; `note` is for the person who looks on.
+    """
 
     point: Point
     steps: int
     total_tokens: int
     rate: float
     seconds_left: float
+    memory_bytes: int = 0
+    note: str = ""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -56,6 +65,7 @@ class Result(msgspec.Struct, frozen=True):
         validation_loss: of the weights that were kept.
         validation_accuracy: likewise; see `curve.Point`.
         best_step: the step whose weights were kept.
+        memory_bytes: the most that the process held; of the GPU where there is one.
     """
 
     folder: str
@@ -66,11 +76,15 @@ class Result(msgspec.Struct, frozen=True):
     validation_loss: float | None
     validation_accuracy: float | None
     best_step: int
+    memory_bytes: int = 0
 
 
 def read_job(folder: Path) -> TuneJob:
     return msgspec.json.decode((folder / JOB_FILE).read_bytes(), type=TuneJob)
 
 
-def read_prepared(folder: Path) -> Prepared:
-    return msgspec.msgpack.decode((folder / ROWS_FILE).read_bytes(), type=Prepared)
+def read_prepared(folder: Path, objective: Goal) -> Prepared[Any]:
+    """The examples, as the objective makes them."""
+    example = OBJECTIVES[objective].example
+    data = (folder / ROWS_FILE).read_bytes()
+    return msgspec.msgpack.decode(data, type=Prepared[example])  # type: ignore[valid-type]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,8 +16,8 @@ import numpy as np
 from baigong.compute import usable_cores
 from baigong.errors import InvalidInput, NotFound
 from baigong.hub.architecture import plain_name, shape_of
-from baigong.hub.chat import ChatTokenizer
 from baigong.hub.headers import Headers
+from baigong.tuning.objectives import OBJECTIVES
 from baigong.tuning.rows import Prepared, prepare, read_rows
 from baigong.tuning.spec import Settings, TuneSpec, resolve
 from baigong.types import Row
@@ -38,6 +39,7 @@ class Base:
         parameters: all weights.
         linear: name of each kind of linear layer in the blocks -> sum of (inputs + outputs).
         products: weights of those layers, each a multiplication per token.
+        widest: the smaller side of the layer in which that is greatest: no rank can be above it.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Base:
     layers: int
     vocabulary: int
     context: int
+    widest: int
 
     @property
     def targets(self) -> list[str]:
@@ -92,7 +95,7 @@ class TunePlan(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """The plan in one line for a person."""
         s = self.settings
-        size = f"rank {s.rank}" if s.method == "lora" else "all weights"
+        size = f"rank {s.rank}" if s.is_adapter else "all weights"
         return (
             f"{s.method} ({size}), {self.rows} rows of {self.tokens:,} tokens, {s.epochs:g} epochs, "
             f"{s.steps} steps, about {self.seconds / 60:.1f} minutes and "
@@ -108,14 +111,22 @@ def plan_tuning(rows: Path | Sequence[Row], base: Path, spec: TuneSpec | None = 
         NotFound, Unsupported: the folder is no model that can be tuned.
     """
     facts = read_base(base)
-    return plan_prepared(prepare(read_rows(rows), ChatTokenizer(base), facts.context), facts, spec)
+    spec = spec or TuneSpec()
+    reader = OBJECTIVES[spec.objective].reader(base, facts.context)
+    return plan_prepared(prepare(read_rows(rows), reader), facts, spec)
 
 
-def plan_prepared(prepared: Prepared, base: Base, spec: TuneSpec | None = None) -> TunePlan:
+def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = None) -> TunePlan:
     """The plan for rows that are token ids already."""
     spec = spec or TuneSpec()
     count = len(prepared.train)
     settings = resolve(spec, count, base.parameters)
+    if settings.is_adapter and settings.rank > base.widest:
+        raise InvalidInput(
+            f"tune.rank is {settings.rank}, and no layer of the base is wider than {base.widest}.",
+            hint=f"Set tune.rank to at most {base.widest}: more adds weights that change nothing.",
+            param="tune.rank",
+        )
     seconds = _seconds(prepared, base, settings)
     shortened = False
     if spec.max_minutes is not None and seconds > (limit := 60 * spec.max_minutes):
@@ -128,7 +139,7 @@ def plan_prepared(prepared: Prepared, base: Base, spec: TuneSpec | None = None) 
         validation_rows=len(prepared.validation),
         dropped=prepared.dropped,
         tokens=prepared.tokens,
-        answer_tokens=prepared.answer_tokens,
+        answer_tokens=prepared.scored,
         longest_row=prepared.longest,
         context=base.context,
         parameters=base.parameters,
@@ -163,7 +174,7 @@ def read_base(folder: Path) -> Base:
     headers = Headers.read(folder)
     shape = shape_of(headers.fields, headers.name)
     linear: dict[str, int] = {}
-    products = 0
+    products = widest = 0
     for name, tensor in headers.tensors.items():
         parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
         # Blocks of a part that sees have other names, and are not tuned.
@@ -172,6 +183,7 @@ def read_base(folder: Path) -> Base:
             # Experts, and the gate that chooses them, are no layers of their own in transformers.
             if ".experts." not in name and leaf != "gate":
                 linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
+                widest = max(widest, min(tensor.shape))
     if not linear:
         raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
     return Base(
@@ -183,16 +195,17 @@ def read_base(folder: Path) -> Base:
         layers=shape.layers,
         vocabulary=shape.vocabulary,
         context=shape.context,
+        widest=widest,
     )
 
 
 def _trainable(base: Base, settings: Settings) -> int:
-    if settings.method == "full":
+    if not settings.is_adapter:
         return base.parameters
     return settings.rank * sum(base.linear.values())
 
 
-def _memory(prepared: Prepared, base: Base, settings: Settings) -> int:
+def _memory(prepared: Prepared[Any], base: Base, settings: Settings) -> int:
     """Weights, what the optimiser keeps (gradient, two moments, the best so far), activations.
 
     A block keeps about 30 numbers of the hidden size per token for its backward pass, and each
@@ -200,23 +213,23 @@ def _memory(prepared: Prepared, base: Base, settings: Settings) -> int:
     """
     weights = 4 * base.parameters + 16 * _trainable(base, settings)
     tokens = settings.batch_size * prepared.longest
-    answers = settings.batch_size * max(len(e.ids) - e.start for e in prepared.train)
+    answers: int = settings.batch_size * max(e.scored for e in prepared.train)
     activations = 4 * (tokens * base.layers * 30 * base.hidden + 4 * answers * base.vocabulary)
     return _START_BYTES + weights + activations
 
 
-def _seconds(prepared: Prepared, base: Base, settings: Settings) -> float:
+def _seconds(prepared: Prepared[Any], base: Base, settings: Settings) -> float:
     """Floating-point operations over the rate of a plain matrix product, measured just now.
 
     Per token and weight: forward 2 and backward 2 through what is frozen, and 2 more where the
     weight itself has a gradient.
     """
-    own = _trainable(base, settings) if settings.method == "lora" else base.products / 3
-    validation = sum(len(example.ids) for example in prepared.validation)
+    own = _trainable(base, settings) if settings.is_adapter else base.products / 3
+    validation: int = sum(example.length for example in prepared.validation)
     passes = settings.steps / settings.evaluate_steps
     forward_only = validation * passes / 3
-    work = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
-    work += prepared.answer_tokens * settings.epochs * 4 * base.hidden * base.vocabulary
+    work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
+    work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary
     return _START_S + work / (_EFFICIENCY * _matrix_rate() * usable_cores())
 
 

@@ -4,122 +4,181 @@ A plain loop over transformers and PEFT. TRL's SFTTrainer on the same 300 rows a
 weights took 1.65 times the processor time: without a GPU it multiplies every position with the
 output head, and here only the answers' are wanted.
 
-Everything a step does follows from the step's number: its rows, its learning rate, the seed of its
-dropout. So weights and moments are all that a checkpoint holds, and a run that was killed ends with
-the bits of one that was not (same processor kind, same number of threads).
+The loop knows no objective: a `learner.Learner` says what a batch costs. Everything a step does
+follows from the step's number: its rows, its learning rate, the seed of what is random. So weights
+and moments are all that a checkpoint holds, and a run that was killed ends with the bits of one
+that was not (same processor kind, same number of threads and processes).
 """
 
 from __future__ import annotations
 
 import math
+import resource
+import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors import SafetensorError
 
 from baigong.store.room import is_full
 from baigong.tuning import curve
+from baigong.tuning.checkpoint import Named, State, read_checkpoint, write_checkpoint
 from baigong.tuning.curve import Point
 from baigong.tuning.files import write_folder, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
     DISK_FULL,
+    DIVERGED,
     RESULT_FILE,
+    STOPPED,
     Line,
     Result,
     TuneJob,
     read_job,
     read_prepared,
 )
-from baigong.tuning.rows import Example, batches
-from baigong.tuning.weights import Weights, load_weights
+from baigong.tuning.learner import Gathers, learner_of
+from baigong.tuning.rows import batches
+from baigong.tuning.weights import Weights
+from baigong.tuning.workers import Workers
 
 _POINTS = 200  # of the curve, about
 _CLIP = 1.0
 _EVALUATION_BATCH = 32
-_IGNORED = -100
-# Rows are padded to a multiple of this: the processor's library compiles a kernel for every shape
-# that it meets, and keeps it. 60 steps of mixed lengths: 0.9 GiB against 1.4, and 0.85 of the time.
-_WIDTHS = 8
+_ROOM = 1 << 30  # bytes on a processor for what the backward pass needs
+_FEWEST = 512  # tokens that are worth a pass
 _SAFETY = 0.95  # of the time limit that a shortened run plans to use
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-class State(msgspec.Struct):
-    """Where a run stands, besides its tensors. `best` is (accuracy, -loss, step) of an evaluation."""
-
-    step: int = 0
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    fitted: bool = False
-    best: tuple[float, float, int] | None = None
-    points: list[Point] = []
+class Diverged(Exception):
+    """The loss or its gradient is no number any more."""
 
 
 class Run:
     """One tuning from wherever it stands to its end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: Workers) -> None:
         self.folder = folder
+        self.workers = workers
         self.job: TuneJob = read_job(folder)
         self.settings = self.job.settings
-        prepared = read_prepared(folder)
+        prepared = read_prepared(folder, self.settings.objective)
         self.rows = prepared.train
-        self.validation = sorted(prepared.validation, key=lambda example: len(example.ids))
-        self.weights: Weights = load_weights(self.job)
-        self.model = self.weights.model
-        self.trained = self.weights.trained
+        self.validation = sorted(prepared.validation, key=lambda example: example.length)
+        self.learner = learner_of(self.job, prepared)
+        self.weights = self.learner.weights
+        self.trained: Named = dict(self.weights.trained)
         self.optimizer = torch.optim.AdamW(
             list(self.trained.values()),
             lr=self.settings.learning_rate,
-            weight_decay=0.0 if self.settings.method == "lora" else 0.01,
+            weight_decay=0.0 if self.settings.is_adapter else 0.01,
             fused=True,
         )
-        self.best: dict[str, Tensor] = {}
-        self.state = State(steps=self.settings.steps)
+        self.best: Named = {}
+        self.state = State(steps=self.settings.steps, micro=tokens_at_once(self.weights))
         self.losses: list[float] = []
         self.started = self.saved = time.monotonic()
         self.before = 0.0
         self.spoken = (0, 0.0)
+        self.note = ""
+        self.is_stopping = False
 
-    def finish(self) -> None:
-        """Train to the end and write the result."""
+    def finish(self) -> bool:
+        """Train to the end and write the result; False if it was asked to stop before."""
         self.resume()
-        lengths = [len(example.ids) for example in self.rows]
+        lengths = [example.length for example in self.rows]
         order = batches(lengths, self.settings.batch_size, self.settings.seed)
         remaining: Iterator[list[int]] = islice(order, self.state.step, None)
         while self.state.step < self.state.steps:
+            if self.workers.any(self.is_stopping):
+                self.checkpoint()
+                return False
             self.step([self.rows[index] for index in next(remaining)])
             if self.is_point:
                 self.point()
-        self.write()
+        if self.workers.is_first:
+            self.write()
+        return True
+
+    def stop(self, *_: object) -> None:
+        """Keep a checkpoint after the step that runs, and end."""
+        self.is_stopping = True
 
     # --- one step
 
-    def step(self, examples: list[Example]) -> None:
-        """Forward, backward, update."""
+    def step(self, examples: Sequence[Any]) -> None:
+        """Forward, backward, update.
+
+        Raises:
+            Diverged: the loss or its gradient is no number; the weights are left as they are.
+        """
         state, settings = self.state, self.settings
-        torch.manual_seed(settings.seed * 1_000_003 + state.step)
-        self.model.train()
-        with self.autocast():
-            loss, _ = self.loss(examples)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.trained.values(), _CLIP)
+        self.weights.model.train()
+        loss = self.gradients(examples)
+        self.workers.add_gradients(self.trained.values())
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), _CLIP)
+        if not math.isfinite(loss) or not bool(norm.isfinite()):
+            raise Diverged(f"{loss} at step {state.step + 1}")
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * self.rate_factor(state.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        state.tokens += sum(len(example.ids) for example in examples)
-        self.losses.append(loss.item())
+        state.tokens += sum(example.length for example in examples)
+        self.losses.append(loss)
+
+    def gradients(self, examples: Sequence[Any]) -> float:
+        """The mean loss of a batch, with its gradients in the parameters.
+
+        Where memory runs out the batch goes through in halves, and smaller ones, from then on.
+        """
+        counted = sum(example.counted for example in examples)
+        mine = self.workers.share(examples)
+        while True:
+            parts = list(split(mine, self.state.micro))
+            total, failed = torch.zeros((), device=self.weights.device), False
+            # Each process draws its own numbers, and a second try draws those of the first.
+            torch.manual_seed(
+                (self.settings.seed + self.workers.rank) * 1_000_003 + self.state.step
+            )
+            try:
+                if isinstance(self.learner, Gathers):
+                    with self.weights.autocast():
+                        self.learner.gather(parts)
+                for part in parts:
+                    with self.weights.autocast():
+                        loss = self.learner.loss(part) / counted
+                    loss.backward()
+                    total += loss.detach()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = True
+            if not self.workers.any(failed):
+                return float(self.workers.total(total))
+            self.halve(max(map(len, parts), default=1))
+
+    def halve(self, most: int) -> None:
+        """Put half as much through the model at once; the most rows so far were `most`.
+
+        Raises:
+            MemoryError: it was one row already.
+        """
+        if not self.workers.any(most > 1):
+            raise MemoryError("One row alone needs more memory than there is.")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.micro //= 2
+        self.note = f"out of memory: {self.state.micro} tokens at once from here on"
+        if self.weights.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def rate_factor(self, step: int) -> float:
         """Linear warm-up, then half a cosine to zero. `step` counts from 1."""
@@ -127,42 +186,6 @@ class Run:
         if step <= warm:
             return step / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.state.steps - warm + 1)))
-
-    def loss(self, examples: list[Example]) -> tuple[Tensor, Tensor]:
-        """Mean nats per answer token, and for each example whether all its tokens are likeliest.
-
-        Rows are padded on the right, where causal attention never looks: no mask is needed. The
-        output head sees only columns in which some row has an answer.
-        """
-        longest = max(len(example.ids) for example in examples)
-        width = -(-longest // _WIDTHS) * _WIDTHS
-        ids = torch.zeros(len(examples), width, dtype=torch.long)
-        labels = torch.full((len(examples), width), _IGNORED)
-        for number, example in enumerate(examples):
-            row = torch.tensor(example.ids)
-            ids[number, : len(row)] = row
-            # What stands at a column is predicted from the column before.
-            labels[number, example.start - 1 : len(row) - 1] = row[example.start :]
-        columns = (labels != _IGNORED).any(0).nonzero().squeeze(1)
-        wanted = labels[:, columns].to(self.weights.device)
-        answers = wanted != _IGNORED
-        logits = self.model(
-            input_ids=ids.to(self.weights.device),
-            logits_to_keep=columns.to(self.weights.device),
-            use_cache=False,
-        ).logits
-        loss = torch.nn.functional.cross_entropy(logits[answers].float(), wanted[answers])
-        likeliest = logits.detach().argmax(-1) == wanted
-        return loss, (likeliest | ~answers).all(1)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Products in bfloat16 where there are instructions for them; weights stay float32.
-
-        With AVX-512 BF16 a step of 16 rows and a base of 6.5 M weights takes 0.62 of the time.
-        """
-        return torch.autocast(
-            self.weights.device.type, torch.bfloat16, enabled=self.weights.has_bfloat16
-        )
 
     # --- points: the curve, evaluation, checkpoints
 
@@ -178,6 +201,13 @@ class Run:
         return state.step % self.settings.evaluate_steps == 0 or state.step == state.steps
 
     @property
+    def memory(self) -> int:
+        """The most that was held so far, in bytes: of the GPU where there is one."""
+        if self.weights.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated())
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+
+    @property
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.started
 
@@ -190,29 +220,39 @@ class Run:
         if self.validation and self.is_evaluation:
             validation, accuracy = self.evaluate()
             self.keep_if_best(validation, accuracy)
-        point = Point(state.step, state.tokens, self.seconds, loss, validation, accuracy)
+        point = Point(
+            state.step,
+            state.tokens,
+            self.seconds,
+            loss,
+            validation,
+            accuracy,
+            self.learner.figures(),
+        )
         state.points.append(point)
         is_shorter = self.fit_to_limit()
-        self.say(point)
+        if self.workers.is_first:
+            self.say(point)
         due = time.monotonic() - self.saved >= self.job.checkpoint_s
         if (due or is_shorter) and state.step < state.steps:
             self.checkpoint()
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
-        """Loss per answer token, and the share of rows that greedy decoding would reproduce."""
-        self.model.eval()
-        total = count = 0.0
-        right = 0
-        for at in range(0, len(self.validation), _EVALUATION_BATCH):
-            examples = self.validation[at : at + _EVALUATION_BATCH]
-            tokens = sum(len(example.ids) - example.start for example in examples)
-            with self.autocast():
-                loss, is_right = self.loss(examples)
-            total += loss.item() * tokens
-            count += tokens
-            right += int(is_right.sum())
-        return total / count, right / len(self.validation)
+        """The mean loss of the validation rows, and the share of them that the model gets right."""
+        self.weights.model.eval()
+        device = self.weights.device
+        total, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        mine = self.workers.share(self.validation)
+        for at in range(0, len(mine), _EVALUATION_BATCH):
+            with self.weights.autocast():
+                judged = self.learner.judge(mine[at : at + _EVALUATION_BATCH])
+            total += judged.loss
+            right += judged.is_right.sum()
+        counted = sum(example.counted for example in self.validation)
+        self.workers.total(total)
+        self.workers.total(right)
+        return float(total) / counted, float(right) / len(self.validation)
 
     def keep_if_best(self, loss: float, accuracy: float) -> None:
         """Keep the weights that reproduce most validation rows; of equals, those of least loss.
@@ -234,8 +274,9 @@ class Run:
         if limit is None or state.fitted or state.step < max(10, state.steps // 20):
             return False
         state.fitted = True
-        left = max(0.0, _SAFETY * limit - self.seconds)
-        affordable = state.step + int(left / (self.seconds / state.step))
+        seconds = self.workers.of_first(self.seconds)
+        left = max(0.0, _SAFETY * limit - seconds)
+        affordable = state.step + int(left / (seconds / state.step))
         is_shorter = affordable < state.steps
         state.steps = min(state.steps, max(affordable, state.step + 1))
         return is_shorter
@@ -246,7 +287,9 @@ class Run:
         rate = (point.tokens - tokens) / max(1e-6, point.seconds - seconds)
         self.spoken = (point.tokens, point.seconds)
         left = max(0, total - point.tokens) / max(1e-6, point.tokens / point.seconds)
-        line = Line(point, self.state.steps, max(total, point.tokens), rate, left)
+        line = Line(
+            point, self.state.steps, max(total, point.tokens), rate, left, self.memory, self.note
+        )
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
         sys.stdout.flush()
 
@@ -255,14 +298,9 @@ class Run:
     def checkpoint(self) -> None:
         """Write everything that the rest of the run depends on."""
         self.state.seconds = self.seconds
-        tensors: dict[str, Tensor] = {f"best/{name}": t for name, t in self.best.items()}
-        for name, parameter in self.trained.items():
-            moments = self.optimizer.state[parameter]
-            tensors[f"weight/{name}"] = parameter.detach()
-            tensors[f"mean/{name}"] = moments["exp_avg"]
-            tensors[f"square/{name}"] = moments["exp_avg_sq"]
-        metadata = {"state": msgspec.json.encode(self.state).decode()}
-        write_whole(self.folder / CHECKPOINT_FILE, save(tensors, metadata))
+        if self.workers.is_first:
+            path = self.folder / CHECKPOINT_FILE
+            write_checkpoint(path, self.state, self.trained, self.optimizer, self.best)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -270,22 +308,9 @@ class Run:
         path = self.folder / CHECKPOINT_FILE
         if not path.exists():
             return
-        with safe_open(str(path), framework="pt", device=str(self.weights.device)) as file:
-            self.state = msgspec.json.decode(file.metadata()["state"], type=State)
-            names: list[str] = list(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
-        for name, parameter in self.trained.items():
-            parameter.data.copy_(tensors[f"weight/{name}"])
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.state.step)),
-                "exp_avg": tensors[f"mean/{name}"],
-                "exp_avg_sq": tensors[f"square/{name}"],
-            }
-        self.best = {
-            name.removeprefix("best/"): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("best/")
-        }
+        self.state, self.best = read_checkpoint(
+            path, self.trained, self.optimizer, self.weights.device
+        )
         self.before = self.state.seconds
         self.spoken = (self.state.tokens, self.before)
 
@@ -294,7 +319,7 @@ class Run:
         state = self.state
         for name, tensor in self.best.items():
             self.trained[name].data.copy_(tensor)
-        name = "adapter" if self.settings.method == "lora" else "model"
+        name = "adapter" if self.settings.makes_adapter else "model"
         write_folder(self.folder / name, self.weights.save)
         curve.write(state.points, self.folder)
         result = Result(
@@ -306,21 +331,63 @@ class Run:
             validation_loss=-state.best[1] if state.best else None,
             validation_accuracy=state.best[0] if state.best else None,
             best_step=state.best[2] if state.best else state.step,
+            memory_bytes=self.memory,
         )
         write_whole(self.folder / RESULT_FILE, msgspec.json.encode(result))
         (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
+def split(examples: Sequence[Any], tokens: int) -> Iterator[list[Any]]:
+    """The examples in parts of like length, none of more than `tokens` padded tokens or of one."""
+    part: list[Any] = []
+    for example in sorted(examples, key=lambda example: example.length):
+        if part and (len(part) + 1) * example.length > tokens:
+            yield part
+            part = []
+        part.append(example)
+    if part:
+        yield part
+
+
+def tokens_at_once(weights: Weights) -> int:
+    """How many tokens may go through the model together, by what a backward pass keeps of each.
+
+    A block keeps about 30 numbers of the hidden size. More tokens at once than fill the machine's
+    units gain nothing, and what they keep would not be there for a larger model.
+    """
+    config = weights.model.config.get_text_config()
+    blocks = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
+    kept = 30 * (2 if weights.has_bfloat16 else 4) * blocks
+    room = _ROOM
+    if weights.device.type == "cuda":
+        room = torch.cuda.mem_get_info()[0] // 2
+    return max(_FEWEST, int(room) // kept)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the processor had no room for a tensor."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in _NO_MEMORY)
+
+
 def main(arguments: list[str]) -> int:
     """Exit code 0, or one that `job` names."""
+    workers = Workers()
     try:
-        Run(Path(arguments[0])).finish()
+        run = Run(Path(arguments[0]), workers)
+        signal.signal(signal.SIGTERM, run.stop)
+        return 0 if run.finish() else STOPPED
+    except Diverged as error:
+        sys.stderr.write(f"The loss became {error}.\n")
+        return DIVERGED
     except (OSError, SafetensorError) as error:
         if not is_full(error):
             raise
         sys.stderr.write(f"{error}\n")
         return DISK_FULL
-    return 0
+    finally:
+        workers.end()
 
 
 if __name__ == "__main__":

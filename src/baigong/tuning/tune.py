@@ -11,15 +11,16 @@ from pathlib import Path
 
 import msgspec
 
-from baigong.compute import ProcessFailed, run, usable_cores
-from baigong.errors import Conflict, StorageFull
-from baigong.hub.chat import ChatTokenizer
+from baigong.compute import ProcessFailed, gpus, run, usable_cores
+from baigong.errors import Conflict, InvalidInput, StorageFull
 from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.curve import Point
 from baigong.tuning.files import write_whole
 from baigong.tuning.job import (
+    CHECKPOINT_FILE,
     DISK_FULL,
+    DIVERGED,
     JOB_FILE,
     RESULT_FILE,
     ROWS_FILE,
@@ -28,12 +29,19 @@ from baigong.tuning.job import (
     TuneJob,
     read_job,
 )
+from baigong.tuning.objectives import OBJECTIVES
 from baigong.tuning.plan import Base, plan_prepared, read_base
 from baigong.tuning.rows import prepare, read_rows
 from baigong.tuning.spec import Settings, TuneSpec
 from baigong.types import Progress, Report, Row
 
+_TRAINER = "baigong.tuning.trainer"
 _WEIGHTS_SAMPLE_BYTES = 1 << 20
+_GRACE_S = 20.0  # for the step that runs and a checkpoint, when it is asked to stop
+
+
+class Diverged(InvalidInput):
+    """A tuning whose loss is no number any more."""
 
 
 class TuneResult(msgspec.Struct, frozen=True):
@@ -88,10 +96,11 @@ async def tune(
         Conflict: the folder holds the tuning of other rows, another base or other settings.
         StorageFull: no room left; free some and call again.
         OutOfMemory: the training process got no memory; the hint says what to lower.
+        Diverged: the loss is no number any more; the last checkpoint stays.
         ProcessFailed: it ended otherwise; the message closes with its last words.
     """
     try:
-        job = await asyncio.to_thread(_lay_job, rows, base, spec or TuneSpec(), workdir)
+        job = await asyncio.to_thread(lay_job, rows, base, spec or TuneSpec(), workdir)
     except OSError as error:
         if not is_full(error):
             raise
@@ -101,7 +110,7 @@ async def tune(
     return _read_result(workdir, job)
 
 
-def _lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Path) -> TuneJob:
+def lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Path) -> TuneJob:
     """Write rows as ids and the job file, or check that those there are of the same job."""
     facts = read_base(base)
     listed = read_rows(rows)
@@ -118,9 +127,10 @@ def _lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pa
             write_whole(workdir / JOB_FILE, msgspec.json.encode(job))
         return job
     workdir.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(listed, ChatTokenizer(base), facts.context)
+    prepared = prepare(listed, OBJECTIVES[spec.objective].reader(base, facts.context))
     plan = plan_prepared(prepared, facts, spec)
     write_whole(workdir / ROWS_FILE, msgspec.msgpack.encode(prepared))
+    processes = spec.processes or max(1, gpus())
     job = TuneJob(
         digest=digest,
         base=str(base),
@@ -129,7 +139,8 @@ def _lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pa
         tokens=round(plan.tokens * plan.settings.epochs),
         max_seconds=None if spec.max_minutes is None else 60 * spec.max_minutes,
         checkpoint_s=spec.checkpoint_s,
-        threads=spec.threads or usable_cores(),
+        threads=spec.threads or max(1, usable_cores() // processes),
+        processes=processes,
     )
     write_whole(workdir / JOB_FILE, msgspec.json.encode(job))
     return job
@@ -137,9 +148,10 @@ def _lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pa
 
 def _digest(rows: Sequence[Row], base: Base, spec: TuneSpec) -> str:
     """Stands for all that decides the result. Of the weights, sizes and samples are enough."""
-    wish = msgspec.structs.replace(spec, threads=0, checkpoint_s=0)
+    wish = msgspec.structs.replace(spec, threads=0, processes=0, checkpoint_s=0)
     used = sorted(
-        ((row.id, row.split, row.messages, row.answer) for row in rows), key=lambda row: row[:2]
+        (msgspec.structs.replace(row, source="", slices={}) for row in rows),
+        key=lambda row: (row.id, row.split),
     )
     digest = sha256(msgspec.json.encode([used, wish]))
     for file in sorted(base.folder.iterdir()):
@@ -155,23 +167,39 @@ async def _train(workdir: Path, report: Report | None) -> None:
         if report is not None:
             report(_progress(msgspec.json.decode(line, type=Line)))
 
-    # Threads that spin while they wait would double the processor time on a shared machine:
-    # 36 s against 26 s for the same steps beside one other busy process.
-    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "baigong.tuning.trainer", str(workdir)]
+    job = read_job(workdir)
+    command = trainer_command(_TRAINER, workdir, job.processes)
+    env = trainer_environment()
     try:
-        await run(command, name="The training process", on_line=on_line, env=env)
+        await run(command, name="The training process", on_line=on_line, env=env, grace_s=_GRACE_S)
     except ProcessFailed as error:
         if error.exit_code == DISK_FULL:
             raise _storage_full(workdir) from error
+        if error.exit_code == DIVERGED:
+            raise _diverged(workdir, job, error.tail) from error
         if error.code == "out_of_memory":
             error.hint = "Lower tune.batch_size or tune.rank, or shorten the longest rows."
         raise
 
 
+def trainer_environment() -> dict[str, str]:
+    """What a training process runs in."""
+    # Threads that spin while they wait would double the processor time on a shared machine:
+    # 36 s against 26 s for the same steps beside one other busy process.
+    return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def trainer_command(module: str, workdir: Path, processes: int) -> list[str]:
+    """What starts a training, as several processes where there are more."""
+    together = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    return [sys.executable, "-m", *(together if processes > 1 else ()), module, str(workdir)]
+
+
 def _progress(line: Line) -> Progress:
     point = line.point
     metrics = {"loss": point.loss, "step": point.step, "seconds_left": line.seconds_left}
+    metrics |= point.figures
+    metrics["memory_bytes"] = line.memory_bytes
     if point.validation_loss is not None and point.validation_accuracy is not None:
         metrics["validation_loss"] = point.validation_loss
         metrics["validation_accuracy"] = point.validation_accuracy
@@ -181,7 +209,7 @@ def _progress(line: Line) -> Progress:
         unit="tokens",
         rate=line.rate,
         metrics=metrics,
-        note=f"step {point.step} of {line.steps}",
+        note=f"step {point.step} of {line.steps}" + (f", {line.note}" if line.note else ""),
     )
 
 
@@ -198,6 +226,19 @@ def _read_result(workdir: Path, job: TuneJob) -> TuneResult:
         validation_accuracy=result.validation_accuracy,
         best_step=result.best_step,
         curve=curve.read(workdir),
+    )
+
+
+def _diverged(workdir: Path, job: TuneJob, said: str) -> Diverged:
+    kept = "No checkpoint was due before it."
+    if (workdir / CHECKPOINT_FILE).exists():
+        kept = "The last checkpoint from before is kept."
+    rate = job.settings.learning_rate
+    return Diverged(
+        f"The tuning stopped: {said.strip().splitlines()[-1]} {kept}",
+        hint=f"Set tune.learning_rate to {rate / 10:g} (it was {rate:g}), and look at the rows for"
+        " what is unlike the rest.",
+        param="tune.learning_rate",
     )
 
 

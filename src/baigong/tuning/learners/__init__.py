@@ -1,0 +1,1 @@
+"""The learners: one file for each way to learn, over torch. `tuning/objectives.py` is their table."""
