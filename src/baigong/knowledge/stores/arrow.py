@@ -12,9 +12,22 @@ import msgspec
 from baigong.knowledge.stores.port import ChunkRow, Hit
 from baigong.knowledge.stores.rows import SHOWN, access_marks, kind_of_column
 
-_SHOWN_AGAIN = msgspec.msgpack.Decoder(
-    tuple[int, str, str, str, int, int, int | None, float | None]
-)
+
+class _Shown(msgspec.Struct, array_like=True, gc=False):
+    """`SHOWN` as it is kept. What an older row lacks, the last, has a default."""
+
+    document: int
+    path: str
+    title: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    published_at: float | None
+    lead: str = ""
+
+
+_SHOWN_AGAIN = msgspec.msgpack.Decoder(_Shown)
 
 
 def schema_of(vector_size: int | None) -> Any:
@@ -83,4 +96,4 @@ def _shown(row: ChunkRow) -> bytes:
 
 def hits_of(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:
     each = zip(map(_SHOWN_AGAIN.decode, shown), scores, strict=True)
-    return [Hit(*known, score) for known, score in each]
+    return [Hit(*msgspec.structs.astuple(known), score) for known, score in each]
