@@ -170,21 +170,21 @@ class _Sweep:
 
     def _study(self) -> optuna.Study:
         """Optuna's view of what was tried before; the same for the same trials."""
-        optuna = self._optuna
+        library = self._optuna
         seed = self.spec.seed + len(self.tried)
-        study = optuna.create_study(
+        study: optuna.Study = library.create_study(
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING),
+            sampler=library.samplers.TPESampler(seed=seed, n_startup_trials=4),
+            pruner=library.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING),
         )
         states = {
-            "done": optuna.trial.TrialState.COMPLETE,
-            "stopped": optuna.trial.TrialState.PRUNED,
+            "done": library.trial.TrialState.COMPLETE,
+            "stopped": library.trial.TrialState.PRUNED,
         }
         for tried in self.tried:
             if tried.state != "running":
                 study.add_trial(
-                    optuna.trial.create_trial(
+                    library.trial.create_trial(
                         state=states[tried.state],
                         params=tried.choice,
                         distributions=self.space,

@@ -96,4 +96,4 @@ def _shown(row: ChunkRow) -> bytes:
 
 def hits_of(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:
     each = zip(map(_SHOWN_AGAIN.decode, shown), scores, strict=True)
-    return [Hit(*msgspec.structs.astuple(known), score) for known, score in each]
+    return [Hit(**msgspec.structs.asdict(known), score=score) for known, score in each]
