@@ -117,6 +117,7 @@ class Passage(msgspec.Struct, frozen=True):
 
     `document` is its name, e.g. the path below the source folder; `page` is 1-based where the format
     has pages. `published_at` is in seconds since the epoch, `url` where a person may open it.
+    `lead` is what stands above the table that it begins in: caption, head and rule, not in `text`.
     `score` ranks it among those found with it: by its words, whose BM25 is `matched`, and where there
     are vectors by its `nearness` too, the cosine.
     """
@@ -133,6 +134,12 @@ class Passage(msgspec.Struct, frozen=True):
     url: str | None = None
     matched: float = 0.0
     nearness: float | None = None
+    lead: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text under its headings, and under the head of its table."""
+        return "\n".join(filter(None, [self.title, self.lead, self.text]))
 
 
 class CallDelta(msgspec.Struct, frozen=True):
@@ -215,6 +222,12 @@ class Embed(Protocol):
     ) -> Sequence[Sequence[float]] | NDArray[np.float32]: ...
 
 
+class Vectors(Protocol):
+    """Unit vectors of texts, (texts, size), at once and in any thread: of a table, not of a model."""
+
+    def __call__(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...
+
+
 class Embedders(Protocol):
     """Finds the embedder of a name, as a knowledge base remembers it."""
 
@@ -243,7 +256,8 @@ class Row(msgspec.Struct, frozen=True):
     `slices` names the groups it belongs to, e.g. {"language": "zh"}. `document` is the one whose
     passage answers it, where the row says so. `rejected` is an answer that is worse than `answer`, in
     rows that compare two; `is_good` says whether `answer` is one to give, in rows that only judge it.
-    `image` is the path of a picture that the prompt shows.
+    `image` is the path of a picture that the prompt shows. `unlearnt` are the places in `messages` of
+    assistant's turns that are read and not learnt.
     """
 
     id: str
@@ -256,3 +270,4 @@ class Row(msgspec.Struct, frozen=True):
     rejected: str | msgspec.UnsetType = msgspec.UNSET
     is_good: bool | msgspec.UnsetType = msgspec.UNSET
     image: str | msgspec.UnsetType = msgspec.UNSET
+    unlearnt: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET

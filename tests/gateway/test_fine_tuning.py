@@ -295,6 +295,35 @@ def test_a_file_for_another_purpose_is_refused(client):
     assert (caught.value.param, caught.value.code) == ("training_file", "invalid_file_purpose")
 
 
+def preferences(count: int) -> bytes:
+    """Rows as OpenAI has them for preferences."""
+    rows = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"{word * 3} {number}"}]},
+            "preferred_output": [{"role": "assistant", "content": label}],
+            "non_preferred_output": [{"role": "assistant", "content": "perhaps"}],
+        }
+        for number in range(count)
+        for word, label in LABELS.items()
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def test_a_model_learns_from_preferences(client):
+    options = {"n_epochs": 4, "beta": 0.2, "learning_rate_multiplier": 0.5}
+    made = client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=upload(client, preferences(12)),
+        method={"type": "dpo", "dpo": {"hyperparameters": options}},
+    )
+    done = wait_for(client, made.id, "succeeded")
+    assert done.method.dpo.hyperparameters.beta == 0.2
+    assert done.method.dpo.hyperparameters.n_epochs == 4
+    points = [e.data for e in client.fine_tuning.jobs.list_events(done.id) if e.data]
+    assert points[0]["train_loss"] < points[-1]["train_loss"]  # the newest first
+    assert ask(client, done.fine_tuned_model) != ""
+
+
 def test_jobs_take_turns_pause_resume_outlive_a_kill_and_are_cancelled(server, loose, training):
     jobs = loose.fine_tuning.jobs
     long = jobs.create(model=BASE, training_file=training, method=LONG).id

@@ -18,17 +18,20 @@ import msgspec
 from pydantic import ValidationError
 
 from baigong import __version__
-from baigong.errors import Conflict, DataProblems, InvalidInput, Problem
+from baigong.errors import Conflict, InvalidInput, Problem
 from baigong.evals.report import Contender, EvalReport
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
+from baigong.industry.card import write_card
 from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
 from baigong.industry.contest import contest
+from baigong.industry.documents import keep_documents, measure_documents, own_sources
+from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
-from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
+from baigong.industry.recipe import Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
@@ -36,17 +39,12 @@ from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.connectors.folder import Folder
-from baigong.knowledge.ingest import ingest
-from baigong.knowledge.measure import measure_base, read_questions
-from baigong.knowledge.questions import made_questions
-from baigong.knowledge.records import KnowledgeVersion
-from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
-from baigong.knowledge.write import sources_of
+from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
+from baigong.tuning.template import check_template
 from baigong.tuning.tune import tune
 from baigong.types import Embed, Report, Row
 
@@ -88,7 +86,7 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
-    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
+    sources = await asyncio.to_thread(own_sources, workshop.jobs, workshop.knowledge, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
@@ -126,32 +124,6 @@ def job_spec(recipe: Recipe, digest: str, sources: Sequence[str] = ()) -> Output
 async def _run(work: Build, watch: Watch) -> Release:
     outputs = await work.shop.jobs.run(work.job, work.steps, watch)
     return work.shop.releases.get(outputs["release"]["ref"])
-
-
-def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
-    """The names of the sources whose documents the recipe's own knowledge base holds.
-
-    Raises:
-        Conflict: it holds others' documents, which the build would take out. Its own are those of
-            this recipe and of earlier builds of it.
-    """
-    spec = recipe.knowledge
-    if spec is None or spec.from_ is not None:
-        return []
-    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
-    earlier = {
-        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
-    }
-    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
-    if others:
-        raise Conflict(
-            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
-            f"from {', '.join(others[:3])}; its sources would replace them.",
-            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
-            "recipe too, or give the recipe another name.",
-            param="knowledge.sources",
-        )
-    return own
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -239,9 +211,13 @@ class Build:
         spec = self.recipe.knowledge
         if spec is None:
             return {"version": None, "summary": "no knowledge in this recipe"}
-        embed = self._embed(self._base(outputs))
-        version, problems = await asyncio.to_thread(self._ingest, spec, embed, report)
-        quality = await self._measure(version.ref, spec.questions, report)
+        embed, bases = self._embed(self._base(outputs)), self.shop.knowledge
+        version, problems = await asyncio.to_thread(
+            keep_documents, bases, self.recipe.name, spec, embed, report
+        )
+        quality = await measure_documents(
+            bases, version.ref, spec.questions, self.shop.serving.embedders, report
+        )
         share, asked = 100 * quality["recall_at_3"], "questions" if spec.questions else "made ones"
         found = f"; the right passage is in the first 3 for {share:.0f} % of "
         found += f"{quality['questions']:.0f} {asked}"
@@ -263,20 +239,22 @@ class Build:
             result = await tune(
                 rows, base.folder, self._tune_spec, self.folder / TUNE_FOLDER, report
             )
-        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
-        facts = {"base": f"{base.name}@{base.revision}"}
-        add = self.shop.hub.add
-        kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
+        curve.write(result.curve, result.folder)
+        picture.write(result.curve, result.folder)
         checkpoints = await asyncio.to_thread(
-            keep_checkpoints, self.shop.hub, self.recipe.name, facts["base"], self.folder
+            keep_checkpoints, self.shop.hub, self.recipe.name, outputs["plan"]["base"], self.folder
         )
-        return {
-            "result": f"{kept.name}@{kept.revision}",
+        output: Output = {
             "checkpoints": checkpoints,
             "curve": msgspec.to_builtins(result.curve),
+            "settings": msgspec.to_builtins(result.settings),
             "seconds": result.seconds,
             "tokens": result.tokens,
             "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+        }
+        return {
+            "result": await asyncio.to_thread(self._keep, base, output, result.folder),
+            **output,
         }
 
     async def parity(self, outputs: Outputs, _: Report) -> Output:
@@ -330,11 +308,17 @@ class Build:
 
     async def release(self, outputs: Outputs, _: Report) -> Output:
         """Immutable, numbered and signed, with its lineage. A refused one is kept to be read."""
+        content = self._content(outputs)
+        if content.adapter is not None:  # a whole model would be loaded again for another card
+            report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
+            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
+            keep = (self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
             self.job.id,
-            self._content(outputs),
+            content,
             outputs["evaluate"]["report"],
             outputs["gate"]["verdict"],
         )
@@ -373,19 +357,22 @@ class Build:
         base = self.shop.hub.get("model", self.recipe.base)
         return self.shop.hub.add("model", base.name, base.folder, base.facts)
 
+    def _keep(
+        self, base: Revision, tuned: Output, folder: Path, report: EvalReport | None = None
+    ) -> str:
+        """What was tuned, in the hub, with its card; the weights stay what they are."""
+        rows = Dataset.read(self.folder / "dataset").report
+        write_card(folder, self.recipe, base, rows, tuned, report)
+        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        facts = {"base": f"{base.name}@{base.revision}"}
+        kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
+        return f"{kept.name}@{kept.revision}"
+
     def _base(self, outputs: Outputs) -> Revision:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        tokenizer = tokenizer_of(base.folder)
-        return load_dataset(
-            self.recipe,
-            count_tokens=lambda messages: len(
-                tokenizer.encode(messages, add_generation_prompt=False)
-            ),
-            context=read_shape(base.folder).context,
-            locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
-        )
+        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -393,33 +380,18 @@ class Build:
         if self.recipe.task != "grounded" or self.recipe.knowledge is None:
             return list(dataset.rows)
         ref = f"{self._knowledge}@{outputs['ground']['version']}"
-        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
+        serving = self.shop.serving
+        ranker = serving.rankers(rerank) if (rerank := self.recipe.knowledge.rerank) else None
+        retrieve = Retriever(self.shop.knowledge, ref, serving.embedders, rank=ranker)
         tokenizer = tokenizer_of(self._base(outputs).folder)
         spec, rows = self.recipe.knowledge, []
         for row in dataset.rows:
-            found, is_answered = await find(retrieve, row.messages[-1].content, spec.passages)
+            question = row.messages[-1].content
+            found, is_answered = await find(retrieve, question, spec.passages, sentence_vectors)
             # As when serving: where no passage answers, the model is shown none.
             shown = inert(found, tokenizer) if is_answered or not spec.decline else []
             rows.append(ground_row(row, shown))
         return rows
-
-    def _ingest(
-        self, spec: Knowledge, embed: Embed | None, report: Report
-    ) -> tuple[KnowledgeVersion, Sequence[Problem]]:
-        """What the sources hold now and nothing else, kept as a version."""
-        bases, name = self.shop.knowledge, self.recipe.name
-        if spec.from_ is not None:
-            return bases.pin(spec.from_), ()
-        prepare(bases, name, embed)
-        sources = [Folder(Path(source)) for source in spec.sources]
-        summary = ingest(bases, name, sources, embed, report, only=True)
-        version = bases.get(name)
-        if not version.documents:
-            problems = summary.problems or [
-                Problem(path, None, "", "holds no files.") for path in spec.sources
-            ]
-            raise DataProblems(problems, hint="Give a folder with documents that hold text.")
-        return bases.pin(name), summary.problems
 
     @property
     def _knowledge(self) -> str | None:
@@ -432,17 +404,6 @@ class Build:
         spec = self.recipe.knowledge
         wanted = "none" if spec is None else spec.embedder
         return self.shop.serving.embedders.wanted(base.ref if wanted == "base" else wanted)
-
-    async def _measure(self, ref: str, file: str | None, report: Report) -> dict[str, float]:
-        """Figures of the knowledge base, on questions of its own where the recipe has none."""
-        bases = self.shop.knowledge
-        if file is None:
-            questions = await asyncio.to_thread(made_questions, bases, ref)
-        else:
-            questions = read_questions(Path(file))
-        embedders = self.shop.serving.embedders
-        quality = await measure_base(bases, ref, questions, embedders, report)
-        return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
@@ -458,6 +419,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
+            rerank=None if knowledge is None else knowledge.rerank,
             declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,
@@ -475,6 +437,25 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def load_rows(
+    hub: Hub, recipe: Recipe, base: Revision, lacking: list[Problem] | None = None
+) -> Dataset:
+    """The rows of a recipe, as the base reads them; see `load_dataset`.
+
+    Raises:
+        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
+    """
+    tokenizer = tokenizer_of(base.folder)
+    check_template(tokenizer, base.name)
+    return load_dataset(
+        recipe,
+        count_tokens=lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False)),
+        context=read_shape(base.folder).context,
+        locate=lambda ref: hub.get("dataset", ref).folder,
+        lacking=lacking,
+    )
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:
