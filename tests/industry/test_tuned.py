@@ -100,9 +100,9 @@ def test_settings_and_fields_reach_the_recipe_and_mistakes_are_named(tmp_path):
     found = made(tmp_path, FEW, ("text", "label"), spec={"epochs": 3}, overrides={"tune.rank": "4"})
     assert (found.recipe.tune.epochs, found.recipe.tune.rank) == (3, 4)
     assert found.recipe.name == "rows"
-    with pytest.raises(DataProblems, match=r"tune.rank: got -1; allowed auto or at least 1"):
+    with pytest.raises(DataProblems, match=r"tune.rank: got .-1.; allowed auto or at least 1"):
         made(tmp_path, FEW, ("text", "label"), overrides={"tune.rank": "-1"})
-    with pytest.raises(DataProblems, match="name: got 'My Model'|name: got \"My Model\""):
+    with pytest.raises(DataProblems, match=r"name: got .My Model."):
         made(tmp_path, FEW, ("text", "label"), name="My Model")
 
 
