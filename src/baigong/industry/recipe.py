@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from baigong.errors import DataProblems
 from baigong.evals.metrics import DEFAULT_METRICS, Task
 from baigong.industry.recipe_checks import (
+    OBJECTIVES_OF,
     cross_problems,
     describe_errors,
     resolve_files,
@@ -37,6 +38,7 @@ from baigong.industry.yaml_lines import (
     refuse_unusable_text,
 )
 from baigong.store.blobs import digest_file
+from baigong.tuning.spec import Goal
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -46,6 +48,7 @@ _MAX_TOKENS: dict[Task, int] = {
     "classification": 64,
     "extraction": 512,
     "grounded": 256,
+    "preference": 512,
 }
 
 
@@ -154,6 +157,11 @@ class Data(_Part):
 class Tune(_Part):
     """How the base is tuned."""
 
+    objective: Goal = Field(
+        default="supervised",
+        description="What the rows teach. task: preference has `dpo` (its default) and `orpo` for pairs of answers, "
+        "`kto` for answers judged one by one.",
+    )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
         description="An adapter on the base, one of DoRA merged into it, or all of its weights.",
@@ -172,6 +180,10 @@ class Tune(_Part):
     )
     batch_size: Auto | Annotated[Whole, Field(ge=1, le=4096)] = Field(
         default="auto", description="Rows in one step."
+    )
+    beta: Auto | Annotated[Number, Field(ge=1e-4, le=10)] = Field(
+        default="auto",
+        description="dpo, kto: how strongly the model is held to its base. orpo: how much the odds weigh.",
     )
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
@@ -323,6 +335,7 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
         # The unknown task is the mistake to report, not the sections that follow from it.
         filled.setdefault("evals", {"metrics": ("?",)})
         task = "chat"
+    _section(filled, "tune", {"objective": OBJECTIVES_OF[task][0]})
     evals = _section(filled, "evals", {"metrics": DEFAULT_METRICS[task]})  # type: ignore[index]
     metrics = evals.get("metrics") if isinstance(evals, dict) else None
     first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"

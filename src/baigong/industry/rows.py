@@ -227,10 +227,9 @@ def fit_context(
     counted, refused = [], []
     for row in rows:
         try:
-            counted.append((row, count_tokens((*row.messages, Message("assistant", row.answer)))))
-        except (
-            InvalidInput
-        ) as error:  # templates have rules of their own, e.g. who speaks after whom
+            talks = ((*row.messages, Message("assistant", text)) for text in answers(row))
+            counted.append((row, max(map(count_tokens, talks))))
+        except InvalidInput as error:  # a template has rules of its own, e.g. who speaks after whom
             refused.append(Problem(row.source, None, "messages", error.message))
     if refused:
         raise DataProblems(refused, hint="Mend these rows, or choose a base that takes them.")
@@ -245,6 +244,11 @@ def fit_context(
         raise DataProblems(problems, hint="Shorten these rows, or choose a base with more context.")
     fitting = [(row, length) for row, length in counted if length <= context]
     return [row for row, _ in fitting], [length for _, length in fitting], overlong
+
+
+def answers(row: Row) -> tuple[str, ...]:
+    """What a row would have the model say, and not say."""
+    return (row.answer, row.rejected) if isinstance(row.rejected, str) else (row.answer,)
 
 
 def digest_of(rows: Iterable[Row]) -> str:
@@ -339,7 +343,11 @@ class _Loading:
         if not cells.is_good:
             return None
         prompt = normalise(draft.prompt)
-        content = [prompt, normalise(draft.answer), draft.document or ""]
+        content: list[str | bool] = [prompt, normalise(draft.answer), draft.document or ""]
+        if isinstance(draft.rejected, str):
+            content.append(normalise(draft.rejected))
+        if isinstance(draft.is_good, bool):
+            content.append(draft.is_good)
         identity = json.dumps(content, ensure_ascii=False).encode()
         row = Row(
             id=hashlib.sha256(identity).hexdigest()[:32],
@@ -348,6 +356,8 @@ class _Loading:
             slices=self._slices(cells, draft.prompt),
             document=draft.document,
             source=f"{table.name}:{record.line}",
+            rejected=draft.rejected,
+            is_good=draft.is_good,
             unlearnt=draft.unlearnt or msgspec.UNSET,
         )
         return _Item(row, fold(draft.prompt), prompt, table.file, record.line)
@@ -434,6 +444,10 @@ class _Loading:
             )
         if self.recipe.task == "classification":
             self._check_labels(rows)
+        verdicts = {row.is_good for row in rows if row.split == "train"}
+        if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
+            said = f"every row's verdict is {str(verdicts.pop()).lower()}"
+            self.bad(f"{said}; kto learns from both: add rows of the other kind", "label")
         for column, values in _count_slices(rows).items():
             if len(values) > MAX_SLICE_VALUES:
                 self.warnings.append(

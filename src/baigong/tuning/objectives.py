@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baigong.tuning.preferences import Pair, Rated, pairs_of, rated_of
 from baigong.tuning.rows import Encode, Example, answers_of
 from baigong.tuning.spec import Goal
 
@@ -32,4 +33,7 @@ class Objective:
 
 OBJECTIVES: dict[Goal, Objective] = {
     "supervised": Objective(Example, answers_of, "supervised:Supervised"),
+    "dpo": Objective(Pair, pairs_of, "dpo:DPO"),
+    "kto": Objective(Rated, rated_of, "kto:KTO"),
+    "orpo": Objective(Pair, pairs_of, "orpo:ORPO"),
 }

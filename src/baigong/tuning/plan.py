@@ -139,7 +139,7 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
         validation_rows=len(prepared.validation),
         dropped=prepared.dropped,
         tokens=prepared.tokens,
-        answer_tokens=prepared.counted,
+        answer_tokens=prepared.scored,
         longest_row=prepared.longest,
         context=base.context,
         parameters=base.parameters,
@@ -213,7 +213,7 @@ def _memory(prepared: Prepared[Any], base: Base, settings: Settings) -> int:
     """
     weights = 4 * base.parameters + 16 * _trainable(base, settings)
     tokens = settings.batch_size * prepared.longest
-    answers: int = settings.batch_size * max(e.counted for e in prepared.train)
+    answers: int = settings.batch_size * max(e.scored for e in prepared.train)
     activations = 4 * (tokens * base.layers * 30 * base.hidden + 4 * answers * base.vocabulary)
     return _START_BYTES + weights + activations
 
@@ -229,7 +229,7 @@ def _seconds(prepared: Prepared[Any], base: Base, settings: Settings) -> float:
     passes = settings.steps / settings.evaluate_steps
     forward_only = validation * passes / 3
     work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
-    work += prepared.counted * settings.epochs * 4 * base.hidden * base.vocabulary
+    work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary
     return _START_S + work / (_EFFICIENCY * _matrix_rate() * usable_cores())
 
 

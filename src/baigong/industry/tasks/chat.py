@@ -14,7 +14,9 @@ _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
+    "human": "user",
     "assistant": "assistant",
+    "gpt": "assistant",
     "tool": "tool",
 }
 
@@ -47,25 +49,33 @@ def chat(cells: Cells) -> Draft:
 
 
 def _turns(cells: Cells) -> Iterator[tuple[Message, bool]]:
-    """Each turn, and whether it is one to learn: the assistant's, unless it has weight 0."""
     value = json_cell(cells, "messages")
     if not isinstance(value, list):
         cells.bad("messages", 'expected a list of turns such as {"role": "user", "content": "..."}')
         return
-    for i, turn in enumerate(value, start=1):
-        role = _ROLES.get(str(turn.get("role"))) if isinstance(turn, Mapping) else None
+    yield from read_turns(cells, "messages", value)
+
+
+def read_turns(cells: Cells, field: str, turns: Sequence[Any]) -> Iterator[tuple[Message, bool]]:
+    """Turns as OpenAI writes them (`role`, `content`) or as ShareGPT does (`from`, `value`).
+
+    With each, whether it is one to learn: the assistant's, unless it has weight 0.
+    """
+    for i, turn in enumerate(turns, start=1):
+        is_turn = isinstance(turn, Mapping)
+        role = _ROLES.get(str(turn.get("role", turn.get("from")))) if is_turn else None
         if role is None:
-            cells.bad("messages", f"turn {i}: needs a role; allowed {', '.join(_ROLES)}")
+            cells.bad(field, f"turn {i}: needs a role; allowed {', '.join(_ROLES)}")
             continue
-        content = _content(turn.get("content"))
+        content = _content(turn.get("content", turn.get("value")))
         if content is None:
-            cells.bad("messages", f"turn {i}: content must be text (no images, no tool calls)")
+            cells.bad(field, f"turn {i}: content must be text (no images, no tool calls)")
         elif not content.strip():
-            cells.bad("messages", f"turn {i} ({role}): empty; write its text or remove the turn")
+            cells.bad(field, f"turn {i} ({role}): empty; write its text or remove the turn")
         elif (weight := turn.get("weight", 1)) not in {0, 1}:
-            cells.bad("messages", f"turn {i}: weight is {weight!r}; allowed 0 (not learnt) and 1")
+            cells.bad(field, f"turn {i}: weight is {weight!r}; allowed 0 (not learnt) and 1")
         else:
-            message = Message(role, cells.checked("messages", content.strip()))
+            message = Message(role, cells.checked(field, content.strip()))
             yield message, role == "assistant" and weight == 1
 
 
