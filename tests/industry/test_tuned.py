@@ -109,3 +109,10 @@ def test_settings_and_fields_reach_the_recipe_and_mistakes_are_named(tmp_path):
 def test_a_name_is_made_of_any_files(tmp_path):
     assert name_of(tmp_path / "Kunden Fragen_2024.csv.gz") == "kunden-fragen-2024"
     assert name_of(tmp_path / "客服.csv") == "tuned"
+
+
+def test_chosen_and_rejected_answers_are_preferences(tmp_path):
+    rows = [(f"question {i}", "a good answer", f"a bad one {i}") for i in range(200)]
+    found = made(tmp_path, rows, ("prompt", "chosen", "rejected"))
+    assert found.recipe.task == "preference"
+    assert "chosen and rejected" in found.reasons[0]

@@ -99,8 +99,9 @@ def _pieces(text: str) -> NDArray[np.uint64]:
     if len(codes) < 3:
         return np.zeros(0, np.uint64)
     numbers = np.uint64(zlib.crc32(" ".join(_NUMBER.findall(plain)).encode()))
-    mixed = codes[:-2] * _ODD[0] + codes[1:-1] * _ODD[1] + codes[2:] * _ODD[2]
-    return np.bitwise_xor(mixed, numbers)
+    mixed: NDArray[np.uint64] = codes[:-2] * _ODD[0] + codes[1:-1] * _ODD[1] + codes[2:] * _ODD[2]
+    mixed ^= numbers
+    return mixed
 
 
 _ODD = np.random.default_rng(7).integers(1, 2**63, 3, np.uint64) | np.uint64(1)

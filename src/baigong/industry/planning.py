@@ -73,7 +73,7 @@ async def plan_build(
     dataset = await asyncio.to_thread(load_rows, shop.hub, recipe, base, lacking)
     spec = msgspec.convert(recipe.tune.model_dump(), TuneSpec)
     plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, spec)
-    tried = await probe(dataset.rows, base.folder, spec) if tries and not lacking else None
+    tried = await probe(dataset.rows, base.folder, spec) if tries else None
     seconds = plan.seconds if tried is None else tried.seconds(plan)
     limit = None if spec.max_minutes is None else 60 * spec.max_minutes
     number = shop.releases.live().get(recipe.name)
