@@ -12,8 +12,8 @@ from baigong.compute.memory import available
 from baigong.errors import Problem
 from baigong.evals.stats import detectable_difference
 from baigong.industry.build import Workshop, load_rows
+from baigong.industry.data_report import DataReport
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import DataReport
 from baigong.tuning.plan import TunePlan, plan_tuning
 from baigong.tuning.probe import Probe, probe
 from baigong.tuning.reasons import SHOWN, reasons_of
