@@ -300,8 +300,8 @@ class Build:
         if content.adapter is not None:  # a whole model would be loaded again for another card
             report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
             folder, base = self.folder / "tune" / "adapter", self._base(outputs)
-            keep = (self._keep, base, outputs["tune"], folder, report)
-            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
+            kept = await asyncio.to_thread(self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=kept)
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
