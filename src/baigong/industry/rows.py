@@ -30,8 +30,6 @@ from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
 
-# Fewer test rows than this prove nothing: with 20, a difference of some 25 points is the least that shows.
-MIN_TEST_ROWS = 20
 # Up to this share of rows may be too long for the context and is left out; more is a mistake to mend.
 MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
@@ -141,7 +139,7 @@ def load_dataset(
     loading.compare(parts)
     loading.stop_if_bad()
     items = _sample(parts["rows"], recipe.data.limit)
-    rows = [_in_split(item, split_of(item.key, recipe.data.split)) for item in items]
+    rows = _divided(items, recipe.data.split)
     rows += [_in_split(item, "validation") for item in parts["validation"]]
     rows += [_in_split(item, "test") for item in parts["test"]]
     rows = loading.look(rows)
@@ -170,6 +168,14 @@ def split_of(key: str, spec: SplitSpec) -> Split:
         return "test"
     # Validation is counted from the far end, so that a larger test share takes from training first.
     return "validation" if point >= 1 - validation else "train"
+
+
+def _divided(items: Sequence[_Item], spec: SplitSpec) -> list[Row]:
+    """Every row in its split. Where a share of a few rows leaves none to test, the nearest are taken."""
+    splits = {item.key: split_of(item.key, spec) for item in items}
+    if isinstance(spec.test, float) and len(splits) > 1 and "test" not in splits.values():
+        splits[min(splits, key=lambda key: _point("split", key))] = "test"
+    return [_in_split(item, splits[item.key]) for item in items]
 
 
 def _point(purpose: str, key: str) -> float:
@@ -416,12 +422,13 @@ class _Loading:
         count = Counter(row.split for row in rows)
         if not count["train"]:
             self.bad(f"none of {len(rows)} rows is left for training; add rows", "data.rows")
-        if count["test"] < MIN_TEST_ROWS:
+        least = self.recipe.gate.rows
+        if count["test"] < least:
             share = self.recipe.data.split.test
             remedy = "" if isinstance(share, str) else f", or raise data.split.test from {share:g}"
             self.bad(
                 f"{count['test']} of {len(rows)} rows are for testing, and a verdict needs"
-                f" {MIN_TEST_ROWS}; add rows{remedy}",
+                f" {least}; add rows{remedy}",
                 "data.split.test",
             )
         if self.recipe.task == "classification":
