@@ -12,8 +12,8 @@ from baigong.compute.memory import available
 from baigong.errors import Problem
 from baigong.evals.stats import detectable_difference
 from baigong.industry.build import Workshop, load_rows
+from baigong.industry.data_report import DataReport
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import DataReport
 from baigong.tuning.plan import TunePlan, plan_tuning
 from baigong.tuning.probe import Probe, probe
 from baigong.tuning.reasons import SHOWN, reasons_of
@@ -73,7 +73,7 @@ async def plan_build(
     dataset = await asyncio.to_thread(load_rows, shop.hub, recipe, base, lacking)
     spec = msgspec.convert(recipe.tune.model_dump(), TuneSpec)
     plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, spec)
-    tried = await probe(dataset.rows, base.folder, spec) if tries and not lacking else None
+    tried = await probe(dataset.rows, base.folder, spec) if tries else None
     seconds = plan.seconds if tried is None else tried.seconds(plan)
     limit = None if spec.max_minutes is None else 60 * spec.max_minutes
     number = shop.releases.live().get(recipe.name)

@@ -191,6 +191,9 @@ class Tune(_Part):
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of everything random in the tuning."
     )
+    checkpoints: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0, description="Adapters of the last evaluations that are kept in the hub as well."
+    )
 
 
 class Knowledge(_Part):
@@ -256,6 +259,11 @@ class Gate(_Part):
     metric: str = Field(description="What decides; the first of the metrics if not given.")
     minimum: Annotated[Number, Field(ge=0, le=1)] = Field(
         default=0.0, description="What a candidate must reach."
+    )
+    rows: Annotated[Whole, Field(ge=1)] = Field(
+        default=20,
+        description="The least test rows that a verdict is made of: with 20, a difference of some 25 points"
+        " is the least that shows.",
     )
     margin: Annotated[Number, Field(ge=-1, le=1)] = Field(
         default=0.0, description="How far above live a candidate must be."

@@ -46,6 +46,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         checkpoint_s: seconds between checkpoints; what a kill can cost.
         threads: of each process; 0 means one for each physical core that may be used.
         processes: that share every batch; 0 means one for each GPU, or one.
+        checkpoints: how many adapters of the last evaluations are kept beside the result.
+        trials: how many settings to try; the best on the validation rows is kept (`search`).
     """
 
     objective: Goal = "supervised"
@@ -62,6 +64,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     checkpoint_s: float = 30.0
     threads: int = 0
     processes: int = 0
+    checkpoints: int = 0
+    trials: int = 1
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -75,6 +79,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
         _within("processes", self.processes, 0, 1024)
+        _within("checkpoints", self.checkpoints, 0, 100)
+        _within("trials", self.trials, 1, 1000)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
 
