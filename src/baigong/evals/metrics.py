@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
 from baigong.evals.text import fold, normalise, tokens
+from baigong.graders import common_subsequence
 from baigong.types import Row
 
 Task = Literal["chat", "classification", "extraction", "grounded"]
@@ -131,22 +132,6 @@ def _token_f1(row: Row, answer: str, _: Schema) -> float:
 def _rouge_l(row: Row, answer: str, _: Schema) -> float:
     wanted, given = _comparable(row, answer)
     return _f1(common_subsequence(wanted, given), len(wanted), len(given))
-
-
-def common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a whole row of the table at a time in one big integer.
-
-    Hyyrö's bit-parallel method: O(len(b)) operations on len(a)-bit numbers.
-    """
-    positions: dict[str, int] = {}
-    for i, token in enumerate(a):
-        positions[token] = positions.get(token, 0) | (1 << i)
-    full = (1 << len(a)) - 1
-    state = full
-    for token in b:
-        matches = state & positions.get(token, 0)
-        state = ((state + matches) | (state - matches)) & full
-    return len(a) - state.bit_count()
 
 
 def read_json(text: str) -> Any:

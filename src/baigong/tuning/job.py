@@ -36,6 +36,7 @@ class TuneJob(msgspec.Struct, frozen=True):
     checkpoint_s: float
     threads: int
     processes: int = 1
+    teacher: str = ""
 
 
 class Line(msgspec.Struct, frozen=True):

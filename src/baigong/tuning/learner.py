@@ -70,8 +70,22 @@ class Reading(NamedTuple):
     is_likeliest: Tensor
 
 
-def read_answers(weights: Weights, examples: Sequence[Example]) -> Reading:
-    """Have the model read conversations, and see how likely it finds their answers.
+class Answers(NamedTuple):
+    """What a model says where answers stand.
+
+    Attributes:
+        logits: (examples, columns, vocabulary).
+        wanted: the tokens that stand there, (examples, columns).
+        are_there: whether one stands there.
+    """
+
+    logits: Tensor
+    wanted: Tensor
+    are_there: Tensor
+
+
+def answer_logits(model: Any, device: torch.device, examples: Sequence[Example]) -> Answers:
+    """What a model says wherever some example has an answer token.
 
     Rows are padded on the right, where causal attention never looks: no mask is needed. The output
     head sees only columns in which some row has an answer.
@@ -87,16 +101,26 @@ def read_answers(weights: Weights, examples: Sequence[Example]) -> Reading:
             # What stands at a column is predicted from the column before.
             labels[number, start - 1 : stop - 1] = row[start:stop]
     columns = (labels != _IGNORED).any(0).nonzero().squeeze(1)
-    wanted = labels[:, columns].to(weights.device)
-    answers = wanted != _IGNORED
-    logits = weights.model(
-        input_ids=ids.to(weights.device),
-        logits_to_keep=columns.to(weights.device),
-        use_cache=False,
+    wanted = labels[:, columns].to(device)
+    logits = model(
+        input_ids=ids.to(device), logits_to_keep=columns.to(device), use_cache=False
     ).logits
+    return Answers(logits, wanted, wanted != _IGNORED)
+
+
+def read_answers(
+    weights: Weights, examples: Sequence[Example], *, temperature: float = 1.0
+) -> Reading:
+    """Have the model read conversations, and see how likely it finds their answers."""
+    return reading_of(answer_logits(weights.model, weights.device, examples), temperature)
+
+
+def reading_of(answers: Answers, temperature: float = 1.0) -> Reading:
+    """How likely the answers are by what a model said, softened by a temperature."""
+    logits, wanted, there = answers
     each = torch.nn.functional.cross_entropy(
-        logits[answers].float(), wanted[answers], reduction="none"
+        logits[there].float() / temperature, wanted[there], reduction="none"
     )
-    nats = torch.zeros(wanted.shape, device=weights.device).masked_scatter(answers, each)
+    nats = torch.zeros(wanted.shape, device=wanted.device).masked_scatter(there, each)
     likeliest = logits.detach().argmax(-1) == wanted
-    return Reading(nats, likeliest | ~answers)
+    return Reading(nats, likeliest | ~there)

@@ -17,9 +17,10 @@ from baigong.compute import usable_cores
 from baigong.errors import InvalidInput, NotFound
 from baigong.hub.architecture import plain_name, shape_of
 from baigong.hub.headers import Headers
-from baigong.tuning.objectives import OBJECTIVES
-from baigong.tuning.rows import Prepared, prepare, read_rows
+from baigong.tuning.objectives import examples_of
+from baigong.tuning.rows import Prepared, read_rows
 from baigong.tuning.spec import Settings, TuneSpec, resolve
+from baigong.tuning.teacher import check_teacher
 from baigong.types import Row
 
 _START_S = 8.0  # importing torch, transformers and peft, and reading a small model
@@ -110,8 +111,8 @@ def plan_tuning(rows: Path | Sequence[Row], base: Path, spec: TuneSpec | None = 
     """
     facts = read_base(base)
     spec = spec or TuneSpec()
-    reader = OBJECTIVES[spec.objective].reader(base, facts.context)
-    return plan_prepared(prepare(read_rows(rows), reader), facts, spec)
+    check_teacher(base, spec)
+    return plan_prepared(examples_of(read_rows(rows), base, facts.context, spec), facts, spec)
 
 
 def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = None) -> TunePlan:

@@ -7,10 +7,11 @@ from typing import Literal
 import msgspec
 
 from baigong.errors import InvalidInput
+from baigong.graders import Grader
 
 Auto = Literal["auto"]
 Method = Literal["lora", "dora", "full"]
-Goal = Literal["supervised"]
+Goal = Literal["supervised", "continued", "distill", "grpo"]
 
 AUTO: Auto = "auto"
 
@@ -18,6 +19,9 @@ AUTO: Auto = "auto"
 # base to reuse, so that the adapter must carry more and move further.
 TINY_PARAMETERS = 50_000_000
 _EVALUATIONS = 8  # over a whole run, about
+# Answers are made anew in every step of grpo, which costs tens of supervised ones.
+_SAMPLED_STEPS = 200
+_SAMPLED_RATE = 0.25  # of the learning rate: such a gradient is noise for the greater part
 
 
 class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,6 +43,13 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         checkpoint_s: seconds between checkpoints; what a kill can cost.
         threads: of each process; 0 means one for each physical core that may be used.
         processes: that share every batch; 0 means one for each GPU, or one.
+        teacher: folder of the model that distill learns from, of the same tokenizer.
+        temperature: distill softens both distributions by it; grpo samples with it.
+        mix: the share of distill's loss that is the teacher's; the rest is the rows' own answers.
+        rewards: of grpo; what an answer is worth is the mean of what they say.
+        group: of grpo; answers that are sampled for each prompt.
+        answer_tokens: of grpo; the longest answer that is sampled.
+        beta: of grpo; the weight of the divergence from the base (KL).
     """
 
     objective: Goal = "supervised"
@@ -54,6 +65,13 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     checkpoint_s: float = 30.0
     threads: int = 0
     processes: int = 0
+    teacher: str = ""
+    temperature: float = 1.0
+    mix: float = 0.5
+    rewards: tuple[Grader, ...] = ()
+    group: int = 8
+    answer_tokens: int | Auto = AUTO
+    beta: float | Auto = AUTO
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -66,8 +84,25 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
         _within("processes", self.processes, 0, 1024)
+        _within("temperature", self.temperature, 0.05, 10)
+        _within("mix", self.mix, 0, 1)
+        _within("group", self.group, 2, 256)
+        _within("answer_tokens", self.answer_tokens, 1, 100_000)
+        _within("beta", self.beta, 0, 100)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
+        if self.objective == "grpo" and not self.rewards:
+            raise InvalidInput(
+                "tune.rewards is empty, and grpo learns from nothing else.",
+                hint='Give one grader at least, e.g. {"type": "string_check", "operation": "eq"}.',
+                param="tune.rewards",
+            )
+        if self.objective == "distill" and not self.teacher:
+            raise InvalidInput(
+                "tune.teacher is empty.",
+                hint="Name the model to learn from.",
+                param="tune.teacher",
+            )
 
 
 def _within(name: str, value: float | Auto, low: float, high: float) -> None:
@@ -96,6 +131,12 @@ class Settings(msgspec.Struct, frozen=True):
     steps: int
     warmup_steps: int
     evaluate_steps: int
+    temperature: float = 1.0
+    mix: float = 0.5
+    rewards: tuple[Grader, ...] = ()
+    group: int = 8
+    answer_tokens: int = 128
+    beta: float = 0.0
 
     @property
     def is_adapter(self) -> bool:
@@ -110,15 +151,17 @@ class Settings(msgspec.Struct, frozen=True):
 
 def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
     """Every "auto" chosen, for `rows` training rows and a base of `parameters` weights."""
-    tiny = parameters < TINY_PARAMETERS
-    batch = spec.batch_size if spec.batch_size != AUTO else _batch(rows)
+    tiny, samples = parameters < TINY_PARAMETERS, spec.objective == "grpo"
+    batch = spec.batch_size if spec.batch_size != AUTO else 8 if samples else _batch(rows)
     each = -(-rows // batch)
-    epochs = spec.epochs if spec.epochs != AUTO else _epochs(each, tiny)
+    epochs = spec.epochs if spec.epochs != AUTO else _epochs(each, tiny, samples)
     rank = spec.rank if spec.rank != AUTO else (64 if tiny else 16)
     alpha = spec.alpha if spec.alpha != AUTO else 2.0 * rank
     # Drawing the random numbers takes a fifth of a tiny model's step.
-    dropout = spec.dropout if spec.dropout != AUTO else (0.0 if tiny else 0.05)
-    rate = spec.learning_rate if spec.learning_rate != AUTO else _rate(spec.method, tiny)
+    dropout = spec.dropout if spec.dropout != AUTO else (0.0 if tiny or samples else 0.05)
+    rate = spec.learning_rate
+    if rate == AUTO:
+        rate = _rate(spec.method, tiny) * (_SAMPLED_RATE if samples else 1)
     steps = max(1, round(each * epochs))
     return Settings(
         objective=spec.objective,
@@ -133,7 +176,18 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
         steps=steps,
         warmup_steps=max(1, min(100, steps // 16)),
         evaluate_steps=max(1, each * max(1, round(epochs / _EVALUATIONS))),
+        temperature=spec.temperature,
+        mix=spec.mix,
+        rewards=spec.rewards,
+        group=spec.group,
+        answer_tokens=answer_tokens(spec),
+        beta=spec.beta if spec.beta != AUTO else 0.0,
     )
+
+
+def answer_tokens(spec: TuneSpec) -> int:
+    """The longest answer that grpo samples."""
+    return spec.answer_tokens if spec.answer_tokens != AUTO else 128
 
 
 def _batch(rows: int) -> int:
@@ -141,9 +195,11 @@ def _batch(rows: int) -> int:
     return 8 if rows < 1000 else 16 if rows < 20_000 else 32
 
 
-def _epochs(steps_each: int, tiny: bool) -> int:
+def _epochs(steps_each: int, tiny: bool, samples: bool) -> int:
     """Passes enough for about this many steps."""
     wanted, most = (3000, 20) if tiny else (600, 5)
+    if samples:
+        return max(1, min(most, round(_SAMPLED_STEPS / steps_each)))
     return max(3, min(most, round(wanted / steps_each)))
 
 
