@@ -13,8 +13,10 @@ from baigong.errors import Refused
 from baigong.hub.chat import ChatTokenizer
 from baigong.tuning.parity import (
     NEAR_TIE,
-    GreedyIds,
+    ROUNDING,
+    Heard,
     Parity,
+    Serves,
     Trained,
     check_parity,
     compare,
@@ -39,19 +41,21 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_adapter(tmp_path_factory.mktemp("adapter"), base, seed=5)
 
 
-def engine_with(base: Path, adapter: Path) -> GreedyIds:
+def engine_with(base: Path, adapter: Path) -> Serves:
     """Our engine, greedy, in this process."""
     engine = LocalEngine(base)
     engine.add_adapter(1000, "tuned", adapter)
     ends = sorted(ChatTokenizer(base).eos_ids)
     requests = iter(range(1, 100))
 
-    async def greedy_ids(ids: Sequence[int], max_tokens: int) -> list[int]:
-        return engine.run(
-            next(requests), list(ids), max_tokens=max_tokens, adapter="tuned", stop_ids=ends
-        )
+    async def heard(ids: Sequence[int], max_tokens: int) -> Heard:
+        request = next(requests)
+        options = {"adapter": "tuned", "stop_ids": ends, "logprobs": 0, "scores_prompt": True}
+        added = engine.run(request, list(ids), max_tokens=max_tokens, **options)
+        scores = engine.news[request][0].prompt
+        return Heard(added, [score.logprob for score in scores])
 
-    return greedy_ids
+    return heard
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,22 @@ async def test_another_adapter_is_named_by_its_token(
 ) -> None:
     wrong = make_adapter(tmp_path / "wrong", base, seed=5, scale=1.0)  # the scale is half
     result = await compare(PROMPTS, trained, engine_with(base, wrong), ChatTokenizer(base))
-    assert re.match(r"Prompt 1: token \d+ of the answer differs: trained", found(result))
+    assert re.match(
+        r"Prompt 1: the prompt's tokens are [\d.]+ nats apart on average", found(result)
+    )
+
+
+async def test_an_answer_that_differs_is_named_by_its_token(
+    base: Path, adapter: Path, trained: list[Trained]
+) -> None:
+    honest = engine_with(base, adapter)
+
+    async def serves(ids: Sequence[int], max_tokens: int) -> Heard:
+        heard = await honest(ids, max_tokens)
+        return heard._replace(greedy=[5, *heard.greedy[1:]])
+
+    result = await compare(PROMPTS, trained, serves, ChatTokenizer(base))
+    assert re.match(r"Prompt 1: token 0 of the answer differs: trained", found(result))
 
 
 @pytest.mark.parametrize(("gap", "ok"), [(NEAR_TIE / 2, True), (NEAR_TIE * 2, False)])
@@ -108,12 +127,26 @@ async def test_only_a_near_tie_of_the_trainers_own_excuses_another_answer(
 ) -> None:
     tokenizer = ChatTokenizer(base)
     text = tokenizer.render(PROMPTS[0])
-    trained = [Trained(text, tokenizer.encode_text(text), [7, 8, 9], [1.0, gap, 1.0])]
+    trained = [Trained(text, tokenizer.encode_text(text), [7, 8, 9], [1.0, gap, 1.0], [-1.0])]
 
-    async def greedy_ids(ids: Sequence[int], max_tokens: int) -> list[int]:
-        return [7, 5]
+    async def serves(ids: Sequence[int], max_tokens: int) -> Heard:
+        return Heard([7, 5], [-1.0])
 
-    assert (await compare(PROMPTS[:1], trained, greedy_ids, tokenizer)).ok is ok
+    assert (await compare(PROMPTS[:1], trained, serves, tokenizer)).ok is ok
+
+
+@pytest.mark.parametrize(
+    ("apart", "ok"), [(ROUNDING["float32"] / 2, True), (ROUNDING["float32"] * 2, False)]
+)
+async def test_prompts_are_held_to_rounding(base: Path, apart: float, ok: bool) -> None:
+    tokenizer = ChatTokenizer(base)
+    text = tokenizer.render(PROMPTS[0])
+    trained = [Trained(text, tokenizer.encode_text(text), [7], [1.0], [-1.0, -2.0])]
+
+    async def serves(ids: Sequence[int], max_tokens: int) -> Heard:
+        return Heard([7], [-1.0 - apart, -2.0 + apart])
+
+    assert (await compare(PROMPTS[:1], trained, serves, tokenizer)).ok is ok
 
 
 def found(result: Parity) -> str:

@@ -218,7 +218,10 @@ class Build:
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
-            result = await check_parity(prompts, served.base.folder, adapter, same.greedy_ids)
+            dtype = (await same.facts()).dtype
+            result = await check_parity(
+                prompts, served.base.folder, adapter, same.heard, dtype=dtype
+            )
         return {"summary": f"{result.prompts} prompts agree in bytes, token ids and answers"}
 
     async def evaluate(self, outputs: Outputs, report: Report) -> Output:

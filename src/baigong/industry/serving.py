@@ -39,6 +39,7 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
+from baigong.tuning.parity import Heard
 from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
 
 
@@ -187,13 +188,15 @@ class Served:
         else:
             await self.engine()
 
-    async def greedy_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
-        """The engine's own greedy tokens after `ids`, for the parity check: an upstream tells text."""
+    async def heard(self, ids: Sequence[int], max_tokens: int) -> Heard:
+        """How the engine itself reads `ids`, for the parity check: an upstream tells text."""
         engine, name = await self.engine()
-        sampling = Sampling(max_tokens=max_tokens)
+        sampling = Sampling(max_tokens=max_tokens, logprobs=0, scores_prompt=True)
         stop_ids = sorted(self.tokenizer.eos_ids)
         stream = engine.generate(ids, sampling, adapter=name, stop_ids=stop_ids)
-        return [token.id async for token in stream]
+        tokens = [token async for token in stream]
+        # The first score is that of the second token.
+        return Heard([token.id for token in tokens], [s.logprob for s in tokens[0].prompt])
 
     async def engine(self) -> tuple[Engine, str | None]:
         """The base's engine and the adapter's name in it; loading one again costs nothing."""

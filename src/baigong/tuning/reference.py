@@ -38,12 +38,14 @@ class Answered(msgspec.Struct, frozen=True):
         greedy: what greedy decoding adds, without the token that ends an answer.
         gaps: by how much the best logit leads the second, for each greedy token and, where the
             answer ended, for the token that ended it.
+        logprobs: of the prompt's tokens from the second on, in nats.
     """
 
     text: str
     ids: list[int]
     greedy: list[int]
     gaps: list[float]
+    logprobs: list[float]
 
 
 def main(arguments: list[str]) -> int:
@@ -78,9 +80,11 @@ def _read(
     ids = list(tokenizer.apply_chat_template(messages, return_dict=True, **options)["input_ids"])
     greedy: list[int] = []
     gaps: list[float] = []
-    past, step = None, torch.tensor([ids])
+    step = torch.tensor([ids])
+    output = model(input_ids=step, use_cache=True)
+    shares = output.logits[0, :-1].float().log_softmax(-1)
+    logprobs = shares.gather(1, step[0, 1:, None]).squeeze(1).tolist()
     while len(greedy) < tokens:
-        output = model(input_ids=step, past_key_values=past, use_cache=True, logits_to_keep=1)
         best = output.logits[0, -1].topk(2)
         gaps.append(float(best.values[0] - best.values[1]))
         token = int(best.indices[0])
@@ -88,7 +92,8 @@ def _read(
             break
         greedy.append(token)
         past, step = output.past_key_values, torch.tensor([[token]])
-    return Answered(text, ids, greedy, gaps)
+        output = model(input_ids=step, past_key_values=past, use_cache=True)
+    return Answered(text, ids, greedy, gaps, logprobs)
 
 
 if __name__ == "__main__":
