@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 from jsonschema import Draft202012Validator, SchemaError
+from typing_extensions import override
 
 from baigong.errors import InvalidInput
 
@@ -115,6 +116,7 @@ class JsonSchema(_Grader, frozen=True, tag_field="type", tag="json_schema"):
     schema: dict[str, Any] | None = None
     matches: bool = True
 
+    @override
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.schema is not None:
@@ -194,11 +196,12 @@ def read_grader(data: Mapping[str, Any], param: str = "grader") -> Grader:
             f"{param}: {kind!r} {said}.", hint=f"Use one of {', '.join(KINDS)}.", param=param
         )
     try:
-        return msgspec.convert(dict(data), Grader)
+        grader: Grader = msgspec.convert(dict(data), Grader)
     except msgspec.ValidationError as error:
         raise InvalidInput(
             f"{param}: {error}.", hint="See the graders in docs/reference.md.", param=param
         ) from error
+    return grader
 
 
 def reward(graders: Sequence[Grader], answer: str, wanted: str) -> float:

@@ -17,7 +17,7 @@ from baigong.evals.text import fold, normalise, tokens
 from baigong.graders import common_subsequence
 from baigong.types import Row
 
-Task = Literal["chat", "classification", "extraction", "grounded"]
+Task = Literal["chat", "classification", "extraction", "grounded", "text"]
 Schema = Mapping[str, Any] | None
 Floats = NDArray[np.float64]
 
@@ -210,6 +210,17 @@ def cited_passage(prompt: str, k: int) -> str:
     return "" if found is None else re.sub("^> ?", "", found[1], flags=re.MULTILINE).strip()
 
 
+BITS = " bits a byte"  # what follows the number that stands for a model's reading of a text
+
+
+def _bits_saved(_: Row, answer: str, __: Schema) -> float:
+    """The share of a text's bits that a model's likelihood would save if it were written by it.
+
+    The answer is the number of bits that each byte costs: 8 unread, and more is no better than 8.
+    """
+    return max(0.0, 1 - float(answer.removesuffix(BITS)) / 8)
+
+
 _ALL: tuple[Task, ...] = ("chat", "classification", "extraction", "grounded")
 
 METRICS: dict[str, Metric] = {
@@ -222,6 +233,7 @@ METRICS: dict[str, Metric] = {
         Metric("rouge_l", "ROUGE-L", "ROUGE-L", ("chat", "grounded"), False, _rouge_l),
         Metric("field_f1", "Field F1", "字段 F1", ("extraction",), False, _field_f1),
         Metric("json_validity", "Valid JSON", "JSON 有效率", ("extraction",), True, _json_validity),
+        Metric("bits_saved", "Bits saved", "节省的比特", ("text",), False, _bits_saved),
         Metric("citation", "Right citation", "引用正确率", ("grounded",), True, _citation),
     )
 }
@@ -232,4 +244,5 @@ DEFAULT_METRICS: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "extraction": ("field_f1", "json_validity", "exact_match"),
     "grounded": ("citation", "token_f1"),
+    "text": ("bits_saved",),
 }

@@ -29,6 +29,7 @@ from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
+from baigong.industry.teaching import find_teacher, taught, wish_of
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
@@ -42,13 +43,13 @@ from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
-from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import tune
-from baigong.types import Embed, Report, Row
+from baigong.types import Embed, Message, Report, Row
 
 Outputs = Mapping[str, Output]
 
 PARITY_PROMPTS = 8
+PARITY_CHARACTERS = 400  # of a plain text
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +149,12 @@ class Build:
         base = await asyncio.to_thread(self._keep_base)
         dataset = await asyncio.to_thread(self._load, base)
         live = self._live()
-        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self._tune_spec)
+        teacher = await asyncio.to_thread(find_teacher, self.shop.serving, self.recipe)
+        wish = wish_of(self.recipe, teacher)
+        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, wish)
         return {
             "base": f"{base.name}@{base.revision}",
+            "teacher": teacher and teacher.name,
             "live": live.ref if live else None,
             "tune": msgspec.to_builtins(plan),
             "summary": f"{_against(live, base, dataset.digest)}; {plan.sentence}",
@@ -197,7 +201,14 @@ class Build:
         """An adapter, trained in a process of its own that resumes from its checkpoints."""
         base = self._base(outputs)
         rows = await self._rows(outputs)
-        result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
+        teacher = await asyncio.to_thread(
+            find_teacher, self.shop.serving, self.recipe, outputs["plan"].get("teacher")
+        )
+        wish, told = wish_of(self.recipe, teacher), ""
+        if teacher is not None and self.recipe.tune.teaches == "answers":
+            done = self.folder / "teacher.jsonl"
+            rows, told = await taught(self.recipe, rows, teacher, done, report)
+        result = await tune(rows, base.folder, wish, self.folder / "tune", report)
         kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         add = self.shop.hub.add
@@ -207,7 +218,8 @@ class Build:
             "curve": msgspec.to_builtins(result.curve),
             "seconds": result.seconds,
             "tokens": result.tokens,
-            "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+            "summary": f"{told}{result.steps} steps, {result.tokens:,} tokens, "
+            f"loss {result.loss:.3f}",
         }
 
     async def parity(self, outputs: Outputs, _: Report) -> Output:
@@ -215,7 +227,11 @@ class Build:
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
         adapter = served.adapter.folder if served.adapter else None
-        prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
+        is_text = self.recipe.task == "text"
+        prompts = [
+            row.messages[-1].content[:PARITY_CHARACTERS] if is_text else row.messages
+            for row in rows[:PARITY_PROMPTS]
+        ]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
             dtype = (await same.facts()).dtype
@@ -291,10 +307,6 @@ class Build:
     def _hub_name(self) -> str:
         return f"recipes/{self.recipe.name}"
 
-    @property
-    def _tune_spec(self) -> TuneSpec:
-        return msgspec.convert(self.recipe.tune.model_dump(), TuneSpec)
-
     def _live(self) -> Release | None:
         number = self.shop.releases.live().get(self.recipe.name)
         return None if number is None else self.shop.releases.get(f"{self.recipe.name}@{number}")
@@ -309,12 +321,18 @@ class Build:
 
     def _load(self, base: Revision) -> Dataset:
         tokenizer = tokenizer_of(base.folder)
+        is_text = self.recipe.task == "text"
+
+        def count(messages: Sequence[Message]) -> int:
+            if is_text:
+                return len(tokenizer.encode_text(messages[0].content))
+            return len(tokenizer.encode(messages, add_generation_prompt=False))
+
         return load_dataset(
             self.recipe,
-            count_tokens=lambda messages: len(
-                tokenizer.encode(messages, add_generation_prompt=False)
-            ),
-            context=read_shape(base.folder).context,
+            count_tokens=count,
+            # Texts are cut into blocks, so that none is too long.
+            context=None if is_text else read_shape(base.folder).context,
             locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
         )
 
@@ -402,6 +420,7 @@ class Build:
                 "dataset": outputs["prepare"]["dataset"],
                 "rows": outputs["prepare"]["digest"],
                 "job": self.job.id,
+                **({"teacher": teacher} if (teacher := outputs["plan"].get("teacher")) else {}),
                 "software": _software(),
                 "curve": outputs["tune"]["curve"],
             },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
 from baigong.evals.run import predict
 from baigong.industry.quantised import weigh
+from baigong.industry.reading import read_text
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
@@ -45,7 +47,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            model.generate,
+            model.generate if recipe.task != "text" else partial(read_text, model),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -91,6 +93,6 @@ def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Ent
     # scikit-learn takes a second to import, and only evaluation needs it.
     from baigong.evals.baseline import baseline_answers  # noqa: PLC0415
 
-    is_linear = recipe.task == "classification"
-    name = "TF-IDF, logistic regression" if is_linear else "TF-IDF, nearest row"
+    names = {"classification": "TF-IDF, logistic regression", "text": "deflate"}
+    name = names.get(recipe.task, "TF-IDF, nearest row")
     return Entry(name, asked, baseline_answers(train, asked, recipe.task))

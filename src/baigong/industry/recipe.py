@@ -41,6 +41,7 @@ _MAX_TOKENS: dict[Task, int] = {
     "classification": 64,
     "extraction": 512,
     "grounded": 256,
+    "text": 256,
 }
 
 
@@ -131,7 +132,8 @@ class Data(_Part):
     """The rows: where they are and which columns hold what."""
 
     rows: File = Field(
-        description="JSONL, CSV, TSV (each also .gz) or Parquet; a folder of them; or dataset://owner/name."
+        description="JSONL, CSV, TSV (each also .gz) or Parquet; a folder of them; or dataset://owner/name. "
+        "With task: text also .txt and .md."
     )
     columns: dict[str, Column] = Field(
         default={}, description="Field of the task -> column of the file."
@@ -149,6 +151,38 @@ class Data(_Part):
 class Tune(_Part):
     """How the base is tuned."""
 
+    objective: Literal["supervised", "continued", "distill", "grpo"] = Field(
+        default="supervised",
+        description="The rows' answers; plain text (task: text, whose default it is); a teacher; or rewards.",
+    )
+    teacher: str | None = Field(
+        default=None, description="distill: the model that teaches, a name that can be asked."
+    )
+    teaches: Literal["answers", "logits"] = Field(
+        default="answers",
+        description="distill: its answers to the training rows, or its distribution at every token of the "
+        "rows' own answers, which takes a model of this machine with the base's tokenizer.",
+    )
+    mix: Annotated[Number, Field(ge=0, le=1)] = Field(
+        default=0.5,
+        description="distill by logits: the teacher's share of the loss; the rest is the rows'.",
+    )
+    rewards: tuple[dict[str, Any], ...] = Field(
+        default=(), description="grpo: graders, whose mean is what an answer is worth. See Graders."
+    )
+    group: Annotated[Whole, Field(ge=2, le=256)] = Field(
+        default=8, description="grpo: answers that are sampled for each prompt."
+    )
+    answer_tokens: Auto | Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        default="auto", description="grpo: the longest of them; what serve.max_tokens says."
+    )
+    temperature: Annotated[Number, Field(ge=0.05, le=10)] = Field(
+        default=1.0, description="grpo samples with it; distill by logits softens by it."
+    )
+    beta: Auto | Annotated[Number, Field(ge=0, le=100)] = Field(
+        default="auto",
+        description="grpo: the weight of the divergence from the base; 0 by default.",
+    )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
         description="An adapter on the base, one of DoRA merged into it, or all of its weights.",
@@ -323,6 +357,8 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"
     _section(filled, "gate", {"metric": first})
     _section(filled, "serve", {"max_tokens": _MAX_TOKENS[task]})  # type: ignore[index]
+    if task == "text":
+        _section(filled, "tune", {"objective": "continued"})
     return filled
 
 

@@ -12,7 +12,9 @@ import jsonschema
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
 
+from baigong.errors import InvalidInput
 from baigong.evals.metrics import METRICS
+from baigong.graders import read_grader
 from baigong.industry.yaml_lines import Document, Loc
 
 Cross = tuple[Loc, str]
@@ -23,6 +25,7 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
     "classification": ("text", "label"),
     "extraction": ("text", "answer"),
     "grounded": ("question", "answer", "document"),
+    "text": ("text",),
 }
 
 _SHOWN = 60
@@ -124,6 +127,7 @@ def cross_problems(data: Mapping[str, Any]) -> list[Cross]:
         *_slice_problems(data),
         *_share_problems(data),
         *_knowledge_problems(data),
+        *_objective_problems(data, task),
     ]
 
 
@@ -150,6 +154,27 @@ def _knowledge_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
         return
     if bool(knowledge.get("sources")) == bool(knowledge.get("from")):
         yield ("knowledge",), "give either sources or from, the name of a knowledge base"
+
+
+def _objective_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
+    objective = _at(data, "tune", "objective") or "supervised"
+    if (task == "text") != (objective == "continued"):
+        fitting = "continued" if task == "text" else "supervised, distill or grpo"
+        yield ("tune", "objective"), f"got {show(objective)}; allowed {fitting} with task: {task}"
+    teacher, rewards = _at(data, "tune", "teacher"), _at(data, "tune", "rewards")
+    for name, owner, given in (("teacher", "distill", teacher), ("rewards", "grpo", rewards)):
+        if given and objective != owner:
+            yield ("tune", name), f"only for objective: {owner}; remove it, or set tune.objective"
+        if not given and objective == owner:
+            yield ("tune", name), f"required when the objective is {owner}"
+    for i, grader in enumerate(rewards if isinstance(rewards, list | tuple) else ()):
+        if not isinstance(grader, Mapping):
+            continue
+        try:
+            read_grader(grader)
+        except InvalidInput as error:
+            message = error.message.removeprefix("grader: ")
+            yield ("tune", "rewards", i), f"{message} {error.hint}"
 
 
 def _schema_problems(schema: Any) -> Iterator[Cross]:

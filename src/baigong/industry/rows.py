@@ -22,7 +22,7 @@ from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
-from baigong.industry.tables import SUFFIXES, Record, Table, read_tables
+from baigong.industry.tables import SUFFIXES, TEXTS, Record, Table, read_tables
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
@@ -248,6 +248,7 @@ class _Loading:
         self.warnings: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.files: dict[str, str] = {}
+        self.suffixes = (*SUFFIXES, *TEXTS) if recipe.task == "text" else SUFFIXES
 
     def stop_if_bad(self) -> None:
         if self.problems:
@@ -269,7 +270,7 @@ class _Loading:
             return []
         path = self._path(written)
         items = []
-        for table in read_tables(path) if path else []:
+        for table in read_tables(path, suffixes=self.suffixes) if path else []:
             items += self._table(table)
             self.problems += table.problems
             self.warnings += table.warnings
@@ -290,7 +291,7 @@ class _Loading:
             self.files[path.name] = digest_file(path)
             return
         for file in visible_files(path):
-            if file.name.lower().endswith(SUFFIXES):
+            if file.name.lower().endswith(self.suffixes):
                 self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:

@@ -23,6 +23,8 @@ from baigong.industry.recipe import visible_files
 # Rows are held in memory; a file that unpacks to more than this is a mistake or an attack.
 MAX_BYTES = 2 * 1024**3
 
+TEXTS = (".txt", ".md")
+_PIECE = 4000  # characters of a piece of plain text, about
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
 
@@ -55,23 +57,28 @@ class Table:
         self.records.append(Record(line, values))
 
 
-def read_tables(path: Path, *, max_bytes: int = MAX_BYTES) -> list[Table]:
-    """Reads a file, or all files of a folder that are tables; what is wrong is in their `problems`."""
+def read_tables(
+    path: Path, *, max_bytes: int = MAX_BYTES, suffixes: tuple[str, ...] = SUFFIXES
+) -> list[Table]:
+    """Reads a file, or all files of a folder that are tables; what is wrong is in their `problems`.
+
+    With `TEXTS` among the suffixes plain text is read too, in pieces of whole paragraphs.
+    """
     if not path.is_dir():
-        return [_read(path, path.name, max_bytes)]
-    files = [file for file in visible_files(path) if file.name.lower().endswith(SUFFIXES)]
+        return [_read(path, path.name, max_bytes, suffixes)]
+    files = [file for file in visible_files(path) if file.name.lower().endswith(suffixes)]
     if not files:
         empty = Table(str(path), path.name)
-        empty.bad(None, f"no file of rows in this folder; allowed {', '.join(SUFFIXES)}")
+        empty.bad(None, f"no file of rows in this folder; allowed {', '.join(suffixes)}")
         return [empty]
-    return [_read(file, file.relative_to(path).as_posix(), max_bytes) for file in files]
+    return [_read(file, file.relative_to(path).as_posix(), max_bytes, suffixes) for file in files]
 
 
-def _read(path: Path, name: str, max_bytes: int) -> Table:
+def _read(path: Path, name: str, max_bytes: int, suffixes: tuple[str, ...]) -> Table:
     table = Table(str(path), name)
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if not path.name.lower().endswith(SUFFIXES):
-        table.bad(None, f"not a file of rows; allowed {', '.join(SUFFIXES)}")
+    if not path.name.lower().endswith(suffixes):
+        table.bad(None, f"not a file of rows; allowed {', '.join(suffixes)}")
     elif kind == "parquet":
         _parquet(table, path)
     else:
@@ -214,7 +221,30 @@ def _delimited(table: Table, lines: Iterator[tuple[int, list[str]]]) -> None:
             table.bad(line, f"{len(cells)} cells, and the header has {len(names)}")
 
 
-_PARSERS: dict[str, Callable[[Table, str], None]] = {"jsonl": _jsonl, "csv": _csv, "tsv": _tsv}
+def _plain(table: Table, text: str) -> None:
+    """Pieces of whole paragraphs, of about one length, in the column `text`."""
+    table.columns["text"] = None
+    piece: list[str] = []
+    begin, size = 1, 0
+    for line, written in enumerate(text.splitlines(), start=1):
+        if not written.strip() and size >= _PIECE:
+            table.add(begin, {"text": "\n".join(piece).strip()})
+            piece, size = [], 0
+        if not piece:
+            begin = line
+        piece.append(written)
+        size += len(written)
+    if rest := "\n".join(piece).strip():
+        table.add(begin, {"text": rest})
+
+
+_PARSERS: dict[str, Callable[[Table, str], None]] = {
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "tsv": _tsv,
+    "txt": _plain,
+    "md": _plain,
+}
 
 
 def _parquet(table: Table, path: Path) -> None:

@@ -6,11 +6,13 @@ every step, and the answers must follow from the step's seed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 _KEPT = 0.5  # of the rows still to run, below which those that have ended leave the batch
 
@@ -36,16 +38,12 @@ def generate(
         temperature: of the distribution that is sampled; 0 takes the likeliest.
     """
     ids, mask = _padded(prompts, model.device)
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache = output.past_key_values
+    cache = DynamicCache(config=model.config)
+    kept = {_cache_name(model): cache, "use_cache": True, "logits_to_keep": 1}
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **kept).logits
+    logits = logits[:, -1].repeat_interleave(copies, 0)
     cache.batch_repeat_interleave(copies)
-    logits = output.logits[:, -1].repeat_interleave(copies, 0)
     mask = mask.repeat_interleave(copies, 0)
     left = torch.tensor(rooms, device=model.device).repeat_interleave(copies)
     finals = torch.tensor(list(ends), device=model.device)
@@ -58,7 +56,9 @@ def generate(
             if running[row] >= 0:
                 answers[running[row]].append(token)
         over = torch.isin(tokens, finals) | (left <= 0)
-        running = [-1 if is_over else one for one, is_over in zip(running, over.tolist(), strict=True)]
+        running = [
+            -1 if is_over else one for one, is_over in zip(running, over.tolist(), strict=True)
+        ]
         alive = [row for row, one in enumerate(running) if one >= 0]
         if not alive:
             return answers
@@ -69,14 +69,16 @@ def generate(
             running = [running[row] for row in alive]
         positions = mask.sum(1, keepdim=True)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        logits = model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        step = tokens[:, None]
+        logits = model(input_ids=step, attention_mask=mask, position_ids=positions, **kept).logits
+        logits = logits[:, -1]
+
+
+def _cache_name(model: Any) -> str:
+    """What the release of transformers that is here calls the argument."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    named = inspect.signature(base.forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
 
 
 def _padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
