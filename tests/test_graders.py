@@ -30,9 +30,11 @@ def test_a_string_is_checked(operation: str, answer: str, worth: float) -> None:
 
 
 def test_a_reference_of_its_own_takes_the_place_of_the_answer_wanted() -> None:
-    grader = read_grader(
-        {"type": "string_check", "operation": "like", "reference": "<{{ item.answer }}>"}
-    )
+    grader = read_grader({
+        "type": "string_check",
+        "operation": "like",
+        "reference": "<{{ item.answer }}>",
+    })
     assert grader.grade("so: <7>", "7") == 1
     assert grader.grade("so: 7", "7") == 0
 
@@ -41,7 +43,9 @@ def test_texts_are_alike_by_their_common_subsequence() -> None:
     grader = read_grader({"type": "text_similarity", "evaluation_metric": "fuzzy_match"})
     assert grader.grade("今天下雨", "今天下雪") == 0.75
     assert grader.grade("abc", "xyz") == 0
-    assert read_grader({"type": "text_similarity", "pass_threshold": 0.7}).grade("今天", "今日") == 0
+    assert (
+        read_grader({"type": "text_similarity", "pass_threshold": 0.7}).grade("今天", "今日") == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,9 +88,11 @@ def test_several_graders_are_a_weighted_sum_and_rewards_their_mean() -> None:
         "right": {"type": "number"},
         "form": {"type": "string_check", "operation": "like", "reference": "="},
     }
-    both = read_grader(
-        {"type": "multi", "graders": parts, "calculate_output": "0.8 * right + form * 0.2"}
-    )
+    both = read_grader({
+        "type": "multi",
+        "graders": parts,
+        "calculate_output": "0.8 * right + form * 0.2",
+    })
     answers = ("= 7", "7", "= 8")
     assert [both.grade(answer, "7") for answer in answers] == [1, 0.8, 0.2]
     exact = read_grader({"type": "string_check"})

@@ -48,7 +48,9 @@ def test_a_text_begins_with_its_own_mark_and_ends_with_the_end(base: Path, tmp_p
     folder.mkdir()
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     start = tokenizer.token_to_id("<|im_start|>")
-    tokenizer.post_processor = TemplateProcessing("<|im_start|> $A", None, [("<|im_start|>", start)])
+    tokenizer.post_processor = TemplateProcessing(
+        "<|im_start|> $A", None, [("<|im_start|>", start)]
+    )
     tokenizer.save(str(folder / "tokenizer.json"))
     (example,) = examples_of(texts(1), folder, 5000, SPEC).train
     assert example.ids[0] == start

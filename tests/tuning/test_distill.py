@@ -20,7 +20,9 @@ from baigong.tuning.workers import Workers
 from baigong.types import Row
 from tests.models import make_model
 
-SPEC = TuneSpec(objective="distill", teacher="?", rank=8, epochs=2, learning_rate=5e-3, batch_size=4, threads=1)
+SPEC = TuneSpec(
+    objective="distill", teacher="?", rank=8, epochs=2, learning_rate=5e-3, batch_size=4, threads=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,9 @@ def test_the_teacher_is_planned_for_and_stands_for_itself_in_the_digest(
     base: Path, rows: list[Row], teacher: Path, tmp_path: Path
 ) -> None:
     spec = msgspec.structs.replace(SPEC, teacher=str(teacher))
-    alone = plan_tuning(rows, base, msgspec.structs.replace(SPEC, objective="supervised", teacher=""))
+    alone = plan_tuning(
+        rows, base, msgspec.structs.replace(SPEC, objective="supervised", teacher="")
+    )
     assert plan_tuning(rows, base, spec).memory_bytes > alone.memory_bytes
     first = lay_job(rows, base, spec, tmp_path / "work")
     moved = tmp_path / "moved"
