@@ -62,7 +62,7 @@ def write_texts(folder: Path) -> None:
     lines = [" ".join(chosen.choices(words, k=30)) for _ in range(100)]
     rows = [json.dumps({"text": line}) for line in lines[:97]]
     (folder / "texts" / "a.jsonl").write_text("\n".join(rows))
-    (folder / "texts" / "b.md").write_text("\n\n".join(line * 30 for line in lines[97:]))
+    (folder / "texts" / "b.md").write_text("\n\n".join(line * 50 for line in lines[97:]))
 
 
 async def test_a_recipe_of_text_is_read_learnt_measured_and_completes(

@@ -27,9 +27,9 @@ from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.rows import Dataset, load_dataset
+from baigong.industry.rows import Dataset, chat_tokens, load_dataset, text_tokens
 from baigong.industry.serving import Served, Serving
-from baigong.industry.teaching import find_teacher, taught, wish_of
+from baigong.industry.teaching import find_teacher, learn_from, wish_of
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
@@ -201,14 +201,9 @@ class Build:
         """An adapter, trained in a process of its own that resumes from its checkpoints."""
         base = self._base(outputs)
         rows = await self._rows(outputs)
-        teacher = await asyncio.to_thread(
-            find_teacher, self.shop.serving, self.recipe, outputs["plan"].get("teacher")
-        )
-        wish, told = wish_of(self.recipe, teacher), ""
-        if teacher is not None and self.recipe.tune.teaches == "answers":
-            done = self.folder / "teacher.jsonl"
-            rows, told = await taught(self.recipe, rows, teacher, done, report)
-        result = await tune(rows, base.folder, wish, self.folder / "tune", report)
+        name, done = outputs["plan"].get("teacher"), self.folder / "teacher.jsonl"
+        lesson = await learn_from(self.shop.serving, self.recipe, name, rows, done, report)
+        result = await tune(lesson.rows, base.folder, lesson.wish, self.folder / "tune", report)
         kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         add = self.shop.hub.add
@@ -218,7 +213,7 @@ class Build:
             "curve": msgspec.to_builtins(result.curve),
             "seconds": result.seconds,
             "tokens": result.tokens,
-            "summary": f"{told}{result.steps} steps, {result.tokens:,} tokens, "
+            "summary": f"{lesson.told}{result.steps} steps, {result.tokens:,} tokens, "
             f"loss {result.loss:.3f}",
         }
 
@@ -227,11 +222,7 @@ class Build:
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
         adapter = served.adapter.folder if served.adapter else None
-        is_text = self.recipe.task == "text"
-        prompts = [
-            row.messages[-1].content[:PARITY_CHARACTERS] if is_text else row.messages
-            for row in rows[:PARITY_PROMPTS]
-        ]
+        prompts = [_asked(row, self.recipe) for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
             dtype = (await same.facts()).dtype
@@ -320,17 +311,10 @@ class Build:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        tokenizer = tokenizer_of(base.folder)
-        is_text = self.recipe.task == "text"
-
-        def count(messages: Sequence[Message]) -> int:
-            if is_text:
-                return len(tokenizer.encode_text(messages[0].content))
-            return len(tokenizer.encode(messages, add_generation_prompt=False))
-
+        tokenizer, is_text = tokenizer_of(base.folder), self.recipe.task == "text"
         return load_dataset(
             self.recipe,
-            count_tokens=count,
+            count_tokens=text_tokens(tokenizer) if is_text else chat_tokens(tokenizer),
             # Texts are cut into blocks, so that none is too long.
             context=None if is_text else read_shape(base.folder).context,
             locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
@@ -425,6 +409,12 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def _asked(row: Row, recipe: Recipe) -> Sequence[Message] | str:
+    """What parity asks of a row."""
+    is_text = recipe.task == "text"
+    return row.messages[-1].content[:PARITY_CHARACTERS] if is_text else row.messages
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

@@ -20,6 +20,7 @@ import msgspec
 from baigong.errors import DataProblems, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
+from baigong.hub.chat import ChatTokenizer
 from baigong.industry.cells import Cells
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
 from baigong.industry.tables import SUFFIXES, TEXTS, Record, Table, read_tables
@@ -34,6 +35,17 @@ MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
 
 CountTokens = Callable[[Sequence[Message]], int]
+
+
+def chat_tokens(tokenizer: ChatTokenizer) -> CountTokens:
+    """Of a whole conversation, by its template."""
+    return lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False))
+
+
+def text_tokens(tokenizer: ChatTokenizer) -> CountTokens:
+    """Of a plain text, which is all that is said."""
+    return lambda messages: len(tokenizer.encode_text(messages[0].content))
+
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,40 @@ from baigong.tuning.spec import TuneSpec
 from baigong.types import Delta, Generate, Message, Report, Row, Sampling
 
 Teacher = Served | Foreign
+
+
+class Lesson(NamedTuple):
+    """What is learnt: the rows, the wish, and a word on the teacher."""
+
+    rows: Sequence[Row]
+    wish: TuneSpec
+    told: str = ""
+
+
+async def learn_from(
+    serving: Serving,
+    recipe: Recipe,
+    name: str | None,
+    rows: Sequence[Row],
+    done: Path,
+    report: Report,
+) -> Lesson:
+    """The rows and the wish of a recipe, after its teacher has said what it has to say.
+
+    Args:
+        serving: where the teacher answers.
+        recipe: says who teaches, and how.
+        name: the very release or revision that was found when the build was planned.
+        rows: of all splits.
+        done: where answers are kept, so that a kill loses none.
+        report: told of the answers made.
+    """
+    teacher = await asyncio.to_thread(find_teacher, serving, recipe, name)
+    wish = wish_of(recipe, teacher)
+    if teacher is None or recipe.tune.teaches == "logits":
+        return Lesson(rows, wish)
+    answered, told = await taught(recipe, rows, teacher, done, report)
+    return Lesson(answered, wish, told)
 
 
 def find_teacher(serving: Serving, recipe: Recipe, name: str | None = None) -> Teacher | None:
