@@ -18,7 +18,7 @@ from baigong.industry.reading import _windows, read_text
 from baigong.industry.recipe import Recipe, load_recipe
 from baigong.industry.rows import load_dataset
 from baigong.industry.teaching import find_teacher, taught, wish_of
-from baigong.types import Message, Row, Sampling
+from baigong.types import Delta, Message, Row, Sampling
 from tests import servers
 from tests.industry.trade import Quiet, make_trade, open_platform
 
@@ -91,8 +91,8 @@ async def test_a_long_text_costs_what_its_windows_cost(platform: Platform) -> No
     context = (await served.facts()).context
     short = "ebb and flood"
     for text in (short, short * (2 * context // len(short))):
-        (delta,) = [d async for d in read_text(served, [Message("user", text)], Sampling())]
         row = Row("a", (Message("user", text),), "")
+        (delta,) = [d async for d in read_text(served, row, Sampling())]
         assert 2 < 8 * (1 - METRICS["bits_saved"].value([row], [delta.text])) <= 8
 
 
@@ -149,7 +149,7 @@ def test_the_recipes_schema_and_length_are_those_of_its_rewards(tmp_path: Path) 
         ("{objective: grpo}", "tune.rewards: required when the objective is grpo"),
         ("{objective: distill}", "tune.teacher: required when the objective is distill"),
         ("{teacher: x}", "tune.teacher: only for objective: distill"),
-        ("{objective: continued}", "allowed supervised, distill or grpo with task: classification"),
+        ("{objective: continued}", "allowed supervised, distill, grpo; or set task: text"),
         (
             "{objective: grpo, rewards: [{type: number}, {type: python, source: x}]}",
             "'python' runs code, which no grader here does",
@@ -192,15 +192,13 @@ async def test_a_teacher_answers_the_training_rows_alone_and_once(
     class Teacher:
         name = "wise"
 
-        async def generate(self, messages, sampling):
-            from baigong.types import Delta
-
-            asked.append(messages[-1].content)
+        async def reply(self, row, sampling):
+            asked.append(row.messages[-1].content)
             assert sampling.max_tokens == 5
-            cut = messages[-1].content == "word 1"
+            cut = row.messages[-1].content == "word 1"
             yield Delta("taught ", finish_reason="length" if cut else "stop")
 
-    monkeypatch.setattr("baigong.industry.teaching._generate", lambda teacher: teacher.generate)
+    monkeypatch.setattr("baigong.industry.teaching._asker", lambda teacher: teacher.reply)
     rows, done = rows_of("train", "train", "train", "validation", "test"), tmp_path / "t.jsonl"
     for _ in range(2):
         got, told = await taught(recipe, rows, Teacher(), done, lambda _: None)  # type: ignore[arg-type]
@@ -223,7 +221,7 @@ async def test_a_teacher_is_named_by_its_revision_and_answers_through_serving(
     (row,) = rows_of("train")
     (answer,) = await predict(
         [row],
-        teacher.generate,  # type: ignore[union-attr]
+        teacher.reply,  # type: ignore[union-attr]
         sampling,
         concurrency=1,
         done=tmp_path / "x",

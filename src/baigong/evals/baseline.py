@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression  # noqa: TID253
 from sklearn.multiclass import OneVsRestClassifier  # noqa: TID253
 from sklearn.pipeline import FeatureUnion, make_pipeline  # noqa: TID253
 
-from baigong.evals.metrics import BITS, Task
+from baigong.evals.metrics import BITS, CHOSEN, REJECTED, Task
 from baigong.types import Row
 
 # More rows than this teach a linear model little and cost minutes.
@@ -28,7 +28,8 @@ _WINDOW = 2**15  # what a compressor looks back to
 def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> list[str]:
     """An answer to each test row, learnt from the training rows without any language model.
 
-    Classification: TF-IDF over words (1-2) and characters (2-5, which is how Chinese works) with
+    Preference: the longer of two answers; of answers judged one by one, the verdict that is commoner
+    in training. Classification: TF-IDF over words (1-2) and characters (2-5, which is how Chinese works) with
     logistic regression. Plain text: bits a byte of a compressor that has the last training texts before
     it. Other tasks: the answer of the most similar training row, an honest stand-in.
 
@@ -38,6 +39,8 @@ def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> l
     if not train:
         raise ValueError("a baseline needs training rows")
     train = train[:MAX_TRAIN_ROWS]
+    if task == "preference":
+        return _longer(train, test)
     known = [_question(row, task) for row in train]
     asked = [_question(row, task) for row in test]
     answers = [row.answer for row in train]
@@ -48,6 +51,16 @@ def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> l
     if task == "classification":
         return _classify(known, answers, asked)
     return _nearest(known, answers, asked)
+
+
+def _longer(train: Sequence[Row], test: Sequence[Row]) -> list[str]:
+    mostly_good = 2 * sum(row.is_good is True for row in train) >= len(train)
+    return [
+        CHOSEN
+        if (len(row.answer) > len(row.rejected) if isinstance(row.rejected, str) else mostly_good)
+        else REJECTED
+        for row in test
+    ]
 
 
 def _question(row: Row, task: Task) -> str:

@@ -17,7 +17,7 @@ from baigong.evals.text import fold, normalise, tokens
 from baigong.graders import common_subsequence
 from baigong.types import Row
 
-Task = Literal["chat", "classification", "extraction", "grounded", "text"]
+Task = Literal["chat", "classification", "extraction", "grounded", "preference", "text"]
 Schema = Mapping[str, Any] | None
 Floats = NDArray[np.float64]
 
@@ -221,6 +221,30 @@ def _bits_saved(_: Row, answer: str, __: Schema) -> float:
     return max(0.0, 1 - float(answer.removesuffix(BITS)) / 8)
 
 
+CHOSEN, REJECTED = "chosen", "rejected"
+AS_A_WHOLE = "as a whole"
+
+
+def preferred(by_token: bool, by_sum: bool) -> str:
+    """The answer of a task that is judged by scoring: which of two answers a model finds likelier.
+
+    Per token, and where that differs by the likelihood of the whole as well.
+    """
+    first, second = (CHOSEN if is_chosen else REJECTED for is_chosen in (by_token, by_sum))
+    return first if first == second else f"{first} per token, {second} {AS_A_WHOLE}"
+
+
+def _preference(row: Row, answer: str, _: Schema) -> float:
+    """Whether the likelier answer, per token, is the one preferred; a bad one is not to be chosen."""
+    return float(answer.startswith(CHOSEN) == (row.is_good is not False))
+
+
+def _preference_whole(row: Row, answer: str, _: Schema) -> float:
+    """The same by the likelihood of whole answers, where a shorter one has it easier."""
+    found = answer.removesuffix(f" {AS_A_WHOLE}").rpartition(", ")[2]
+    return float(found.startswith(CHOSEN) == (row.is_good is not False))
+
+
 _ALL: tuple[Task, ...] = ("chat", "classification", "extraction", "grounded")
 
 METRICS: dict[str, Metric] = {
@@ -235,6 +259,15 @@ METRICS: dict[str, Metric] = {
         Metric("json_validity", "Valid JSON", "JSON 有效率", ("extraction",), True, _json_validity),
         Metric("bits_saved", "Bits saved", "节省的比特", ("text",), False, _bits_saved),
         Metric("citation", "Right citation", "引用正确率", ("grounded",), True, _citation),
+        Metric("preference", "Preference", "偏好正确率", ("preference",), True, _preference),
+        Metric(
+            "preference_whole",
+            "Preference by whole answers",
+            "整体偏好正确率",
+            ("preference",),
+            True,
+            _preference_whole,
+        ),
     )
 }
 
@@ -245,4 +278,5 @@ DEFAULT_METRICS: dict[Task, tuple[str, ...]] = {
     "extraction": ("field_f1", "json_validity", "exact_match"),
     "grounded": ("citation", "token_f1"),
     "text": ("bits_saved",),
+    "preference": ("preference", "preference_whole"),
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
-from baigong.evals.run import predict
+from baigong.evals.run import Ask, predict
+from baigong.industry.preferring import Scoring, preferences
 from baigong.industry.quantised import weigh
 from baigong.industry.reading import read_text
 from baigong.industry.recipe import Recipe
@@ -43,21 +44,24 @@ async def contest(
     sampling = Sampling(
         max_tokens=recipe.serve.max_tokens, temperature=recipe.serve.temperature, seed=0
     )
+    train = [row for row in rows if row.split == "train"]
+    is_scored = recipe.task == "preference"
+    share = sum(row.is_good is True for row in train) / max(len(train), 1)
     entries: dict[Contender, Entry] = {}
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            model.generate if recipe.task != "text" else partial(read_text, model),
+            _asker(recipe, model),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
             report=_part(report, who, position, len(served)),
         )
-        entries[who] = Entry(model.name, asked, [answer.text for answer in answers])
+        texts = [answer.text for answer in answers]
+        entries[who] = Entry(model.name, asked, preferences(texts, share) if is_scored else texts)
     weights = await weigh(
         recipe, served["candidate"], entries["candidate"], sampling, folder, report
     )
-    train = [row for row in rows if row.split == "train"]
     entries["baseline"] = await asyncio.to_thread(_baseline, recipe, train, asked)
     found = await asyncio.to_thread(
         evaluate,
@@ -70,6 +74,13 @@ async def contest(
         dataset=digest_of(rows),
     )
     return msgspec.structs.replace(found, weights=weights)
+
+
+def _asker(recipe: Recipe, model: Served) -> Ask:
+    """How a contender is asked: to answer, or to score what stands in the row."""
+    if recipe.task == "preference":
+        return Scoring(model)
+    return partial(read_text, model) if recipe.task == "text" else model.reply
 
 
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:
@@ -93,6 +104,11 @@ def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Ent
     # scikit-learn takes a second to import, and only evaluation needs it.
     from baigong.evals.baseline import baseline_answers  # noqa: PLC0415
 
-    names = {"classification": "TF-IDF, logistic regression", "text": "deflate"}
-    name = names.get(recipe.task, "TF-IDF, nearest row")
+    name = {
+        "classification": "TF-IDF, logistic regression",
+        "preference": "the longer answer"
+        if recipe.tune.objective != "kto"
+        else "the commoner verdict",
+        "text": "deflate",
+    }.get(recipe.task, "TF-IDF, nearest row")
     return Entry(name, asked, baseline_answers(train, asked, recipe.task))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 
 from baigong.evals.metrics import BITS
 from baigong.industry.serving import Served
 from baigong.inference.likelihood import nats
 from baigong.tuning.texts import text_ids
-from baigong.types import Delta, Message, Sampling
+from baigong.types import Delta, Row, Sampling
 
 
-async def read_text(
-    served: Served, messages: Sequence[Message], _: Sampling
-) -> AsyncIterator[Delta]:
-    """The bits that each byte of a text costs by a model's likelihood, as an answer (types.Generate).
+async def read_text(served: Served, row: Row, _: Sampling) -> AsyncIterator[Delta]:
+    """The bits that each byte of a text costs by a model's likelihood, as an answer (evals.run.Ask).
 
     The text stands alone, as a document does in training. One that is longer than the context is read in
     windows, each token after half a window of what stood before it.
     """
-    text = messages[-1].content
+    text = row.messages[-1].content
     ids = text_ids(text, served.tokenizer)
     engine, adapter = await served.engine()
     total = 0.0

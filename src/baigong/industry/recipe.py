@@ -26,12 +26,19 @@ from pydantic_core import PydanticCustomError
 from baigong.errors import DataProblems
 from baigong.evals.metrics import DEFAULT_METRICS, Task
 from baigong.industry.recipe_checks import (
+    OBJECTIVES_OF,
     cross_problems,
     describe_errors,
     resolve_files,
 )
-from baigong.industry.yaml_lines import apply_overrides, read_yaml, refuse_unusable_text
+from baigong.industry.yaml_lines import (
+    Document,
+    apply_overrides,
+    read_yaml,
+    refuse_unusable_text,
+)
 from baigong.store.blobs import digest_file
+from baigong.tuning.spec import Goal
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -42,6 +49,7 @@ _MAX_TOKENS: dict[Task, int] = {
     "extraction": 512,
     "grounded": 256,
     "text": 256,
+    "preference": 512,
 }
 
 
@@ -132,8 +140,8 @@ class Data(_Part):
     """The rows: where they are and which columns hold what."""
 
     rows: File = Field(
-        description="JSONL, CSV, TSV (each also .gz) or Parquet; a folder of them; or dataset://owner/name. "
-        "With task: text also .txt and .md."
+        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or "
+        "dataset://owner/name. With task: text also .txt and .md."
     )
     columns: dict[str, Column] = Field(
         default={}, description="Field of the task -> column of the file."
@@ -151,9 +159,11 @@ class Data(_Part):
 class Tune(_Part):
     """How the base is tuned."""
 
-    objective: Literal["supervised", "continued", "distill", "grpo"] = Field(
+    objective: Goal = Field(
         default="supervised",
-        description="The rows' answers; plain text (task: text, whose default it is); a teacher; or rewards.",
+        description="What the rows teach: `supervised` their answers, `distill` what a teacher makes of them, `grpo` "
+        "what earns a reward. task: preference has `dpo` (its default) and `orpo` for pairs of answers, `kto` for "
+        "answers judged one by one; task: text has `continued`.",
     )
     teacher: str | None = Field(
         default=None, description="distill: the model that teaches, a name that can be asked."
@@ -177,11 +187,8 @@ class Tune(_Part):
         default="auto", description="grpo: the longest of them; what serve.max_tokens says."
     )
     temperature: Annotated[Number, Field(ge=0.05, le=10)] = Field(
-        default=1.0, description="grpo samples with it; distill by logits softens by it."
-    )
-    beta: Auto | Annotated[Number, Field(ge=0, le=100)] = Field(
-        default="auto",
-        description="grpo: the weight of the divergence from the base; 0 by default.",
+        default=1.0,
+        description="grpo samples with it; distill by logits softens by it.",
     )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
@@ -201,6 +208,10 @@ class Tune(_Part):
     )
     batch_size: Auto | Annotated[Whole, Field(ge=1, le=4096)] = Field(
         default="auto", description="Rows in one step."
+    )
+    beta: Auto | Annotated[Number, Field(ge=1e-4, le=10)] = Field(
+        default="auto",
+        description="dpo, kto: how strongly the model is held to its base. orpo: how much the odds weigh.",
     )
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
@@ -352,6 +363,7 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
         # The unknown task is the mistake to report, not the sections that follow from it.
         filled.setdefault("evals", {"metrics": ("?",)})
         task = "chat"
+    _section(filled, "tune", {"objective": OBJECTIVES_OF[task][0]})
     evals = _section(filled, "evals", {"metrics": DEFAULT_METRICS[task]})  # type: ignore[index]
     metrics = evals.get("metrics") if isinstance(evals, dict) else None
     first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"
@@ -380,10 +392,20 @@ def load_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recip
     Raises:
         DataProblems: with every mistake, its line and what is allowed.
     """
-    document = read_yaml(path)
+    return recipe_of_document(read_yaml(path), path.resolve().parent, overrides or {})
+
+
+def recipe_of_document(
+    document: Document, folder: Path, overrides: Mapping[str, str] | None = None
+) -> Recipe:
+    """Checks a recipe that was read, or made in code; `folder` is what its paths are relative to.
+
+    Raises:
+        DataProblems: as `load_recipe`.
+    """
     apply_overrides(document, overrides or {})
     refuse_unusable_text(document)
-    resolve_files(document, path.resolve().parent)
+    resolve_files(document, folder)
     recipe: Recipe | None = None
     try:
         recipe = Recipe.model_validate(document.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,7 +27,14 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
     "extraction": ("text", "answer"),
     "grounded": ("question", "answer", "document"),
     "text": ("text",),
+    "preference": ("prompt", "chosen", "rejected", "answer", "label"),
 }
+# What each task's rows can teach, the default first; the others teach what to answer.
+OBJECTIVES_OF: defaultdict[str, tuple[str, ...]] = defaultdict(
+    lambda: ("supervised", "distill", "grpo"),
+    preference=("dpo", "orpo", "kto"),
+    text=("continued",),
+)
 
 _SHOWN = 60
 
@@ -123,11 +131,12 @@ def cross_problems(data: Mapping[str, Any]) -> list[Cross]:
         *_required_by_task(data, task),
         *(_schema_problems(data.get("schema")) if task == "extraction" else ()),
         *_column_problems(data, task),
+        *_objective_problems(data, task),
         *_metric_problems(data, task),
         *_slice_problems(data),
         *_share_problems(data),
         *_knowledge_problems(data),
-        *_objective_problems(data, task),
+        *_teaching_problems(data),
     ]
 
 
@@ -156,11 +165,9 @@ def _knowledge_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
         yield ("knowledge",), "give either sources or from, the name of a knowledge base"
 
 
-def _objective_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
-    objective = _at(data, "tune", "objective") or "supervised"
-    if (task == "text") != (objective == "continued"):
-        fitting = "continued" if task == "text" else "supervised, distill or grpo"
-        yield ("tune", "objective"), f"got {show(objective)}; allowed {fitting} with task: {task}"
+def _teaching_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
+    """What distillation and rewards need, and nothing else takes."""
+    objective = _at(data, "tune", "objective")
     teacher, rewards = _at(data, "tune", "teacher"), _at(data, "tune", "rewards")
     for name, owner, given in (("teacher", "distill", teacher), ("rewards", "grpo", rewards)):
         if given and objective != owner:
@@ -216,6 +223,20 @@ def _column_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
         if field not in allowed:
             message = f"{task} has no such field; allowed {', '.join(allowed)}"
             yield ("data", "columns", field), message + suggest(field, allowed)
+
+
+def _objective_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
+    chosen, fitting = _at(data, "tune", "objective"), OBJECTIVES_OF[task]
+    owners = [name for name in TASK_FIELDS if chosen in OBJECTIVES_OF[name]]
+    if chosen not in fitting and owners:
+        message = f"got {chosen}, which rows of task: {task} cannot teach; allowed"
+        yield (
+            ("tune", "objective"),
+            f"{message} {', '.join(fitting)}; or set task: {' or '.join(owners)}",
+        )
+    has_none = chosen in {"supervised", "continued", "distill"}
+    if has_none and _at(data, "tune", "beta") not in {None, "auto"}:
+        yield ("tune", "beta"), f"objective {chosen} has no beta; remove it"
 
 
 def _metric_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from baigong.errors import InvalidInput
-from baigong.evals.run import predict
+from baigong.evals.run import Ask, predict
 from baigong.industry.contest import CONCURRENCY
 from baigong.industry.recipe import Recipe
 from baigong.industry.serving import Foreign, Served, Serving
 from baigong.tuning.spec import TuneSpec
-from baigong.types import Delta, Generate, Message, Report, Row, Sampling
+from baigong.types import Delta, Report, Row, Sampling
 
 Teacher = Served | Foreign
 
@@ -114,7 +114,7 @@ async def taught(
     asked = [row for row in rows if row.split == "train"]
     answers = await predict(
         asked,
-        _generate(teacher),
+        _asker(teacher),
         sampling,
         concurrency=CONCURRENCY,
         done=done,
@@ -136,14 +136,14 @@ async def taught(
     return [*whole, *others], f"{len(whole)} answers of {teacher.name}{lost}; "
 
 
-def _generate(teacher: Teacher) -> Generate:
+def _asker(teacher: Teacher) -> Ask:
     if isinstance(teacher, Served):
-        return teacher.generate
+        return teacher.reply
     foreign = teacher
 
-    async def generate(messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
-        answer = await foreign.answer(messages, sampling)
+    async def ask(row: Row, sampling: Sampling) -> AsyncIterator[Delta]:
+        answer = await foreign.answer(row.messages, sampling)
         async for delta in answer.deltas:
             yield delta
 
-    return generate
+    return ask

@@ -22,7 +22,7 @@ class State(msgspec.Struct):
     Attributes:
         step: done; rows, learning rate and random numbers of the next follow from it alone.
         steps: at which it ends; fewer than planned once a time limit shortened it.
-        micro: examples that go through the model at once; halved when memory runs out.
+        micro: padded tokens that go through the model at once; halved when memory runs out.
         best: (accuracy, -loss, step) of the evaluation whose weights are kept.
     """
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baigong.tuning.preferences import Pair, Rated, pairs_of, rated_of
 from baigong.tuning.rows import Encode, Example, Prepared, answers_of, prepare
 from baigong.tuning.sampled import Prompt, prompts_of, sized
 from baigong.tuning.spec import Goal, TuneSpec
@@ -40,6 +41,9 @@ OBJECTIVES: dict[Goal, Objective] = {
     "continued": Objective(Example, texts_of, "supervised:Supervised", packed),
     "distill": Objective(Example, answers_of, "distill:Distill"),
     "grpo": Objective(Prompt, prompts_of, "grpo:Grpo", sized),
+    "dpo": Objective(Pair, pairs_of, "dpo:DPO"),
+    "kto": Objective(Rated, rated_of, "kto:KTO"),
+    "orpo": Objective(Pair, pairs_of, "orpo:ORPO"),
 }
 
 

@@ -42,6 +42,7 @@ class Base:
         parameters: all weights.
         linear: name of each kind of linear layer in the blocks -> sum of (inputs + outputs).
         products: weights of those layers, each a multiplication per token.
+        widest: the smaller side of the layer in which that is greatest: no rank can be above it.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Base:
     layers: int
     vocabulary: int
     context: int
+    widest: int
 
     @property
     def targets(self) -> list[str]:
@@ -122,6 +124,12 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
     spec = spec or TuneSpec()
     count = len(prepared.train)
     settings = resolve(spec, count, base.parameters)
+    if settings.is_adapter and settings.rank > base.widest:
+        raise InvalidInput(
+            f"tune.rank is {settings.rank}, and no layer of the base is wider than {base.widest}.",
+            hint=f"Set tune.rank to at most {base.widest}: more adds weights that change nothing.",
+            param="tune.rank",
+        )
     teacher = read_base(Path(spec.teacher)) if spec.teacher else None
     seconds = _seconds(prepared, base, settings, teacher)
     shortened = False
@@ -135,7 +143,7 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
         validation_rows=len(prepared.validation),
         dropped=prepared.dropped,
         tokens=prepared.tokens,
-        answer_tokens=prepared.counted,
+        answer_tokens=prepared.scored,
         longest_row=prepared.longest,
         context=base.context,
         parameters=base.parameters,
@@ -170,7 +178,7 @@ def read_base(folder: Path) -> Base:
     headers = Headers.read(folder)
     shape = shape_of(headers.fields, headers.name)
     linear: dict[str, int] = {}
-    products = 0
+    products = widest = 0
     for name, tensor in headers.tensors.items():
         parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
         # Blocks of a part that sees have other names, and are not tuned.
@@ -179,6 +187,7 @@ def read_base(folder: Path) -> Base:
             # Experts, and the gate that chooses them, are no layers of their own in transformers.
             if ".experts." not in name and leaf != "gate":
                 linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
+                widest = max(widest, min(tensor.shape))
     if not linear:
         raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
     return Base(
@@ -190,6 +199,7 @@ def read_base(folder: Path) -> Base:
         layers=shape.layers,
         vocabulary=shape.vocabulary,
         context=shape.context,
+        widest=widest,
     )
 
 
@@ -214,7 +224,7 @@ def _memory(prepared: Prepared[Any], base: Base, settings: Settings, others: int
     """
     weights = 4 * (base.parameters + others) + 16 * _trainable(base, settings)
     tokens = settings.batch_size * prepared.longest
-    answers: int = settings.batch_size * max(e.counted for e in prepared.train)
+    answers: int = settings.batch_size * max(e.scored for e in prepared.train)
     # A teacher's logits, and both as logarithms of shares.
     copies = 9 if settings.objective == "distill" else 4
     activations = 4 * (tokens * base.layers * 30 * base.hidden + copies * answers * base.vocabulary)
@@ -235,13 +245,13 @@ def _seconds(
     passes = settings.steps / settings.evaluate_steps
     forward_only = validation * passes / 3
     work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
-    work += prepared.counted * settings.epochs * 4 * base.hidden * base.vocabulary
+    work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary
     if teacher is not None:
-        each = prepared.tokens * teacher.products + prepared.counted * base.hidden * base.vocabulary
+        each = prepared.tokens * teacher.products + prepared.scored * base.hidden * base.vocabulary
         work += (settings.epochs + passes / 10) * 2 * each
     if settings.objective == "grpo":
-        asked = sum(example.counted for example in prepared.validation)
-        sampled = prepared.counted * settings.epochs + asked * passes
+        asked = sum(example.scored for example in prepared.validation)
+        sampled = prepared.scored * settings.epochs + asked * passes
         head = base.hidden * base.vocabulary
         work += sampled * 2 * (base.products + own + head) / _SAMPLING_EFFICIENCY
     return _START_S + work / (_EFFICIENCY * _matrix_rate() * usable_cores())

@@ -32,6 +32,11 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
         """Over how many things its loss is summed: the places that answer tokens may take."""
         return self.answers * self.room
 
+    @property
+    def scored(self) -> int:
+        """Tokens whose logits are worked out."""
+        return self.counted
+
 
 def prompts_of(base: Path, context: int) -> Encode[Prompt]:
     """Rows as prompts, by the template of a base.

@@ -18,7 +18,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,13 +43,16 @@ from baigong.tuning.job import (
     read_job,
     read_prepared,
 )
-from baigong.tuning.learner import learner_of
+from baigong.tuning.learner import Gathers, learner_of
 from baigong.tuning.rows import batches
+from baigong.tuning.weights import Weights
 from baigong.tuning.workers import Workers
 
 _POINTS = 200  # of the curve, about
 _CLIP = 1.0
 _EVALUATION_BATCH = 32
+_ROOM = 1 << 30  # bytes on a processor for what the backward pass needs
+_FEWEST = 512  # tokens that are worth a pass
 _SAFETY = 0.95  # of the time limit that a shortened run plans to use
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -81,7 +83,7 @@ class Run:
             fused=True,
         )
         self.best: Named = {}
-        self.state = State(steps=self.settings.steps, micro=self.settings.batch_size)
+        self.state = State(steps=self.settings.steps, micro=tokens_at_once(self.weights))
         self.losses: list[float] = []
         self.started = self.saved = time.monotonic()
         self.before = 0.0
@@ -141,15 +143,19 @@ class Run:
         counted = sum(example.counted for example in examples)
         mine = self.workers.share(examples)
         while True:
+            parts = list(split(mine, self.state.micro))
             total, failed = torch.zeros((), device=self.weights.device), False
             # Each process draws its own numbers, and a second try draws those of the first.
             torch.manual_seed(
                 (self.settings.seed + self.workers.rank) * 1_000_003 + self.state.step
             )
             try:
-                for at in range(0, len(mine), self.state.micro):
-                    with self.autocast():
-                        loss = self.learner.loss(mine[at : at + self.state.micro]) / counted
+                if isinstance(self.learner, Gathers):
+                    with self.weights.autocast():
+                        self.learner.gather(parts)
+                for part in parts:
+                    with self.weights.autocast():
+                        loss = self.learner.loss(part) / counted
                     loss.backward()
                     total += loss.detach()
             except (RuntimeError, MemoryError) as error:
@@ -158,19 +164,19 @@ class Run:
                 failed = True
             if not self.workers.any(failed):
                 return float(self.workers.total(total))
-            self.halve()
+            self.halve(max(map(len, parts), default=1))
 
-    def halve(self) -> None:
-        """Put fewer rows through the model at once.
+    def halve(self, most: int) -> None:
+        """Put half as much through the model at once; the most rows so far were `most`.
 
         Raises:
-            MemoryError: it is one already.
+            MemoryError: it was one row already.
         """
-        if self.state.micro == 1:
+        if not self.workers.any(most > 1):
             raise MemoryError("One row alone needs more memory than there is.")
         self.optimizer.zero_grad(set_to_none=True)
-        self.state.micro = -(-self.state.micro // 2)
-        self.note = f"out of memory: {self.state.micro} rows at once from here on"
+        self.state.micro //= 2
+        self.note = f"out of memory: {self.state.micro} tokens at once from here on"
         if self.weights.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -180,15 +186,6 @@ class Run:
         if step <= warm:
             return step / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.state.steps - warm + 1)))
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Products in bfloat16 where there are instructions for them; weights stay float32.
-
-        With AVX-512 BF16 a step of 16 rows and a base of 6.5 M weights takes 0.62 of the time.
-        """
-        return torch.autocast(
-            self.weights.device.type, torch.bfloat16, enabled=self.weights.has_bfloat16
-        )
 
     # --- points: the curve, evaluation, checkpoints
 
@@ -248,7 +245,7 @@ class Run:
         total, right = torch.zeros((), device=device), torch.zeros((), device=device)
         mine = self.workers.share(self.validation)
         for at in range(0, len(mine), _EVALUATION_BATCH):
-            with self.autocast():
+            with self.weights.autocast():
                 judged = self.learner.judge(mine[at : at + _EVALUATION_BATCH])
             total += judged.loss
             right += judged.is_right.sum()
@@ -338,6 +335,33 @@ class Run:
         )
         write_whole(self.folder / RESULT_FILE, msgspec.json.encode(result))
         (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def split(examples: Sequence[Any], tokens: int) -> Iterator[list[Any]]:
+    """The examples in parts of like length, none of more than `tokens` padded tokens or of one."""
+    part: list[Any] = []
+    for example in sorted(examples, key=lambda example: example.length):
+        if part and (len(part) + 1) * example.length > tokens:
+            yield part
+            part = []
+        part.append(example)
+    if part:
+        yield part
+
+
+def tokens_at_once(weights: Weights) -> int:
+    """How many tokens may go through the model together, by what a backward pass keeps of each.
+
+    A block keeps about 30 numbers of the hidden size. More tokens at once than fill the machine's
+    units gain nothing, and what they keep would not be there for a larger model.
+    """
+    config = weights.model.config.get_text_config()
+    blocks = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
+    kept = 30 * (2 if weights.has_bfloat16 else 4) * blocks
+    room = _ROOM
+    if weights.device.type == "cuda":
+        room = torch.cuda.mem_get_info()[0] // 2
+    return max(_FEWEST, int(room) // kept)
 
 
 def is_out_of_memory(error: Exception) -> bool:

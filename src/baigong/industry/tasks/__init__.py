@@ -17,6 +17,7 @@ from baigong.industry.tasks.chat import chat, chat_fields
 from baigong.industry.tasks.classification import classification
 from baigong.industry.tasks.extraction import extraction, extraction_fields
 from baigong.industry.tasks.grounded import grounded
+from baigong.industry.tasks.preference import preference, preference_fields
 from baigong.industry.tasks.text import text
 
 
@@ -35,6 +36,7 @@ SHAPES: dict[Task, Shape] = {
     "extraction": Shape(extraction, True, extraction_fields),
     "grounded": Shape(grounded, False, lambda *_: ("question", "answer")),
     "text": Shape(text, False, lambda *_: ("text",)),
+    "preference": Shape(preference, False, preference_fields),
 }
 
 

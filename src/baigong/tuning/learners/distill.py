@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from baigong.tuning.job import TuneJob
-from baigong.tuning.learner import Answers, Judged, answer_logits, reading_of
+from baigong.tuning.learner import IGNORED, Judged, answer_logits, padded
 from baigong.tuning.rows import Example, Prepared
 from baigong.tuning.weights import load_base, load_weights
 
@@ -46,20 +46,25 @@ class Distill:
 
     def _learn(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
         """The summed loss, the part of it that is divergence, and who is right."""
-        student = answer_logits(self.weights.model, self.weights.device, examples)
-        reading = reading_of(student)
-        divergence = self._divergence(student, examples)
-        loss = self.mix * divergence + (1 - self.mix) * reading.nats.sum()
-        return loss, divergence, reading.is_likeliest.all(1)
-
-    def _divergence(self, student: Answers, examples: Sequence[Example]) -> Tensor:
+        ids, labels = padded(examples, self.weights.device)
+        answers = labels != IGNORED
+        student = answer_logits(self.weights.causal, ids, answers)
         with torch.no_grad():
-            teacher = answer_logits(self.teacher, self.weights.device, examples).logits
+            teacher = answer_logits(self.teacher, ids, answers)
+        divergence = self._divergence(student, teacher)
+        wanted = labels[answers]
+        nats = torch.nn.functional.cross_entropy(student, wanted, reduction="sum")
+        is_likeliest = student.detach().argmax(-1) == wanted
+        is_right = torch.ones_like(answers).masked_scatter(answers, is_likeliest).all(1)
+        return self.mix * divergence + (1 - self.mix) * nats, divergence, is_right
+
+    def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Summed over tokens; both are logits, (tokens, vocabulary)."""
         # Embeddings of one tokenizer may be padded to different lengths.
-        width = min(teacher.shape[-1], student.logits.shape[-1])
+        width = min(teacher.shape[-1], student.shape[-1])
         ours, theirs = (
-            torch.log_softmax(logits[student.are_there][:, :width].float() / self.temperature, -1)
-            for logits in (student.logits, teacher)
+            torch.log_softmax(logits[:, :width] / self.temperature, -1)
+            for logits in (student, teacher)
         )
         total = torch.nn.functional.kl_div(ours, theirs, reduction="sum", log_target=True)
         return self.temperature**2 * total

@@ -10,9 +10,11 @@ taken off unless `beta` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +32,36 @@ _RIGHT = 1 - 1e-6
 _FLAT = 1e-6  # a spread of rewards below which a group says nothing
 
 
+class _Group(NamedTuple):
+    """The answers to one prompt, and what each is worth."""
+
+    prompt: Prompt
+    answers: list[list[int]]
+    worth: list[float]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.worth) / len(self.worth)
+
+    @property
+    def spread(self) -> float:
+        return math.sqrt(sum(value**2 for value in self.advantages) / len(self.worth))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether all are worth the same, so that nothing is to be learnt from them."""
+        return max(self.worth) - min(self.worth) < _FLAT
+
+    @property
+    def advantages(self) -> list[float]:
+        return [value - self.mean for value in self.worth]
+
+    @property
+    def examples(self) -> list[Example]:
+        ids = self.prompt.ids
+        return [Example([*ids, *answer], len(ids)) for answer in self.answers]
+
+
 class _Seen:
     """What the answers of some steps were like."""
 
@@ -37,15 +69,14 @@ class _Seen:
         self.groups = self.flat = self.answers = self.tokens = 0
         self.reward = self.spread = 0.0
 
-    def add(self, rewards: Tensor, answers: Sequence[Sequence[int]]) -> None:
-        """Rewards are (groups, answers of each)."""
-        spreads = rewards.std(dim=1, correction=0)
-        self.groups += len(rewards)
-        self.flat += int((spreads <= _FLAT).sum())
-        self.reward += float(rewards.mean(dim=1).sum())
-        self.spread += float(spreads.sum())
-        self.answers += len(answers)
-        self.tokens += sum(map(len, answers))
+    def add(self, groups: Sequence[_Group]) -> None:
+        for group in groups:
+            self.groups += 1
+            self.flat += group.is_flat
+            self.reward += group.mean
+            self.spread += group.spread
+            self.answers += len(group.answers)
+            self.tokens += sum(map(len, group.answers))
 
     def figures(self) -> dict[str, float]:
         """Means; nothing where nothing was seen."""
@@ -70,26 +101,27 @@ class Grpo:
         self.base = None
         if self.settings.beta and not self.settings.is_adapter:
             self.base = load_base(Path(job.base)).to(self.weights.device).eval()
+        self.groups: dict[int, _Group] = {}  # of the step that runs, by the prompt's identity
         self.seen = _Seen()
 
+    def gather(self, parts: Sequence[Sequence[Prompt]]) -> None:
+        """Sample and grade the answers of a whole step: decoding costs the less the more go together."""
+        prompts = [prompt for part in parts for prompt in part]
+        self.groups = {}
+        if not prompts:
+            return
+        answers = self.answers(prompts, self.settings.temperature)
+        size = self.settings.group
+        for at, prompt in enumerate(prompts):
+            group = answers[at * size : (at + 1) * size]
+            worth = [self.reward(prompt, answer) for answer in group]
+            self.groups[id(prompt)] = _Group(prompt, group, worth)
+        self.seen.add(list(self.groups.values()))
+
     def loss(self, examples: Sequence[Prompt]) -> Tensor:
-        answers = self.answers(examples, self.settings.temperature)
-        rewards = [self.reward(prompt, given) for prompt, given in self._each(examples, answers)]
-        self.seen.add(torch.tensor(rewards).view(len(examples), -1), answers)
-        told: list[Example] = []
-        advantages: list[float] = []
-        at = 0
-        for prompt in examples:
-            group = rewards[at : at + prompt.answers]
-            mean = sum(group) / len(group)
-            if self.settings.beta or max(group) - min(group) > _FLAT:
-                told += [
-                    Example([*prompt.ids, *ids], len(prompt.ids))
-                    for ids in answers[at : at + prompt.answers]
-                ]
-                advantages += [value - mean for value in group]
-            at += prompt.answers
-        return self._gradient(told, advantages) if told else self._nothing()
+        groups = [self.groups[id(prompt)] for prompt in examples]
+        told = [group for group in groups if self.settings.beta or not group.is_flat]
+        return self._gradient(told) if told else self._nothing()
 
     @torch.no_grad()
     def judge(self, examples: Sequence[Prompt]) -> Judged:
@@ -129,17 +161,12 @@ class Grpo:
         text = self.tokenizer.decode([id for id in answer if id not in self.ends])
         return reward(self.settings.rewards, text, prompt.wanted)
 
-    def _each(
-        self, examples: Sequence[Prompt], answers: Sequence[list[int]]
-    ) -> Iterable[tuple[Prompt, list[int]]]:
-        repeated = (prompt for prompt in examples for _ in range(prompt.answers))
-        return zip(repeated, answers, strict=True)
-
-    def _gradient(self, told: Sequence[Example], advantages: Sequence[float]) -> Tensor:
+    def _gradient(self, groups: Sequence[_Group]) -> Tensor:
         """A number whose gradient is that of the expected reward, with its sign turned."""
         temperature = self.settings.temperature
+        told = [one for group in groups for one in group.examples]
         nats = read_answers(self.weights, told, temperature=temperature).nats
-        worth = torch.tensor(advantages, device=nats.device)
+        worth = torch.tensor([a for group in groups for a in group.advantages], device=nats.device)
         loss = (worth[:, None] * nats).sum()
         if not self.settings.beta:
             return loss

@@ -1,0 +1,1 @@
+"""Tuning beside its peers."""
