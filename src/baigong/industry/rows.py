@@ -25,7 +25,7 @@ from baigong.industry.data_report import DataReport, count_slices, percentiles
 from baigong.industry.formats import shape_table
 from baigong.industry.look import look_at
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
-from baigong.industry.tables import Record, Table, read_tables, row_files
+from baigong.industry.tables import SUFFIXES, TEXTS, Record, Table, read_tables, row_files
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
@@ -259,6 +259,7 @@ class _Loading:
         self.warnings: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.files: dict[str, str] = {}
+        self.suffixes = (*SUFFIXES, *TEXTS) if recipe.task == "text" else SUFFIXES
         self.near = 0
         self.private: dict[str, int] = {}
 
@@ -282,7 +283,7 @@ class _Loading:
             return []
         path = self._path(written)
         items = []
-        for table in read_tables(path) if path else []:
+        for table in read_tables(path, suffixes=self.suffixes) if path else []:
             items += self._table(table)
             self.problems += table.problems
             self.warnings += table.warnings
@@ -302,7 +303,7 @@ class _Loading:
         if path.is_file():
             self.files[path.name] = digest_file(path)
             return
-        for file in row_files(path):
+        for file in row_files(path, self.suffixes):
             self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:
