@@ -14,9 +14,10 @@ from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
 from baigong.evals.text import fold, normalise, tokens
+from baigong.graders import common_subsequence
 from baigong.types import Row
 
-Task = Literal["chat", "classification", "extraction", "grounded", "preference"]
+Task = Literal["chat", "classification", "extraction", "grounded", "preference", "text"]
 Schema = Mapping[str, Any] | None
 Floats = NDArray[np.float64]
 
@@ -133,22 +134,6 @@ def _rouge_l(row: Row, answer: str, _: Schema) -> float:
     return _f1(common_subsequence(wanted, given), len(wanted), len(given))
 
 
-def common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a whole row of the table at a time in one big integer.
-
-    Hyyrö's bit-parallel method: O(len(b)) operations on len(a)-bit numbers.
-    """
-    positions: dict[str, int] = {}
-    for i, token in enumerate(a):
-        positions[token] = positions.get(token, 0) | (1 << i)
-    full = (1 << len(a)) - 1
-    state = full
-    for token in b:
-        matches = state & positions.get(token, 0)
-        state = ((state + matches) | (state - matches)) & full
-    return len(a) - state.bit_count()
-
-
 def read_json(text: str) -> Any:
     """The JSON value that a text is, whole; None if it is not JSON. Code fences are not forgiven."""
     try:
@@ -225,6 +210,17 @@ def cited_passage(prompt: str, k: int) -> str:
     return "" if found is None else re.sub("^> ?", "", found[1], flags=re.MULTILINE).strip()
 
 
+BITS = " bits a byte"  # what follows the number that stands for a model's reading of a text
+
+
+def _bits_saved(_: Row, answer: str, __: Schema) -> float:
+    """The share of a text's bits that a model's likelihood would save if it were written by it.
+
+    The answer is the number of bits that each byte costs: 8 unread, and more is no better than 8.
+    """
+    return max(0.0, 1 - float(answer.removesuffix(BITS)) / 8)
+
+
 CHOSEN, REJECTED = "chosen", "rejected"
 AS_A_WHOLE = "as a whole"
 
@@ -261,6 +257,7 @@ METRICS: dict[str, Metric] = {
         Metric("rouge_l", "ROUGE-L", "ROUGE-L", ("chat", "grounded"), False, _rouge_l),
         Metric("field_f1", "Field F1", "字段 F1", ("extraction",), False, _field_f1),
         Metric("json_validity", "Valid JSON", "JSON 有效率", ("extraction",), True, _json_validity),
+        Metric("bits_saved", "Bits saved", "节省的比特", ("text",), False, _bits_saved),
         Metric("citation", "Right citation", "引用正确率", ("grounded",), True, _citation),
         Metric("preference", "Preference", "偏好正确率", ("preference",), True, _preference),
         Metric(
@@ -280,5 +277,6 @@ DEFAULT_METRICS: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "extraction": ("field_f1", "json_validity", "exact_match"),
     "grounded": ("citation", "token_f1"),
+    "text": ("bits_saved",),
     "preference": ("preference", "preference_whole"),
 }

@@ -18,9 +18,8 @@ import msgspec
 from pydantic import ValidationError
 
 from baigong import __version__
-from baigong.errors import Conflict, InvalidInput, Problem
+from baigong.errors import Conflict, InvalidInput
 from baigong.evals.report import Contender, EvalReport
-from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.card import write_card
@@ -30,11 +29,13 @@ from baigong.industry.documents import keep_documents, measure_documents, own_so
 from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
+from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.rows import Dataset, load_dataset
+from baigong.industry.rows import Dataset
 from baigong.industry.serving import Served, Serving
+from baigong.industry.teaching import find_teacher, learn_from, wish_of
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
@@ -43,15 +44,14 @@ from baigong.knowledge.retrieve import Retriever
 from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
-from baigong.tuning.spec import TuneSpec
-from baigong.tuning.template import check_template
-from baigong.tuning.tune import tune
-from baigong.types import Embed, Report, Row
+from baigong.tuning.search import Tried, search
+from baigong.types import Embed, Message, Report, Row
 
 Outputs = Mapping[str, Output]
 
 KIND = "build"  # of the job
 PARITY_PROMPTS = 8
+PARITY_CHARACTERS = 400  # of a plain text
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,14 @@ class Build:
     async def plan(self, _: Outputs, __: Report) -> Output:
         """What would change against live, and what it will cost. Bad rows end the build here."""
         base = await asyncio.to_thread(self._keep_base)
-        dataset = await asyncio.to_thread(self._load, base)
+        dataset = await asyncio.to_thread(load_rows, self.shop.hub, self.recipe, base)
         live = self._live()
-        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self._tune_spec)
+        teacher = await asyncio.to_thread(find_teacher, self.shop.serving, self.recipe)
+        wish = wish_of(self.recipe, teacher)
+        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, wish)
         return {
             "base": f"{base.name}@{base.revision}",
+            "teacher": teacher and teacher.name,
             "live": live.ref if live else None,
             "tune": msgspec.to_builtins(plan),
             "summary": f"{_against(live, base, dataset.digest)}; {plan.sentence}",
@@ -189,11 +192,11 @@ class Build:
 
     async def prepare(self, outputs: Outputs, _: Report) -> Output:
         """Rows validated, deduplicated, split by content hash and frozen in the hub."""
-        dataset = await asyncio.to_thread(self._load, self._base(outputs))
+        hub, base = self.shop.hub, self._base(outputs)
+        dataset = await asyncio.to_thread(load_rows, hub, self.recipe, base)
         folder = self.folder / "dataset"
         await asyncio.to_thread(dataset.write, folder)
-        add = self.shop.hub.add
-        kept = await asyncio.to_thread(add, "dataset", self._hub_name, folder, {})
+        kept = await asyncio.to_thread(hub.add, "dataset", self._hub_name, folder, {})
         report = dataset.report
         counts = ", ".join(f"{n} {split}" for split, n in report.rows.items())
         dropped = "".join(f", {n} dropped ({why})" for why, n in report.dropped.items())
@@ -235,22 +238,30 @@ class Build:
         """
         base = self._base(outputs)
         rows = await self._rows(outputs)
+        name, done = outputs["plan"].get("teacher"), self.folder / "teacher.jsonl"
+        lesson = await learn_from(self.shop.serving, self.recipe, name, rows, done, report)
+        folder = self.folder / TUNE_FOLDER
         async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
-            result = await tune(
-                rows, base.folder, self._tune_spec, self.folder / TUNE_FOLDER, report
-            )
+            result, tried = await search(lesson.rows, base.folder, lesson.wish, folder, report)
         curve.write(result.curve, result.folder)
         picture.write(result.curve, result.folder)
         checkpoints = await asyncio.to_thread(
-            keep_checkpoints, self.shop.hub, self.recipe.name, outputs["plan"]["base"], self.folder
+            keep_checkpoints,
+            self.shop.hub,
+            self.recipe.name,
+            outputs["plan"]["base"],
+            result.folder.parent,
         )
         output: Output = {
             "checkpoints": checkpoints,
             "curve": msgspec.to_builtins(result.curve),
             "settings": msgspec.to_builtins(result.settings),
+            "folder": result.folder.relative_to(self.folder).as_posix(),
+            "tried": msgspec.to_builtins(tried),
             "seconds": result.seconds,
             "tokens": result.tokens,
-            "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+            "summary": f"{lesson.told}{_best_of(tried)}{result.steps} steps, {result.tokens:,} tokens, "
+            f"loss {result.loss:.3f}",
         }
         return {
             "result": await asyncio.to_thread(self._keep, base, output, result.folder),
@@ -262,7 +273,7 @@ class Build:
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
         adapter = served.adapter.folder if served.adapter else None
-        prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
+        prompts = [_asked(row, self.recipe) for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
             dtype = (await same.facts()).dtype
@@ -311,9 +322,9 @@ class Build:
         content = self._content(outputs)
         if content.adapter is not None:  # a whole model would be loaded again for another card
             report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
-            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
-            keep = (self._keep, base, outputs["tune"], folder, report)
-            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
+            folder, base = self.folder / outputs["tune"]["folder"], self._base(outputs)
+            kept = await asyncio.to_thread(self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=kept)
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
@@ -344,10 +355,6 @@ class Build:
     def _hub_name(self) -> str:
         return hub_name(self.recipe.name)
 
-    @property
-    def _tune_spec(self) -> TuneSpec:
-        return msgspec.convert(self.recipe.tune.model_dump(), TuneSpec)
-
     def _live(self) -> Release | None:
         number = self.shop.releases.live().get(self.recipe.name)
         return None if number is None else self.shop.releases.get(f"{self.recipe.name}@{number}")
@@ -370,9 +377,6 @@ class Build:
 
     def _base(self, outputs: Outputs) -> Revision:
         return self.shop.hub.get("model", outputs["plan"]["base"])
-
-    def _load(self, base: Revision) -> Dataset:
-        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -433,29 +437,17 @@ class Build:
                 "dataset": outputs["prepare"]["dataset"],
                 "rows": outputs["prepare"]["digest"],
                 "job": self.job.id,
+                **({"teacher": teacher} if (teacher := outputs["plan"].get("teacher")) else {}),
                 "software": _software(),
                 "curve": outputs["tune"]["curve"],
             },
         )
 
 
-def load_rows(
-    hub: Hub, recipe: Recipe, base: Revision, lacking: list[Problem] | None = None
-) -> Dataset:
-    """The rows of a recipe, as the base reads them; see `load_dataset`.
-
-    Raises:
-        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
-    """
-    tokenizer = tokenizer_of(base.folder)
-    check_template(tokenizer, base.name)
-    return load_dataset(
-        recipe,
-        count_tokens=lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False)),
-        context=read_shape(base.folder).context,
-        locate=lambda ref: hub.get("dataset", ref).folder,
-        lacking=lacking,
-    )
+def _asked(row: Row, recipe: Recipe) -> Sequence[Message] | str:
+    """What parity asks of a row."""
+    is_text = recipe.task == "text"
+    return row.messages[-1].content[:PARITY_CHARACTERS] if is_text else row.messages
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:
@@ -472,6 +464,15 @@ def _against(live: Release | None, base: Revision, rows: str) -> str:
         if is_new
     ]
     return f"against {live.ref}: {', '.join(changed) or 'neither base nor rows'} changed"
+
+
+def _best_of(tried: Sequence[Tried]) -> str:
+    """What a search chose, in words."""
+    if not tried:
+        return ""
+    best = max((one for one in tried if one.state == "done"), key=lambda one: one.score or 0.0)
+    choice = ", ".join(f"{name} {value:.3g}" for name, value in best.choice.items())
+    return f"best of {len(tried)} trials ({choice}); "
 
 
 def _software() -> dict[str, str]:

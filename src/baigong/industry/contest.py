@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
-from baigong.evals.run import predict
+from baigong.evals.run import Ask, predict
 from baigong.industry.preferring import Scoring, preferences
 from baigong.industry.quantised import weigh
+from baigong.industry.reading import read_text
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
@@ -49,7 +51,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            Scoring(model) if is_scored else model.reply,
+            _asker(recipe, model),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -72,6 +74,13 @@ async def contest(
         dataset=digest_of(rows),
     )
     return msgspec.structs.replace(found, weights=weights)
+
+
+def _asker(recipe: Recipe, model: Served) -> Ask:
+    """How a contender is asked: to answer, or to score what stands in the row."""
+    if recipe.task == "preference":
+        return Scoring(model)
+    return partial(read_text, model) if recipe.task == "text" else model.reply
 
 
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:
@@ -100,5 +109,6 @@ def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Ent
         "preference": "the longer answer"
         if recipe.tune.objective != "kto"
         else "the commoner verdict",
+        "text": "deflate",
     }.get(recipe.task, "TF-IDF, nearest row")
     return Entry(name, asked, baseline_answers(train, asked, recipe.task))

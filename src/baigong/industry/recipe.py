@@ -48,6 +48,7 @@ _MAX_TOKENS: dict[Task, int] = {
     "classification": 64,
     "extraction": 512,
     "grounded": 256,
+    "text": 256,
     "preference": 512,
 }
 
@@ -139,7 +140,8 @@ class Data(_Part):
     """The rows: where they are and which columns hold what."""
 
     rows: File = Field(
-        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or dataset://owner/name."
+        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or "
+        "dataset://owner/name. With task: text also .txt and .md."
     )
     columns: dict[str, Column] = Field(
         default={}, description="Field of the task -> column of the file."
@@ -159,8 +161,34 @@ class Tune(_Part):
 
     objective: Goal = Field(
         default="supervised",
-        description="What the rows teach. task: preference has `dpo` (its default) and `orpo` for pairs of answers, "
-        "`kto` for answers judged one by one.",
+        description="What the rows teach: `supervised` their answers, `distill` what a teacher makes of them, `grpo` "
+        "what earns a reward. task: preference has `dpo` (its default) and `orpo` for pairs of answers, `kto` for "
+        "answers judged one by one; task: text has `continued`.",
+    )
+    teacher: str | None = Field(
+        default=None, description="distill: the model that teaches, a name that can be asked."
+    )
+    teaches: Literal["answers", "logits"] = Field(
+        default="answers",
+        description="distill: its answers to the training rows, or its distribution at every token of the "
+        "rows' own answers, which takes a model of this machine with the base's tokenizer.",
+    )
+    mix: Annotated[Number, Field(ge=0, le=1)] = Field(
+        default=0.5,
+        description="distill by logits: the teacher's share of the loss; the rest is the rows'.",
+    )
+    rewards: tuple[dict[str, Any], ...] = Field(
+        default=(), description="grpo: graders, whose mean is what an answer is worth. See Graders."
+    )
+    group: Annotated[Whole, Field(ge=2, le=256)] = Field(
+        default=8, description="grpo: answers that are sampled for each prompt."
+    )
+    answer_tokens: Auto | Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        default="auto", description="grpo: the longest of them; what serve.max_tokens says."
+    )
+    temperature: Annotated[Number, Field(ge=0.05, le=10)] = Field(
+        default=1.0,
+        description="grpo samples with it; distill by logits softens by it.",
     )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
@@ -187,6 +215,10 @@ class Tune(_Part):
     )
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
+    )
+    trials: Annotated[Whole, Field(ge=1, le=100)] = Field(
+        default=1,
+        description="How many settings to try of those left `auto`; the best on the validation rows is kept.",
     )
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of everything random in the tuning."
@@ -353,6 +385,8 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"
     _section(filled, "gate", {"metric": first})
     _section(filled, "serve", {"max_tokens": _MAX_TOKENS[task]})  # type: ignore[index]
+    if task == "text":
+        _section(filled, "tune", {"objective": "continued"})
     return filled
 
 

@@ -21,10 +21,11 @@ from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
+from baigong.industry.data_report import DataReport, count_slices, percentiles
 from baigong.industry.formats import shape_table
 from baigong.industry.look import look_at
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
-from baigong.industry.tables import Record, Table, read_tables, row_files
+from baigong.industry.tables import SUFFIXES, TEXTS, Record, Table, read_tables, row_files
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
@@ -36,25 +37,6 @@ MAX_SLICE_VALUES = 50
 CountTokens = Callable[[Sequence[Message]], int]
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
-
-
-class DataReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the rows. Counts by split; `languages` are shares; `tokens` are percentiles."""
-
-    rows: dict[str, int]
-    labels: dict[str, dict[str, int]] = {}
-    slices: dict[str, dict[str, dict[str, int]]] = {}
-    dropped: dict[str, int] = {}
-    languages: dict[str, float] = {}
-    tokens: dict[str, int] = {}
-    warnings: tuple[str, ...] = ()
-    files: dict[str, str] = {}
-    near: int = 0
-    """Rows to learn from that are nearly the same as another one; told, and kept."""
-    private: dict[str, int] = {}
-    """Rows that hold what may belong to a person, by its kind."""
-    detectable: float = 0.0
-    """The least difference in a 0/1 metric that the test rows are likely to show."""
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -277,6 +259,7 @@ class _Loading:
         self.warnings: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.files: dict[str, str] = {}
+        self.suffixes = (*SUFFIXES, *TEXTS) if recipe.task == "text" else SUFFIXES
         self.near = 0
         self.private: dict[str, int] = {}
 
@@ -300,7 +283,7 @@ class _Loading:
             return []
         path = self._path(written)
         items = []
-        for table in read_tables(path) if path else []:
+        for table in read_tables(path, suffixes=self.suffixes) if path else []:
             items += self._table(table)
             self.problems += table.problems
             self.warnings += table.warnings
@@ -320,7 +303,7 @@ class _Loading:
         if path.is_file():
             self.files[path.name] = digest_file(path)
             return
-        for file in row_files(path):
+        for file in row_files(path, self.suffixes):
             self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:
@@ -455,7 +438,7 @@ class _Loading:
         if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
             said = f"every row's verdict is {str(verdicts.pop()).lower()}"
             self.bad(f"{said}; kto learns from both: add rows of the other kind", "label")
-        for column, values in _count_slices(rows).items():
+        for column, values in count_slices(rows).items():
             if len(values) > MAX_SLICE_VALUES:
                 self.warnings.append(
                     f"data.slices: {column} has {len(values)} values; too many to judge one by one"
@@ -479,10 +462,10 @@ class _Loading:
         return DataReport(
             rows={name: count[name] for name in _SPLITS},
             labels={label: dict(by_split) for label, by_split in sorted(labels.items())},
-            slices=_count_slices(rows),
+            slices=count_slices(rows),
             dropped=dict(self.dropped),
             languages={name: round(n / len(rows), 4) for name, n in sorted(spoken.items())},
-            tokens=_percentiles(lengths),
+            tokens=percentiles(lengths),
             warnings=tuple(self.warnings),
             files=dict(sorted(self.files.items())),
             near=self.near,
@@ -495,23 +478,3 @@ class _Loading:
 
 def _both(group: Sequence[_Item]) -> str:
     return ", ".join(f"{item.row.source} {item.row.answer[:40]!r}" for item in group)
-
-
-def _count_slices(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, int]]]:
-    counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for row in rows:
-        for column, value in row.slices.items():
-            counts[column][value][row.split] += 1
-    return {
-        column: {value: dict(n) for value, n in sorted(values.items())}
-        for column, values in counts.items()
-    }
-
-
-def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
-    """Nearest-rank percentiles of row lengths in tokens."""
-    if not lengths:
-        return {}
-    ordered = sorted(lengths)
-    names = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
-    return {name: ordered[max(-(-len(ordered) * p // 100) - 1, 0)] for name, p in names.items()}

@@ -39,6 +39,7 @@ class TuneJob(msgspec.Struct, frozen=True):
     threads: int
     processes: int = 1
     checkpoints: int = 0
+    teacher: str = ""
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from baigong.industry.tasks.classification import classification
 from baigong.industry.tasks.extraction import extraction, extraction_fields
 from baigong.industry.tasks.grounded import grounded
 from baigong.industry.tasks.preference import preference, preference_fields
+from baigong.industry.tasks.text import text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ SHAPES: dict[Task, Shape] = {
     "classification": Shape(classification, True, lambda *_: ("text", "label")),
     "extraction": Shape(extraction, True, extraction_fields),
     "grounded": Shape(grounded, False, lambda *_: ("question", "answer")),
+    "text": Shape(text, False, lambda *_: ("text",)),
     "preference": Shape(preference, False, preference_fields),
 }
 
