@@ -279,6 +279,16 @@ def test_fewer_than_ten_rows_are_no_job(client):
             "method.reinforcement.grader",
             "invalid_value",
         ),
+        (
+            {
+                "method": {
+                    "type": "reinforcement",
+                    "reinforcement": {"grader": {"type": "python", "name": "g", "source": "1"}},
+                }
+            },
+            "method.reinforcement.grader",
+            "invalid_value",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(client, training, said, param, code):
@@ -322,6 +332,32 @@ def test_a_model_learns_from_preferences(client):
     points = [e.data for e in client.fine_tuning.jobs.list_events(done.id) if e.data]
     assert points[0]["train_loss"] < points[-1]["train_loss"]  # the newest first
     assert ask(client, done.fine_tuned_model) != ""
+
+
+def test_a_model_learns_from_a_grader(client):
+    rows = [
+        {"messages": [{"role": "user", "content": f"{w * 3} {n}"}], "right": LABELS[w]}
+        for n in range(6)
+        for w in LABELS
+    ]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    grader = {
+        "type": "text_similarity",
+        "name": "near",
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.right}}",
+        "evaluation_metric": "fuzzy_match",
+    }
+    method = {
+        "type": "reinforcement",
+        "reinforcement": {"grader": grader, "hyperparameters": {"n_epochs": 1}},
+    }
+    made = client.fine_tuning.jobs.create(
+        model=BASE, training_file=upload(client, content), method=method
+    )
+    done = wait_for(client, made.id, "succeeded")
+    assert done.method.reinforcement.grader.reference == "{{item.right}}"
+    assert ask(client, done.fine_tuned_model) is not None
 
 
 def test_jobs_take_turns_pause_resume_outlive_a_kill_and_are_cancelled(server, loose, training):

@@ -15,6 +15,11 @@ from pydantic import ValidationError
 from baigong.app import Platform
 from baigong.errors import BaigongError, InvalidInput, NotFound
 from baigong.gateway.bodies import shown
+from baigong.gateway.doors.openai.fine_tuning.rewards import (
+    own_grader,
+    put_answers,
+    wanted_field,
+)
 from baigong.gateway.doors.openai.fine_tuning.rows import FineTuning, FineTunings, event
 from baigong.gateway.doors.openai.fine_tuning.wire import (
     OBJECTIVE_OF,
@@ -96,6 +101,9 @@ class Maker:
         validation = None
         if asked.validation_file is not None:
             validation = self._lay("validation_file", asked.validation_file, folder / VALIDATION)
+        if asked.grader is not None and (field := wanted_field(asked.grader)) is not None:
+            for file in filter(None, (training, validation)):
+                put_answers(file, field)
         if (found := _rows(training)) < LEAST_ROWS:
             error = {
                 "code": "invalid_n_examples",
@@ -146,7 +154,9 @@ class Maker:
         if isinstance(asked.learning_rate_multiplier, str):
             return None
         # Which rate that is does not depend on the number of rows.
-        spec = TuneSpec(objective=OBJECTIVE_OF[asked.method])
+        rewards = [] if asked.grader is None else [own_grader(asked.grader)]
+        wish = {"objective": OBJECTIVE_OF[asked.method], "rewards": rewards}
+        spec = msgspec.convert(wish, TuneSpec)
         return min(
             1.0, resolve(spec, 1, base.parameters).learning_rate * asked.learning_rate_multiplier
         )
@@ -167,7 +177,7 @@ def _recipe(
     if asked.method != "supervised":
         tune |= {"objective": OBJECTIVE_OF[asked.method], "beta": asked.beta}
     if asked.grader is not None:
-        tune["rewards"] = [asked.grader]
+        tune["rewards"] = [own_grader(asked.grader)]
     split: dict[str, Any] = {"test": _TEST_SHARE}
     if validation is not None:
         split["validation"] = str(validation)
