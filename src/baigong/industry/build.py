@@ -27,7 +27,7 @@ from baigong.industry.grounding import ground_row, inert
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.rows import Dataset, load_dataset
+from baigong.industry.rows import CountTokens, Dataset, load_dataset
 from baigong.industry.serving import Served, Serving
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
@@ -40,9 +40,10 @@ from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
+from baigong.tuning.labelled import asked_text
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
-from baigong.tuning.spec import TuneSpec
+from baigong.tuning.spec import WHOLE, TuneSpec
 from baigong.tuning.tune import tune
 from baigong.types import Embed, Report, Row
 
@@ -198,7 +199,7 @@ class Build:
         base = self._base(outputs)
         rows = await self._rows(outputs)
         result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
-        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        kind: Kind = "adapter" if self._tune_spec.makes_adapter else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         add = self.shop.hub.add
         kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
@@ -212,6 +213,8 @@ class Build:
 
     async def parity(self, outputs: Outputs, _: Report) -> Output:
         """What was trained is what is served: the same bytes, token ids and greedy answers."""
+        if self._tune_spec.objective in WHOLE:
+            return {"summary": "the folder that training wrote is the one that serves"}
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
         adapter = served.adapter.folder if served.adapter else None
@@ -308,15 +311,20 @@ class Build:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        tokenizer = tokenizer_of(base.folder)
+        sees = self.recipe.task == "images"
         return load_dataset(
             self.recipe,
-            count_tokens=lambda messages: len(
-                tokenizer.encode(messages, add_generation_prompt=False)
-            ),
-            context=read_shape(base.folder).context,
+            count_tokens=None if sees else self._counter(base),
+            context=None if sees else read_shape(base.folder).context,
             locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
         )
+
+    def _counter(self, base: Revision) -> CountTokens:
+        """How long a row is to the base: a model that only reads is given the text alone."""
+        tokenizer = tokenizer_of(base.folder)
+        if self.recipe.tune.objective in WHOLE:
+            return lambda messages: len(tokenizer.encode_text(asked_text(messages), special=True))
+        return lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False))
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -377,7 +385,7 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_whole = recipe.tune.method != "lora"
+        is_whole = not self._tune_spec.makes_adapter
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,

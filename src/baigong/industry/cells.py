@@ -7,6 +7,8 @@ import json
 import math
 from typing import Any, NamedTuple
 
+import msgspec
+
 from baigong.industry.recipe import Recipe
 from baigong.industry.tables import Record, Table
 from baigong.industry.yaml_lines import UNUSABLE
@@ -20,6 +22,7 @@ class Draft(NamedTuple):
     answer: str
     prompt: str
     document: str | None = None
+    rejected: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Cells:

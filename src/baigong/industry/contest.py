@@ -10,6 +10,7 @@ import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
 from baigong.evals.run import predict
+from baigong.industry.asking import asking
 from baigong.industry.quantised import weigh
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
@@ -45,7 +46,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            model.generate,
+            asking(recipe.task, model, asked),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -89,8 +90,6 @@ def _part(report: Report, who: str, position: int, contenders: int) -> Report:
 
 def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Entry:
     # scikit-learn takes a second to import, and only evaluation needs it.
-    from baigong.evals.baseline import baseline_answers  # noqa: PLC0415
+    from baigong.evals.baseline import NAMES, baseline_answers  # noqa: PLC0415
 
-    is_linear = recipe.task == "classification"
-    name = "TF-IDF, logistic regression" if is_linear else "TF-IDF, nearest row"
-    return Entry(name, asked, baseline_answers(train, asked, recipe.task))
+    return Entry(NAMES[recipe.task], asked, baseline_answers(train, asked, recipe.task))

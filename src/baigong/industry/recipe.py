@@ -26,12 +26,14 @@ from pydantic_core import PydanticCustomError
 from baigong.errors import DataProblems
 from baigong.evals.metrics import DEFAULT_METRICS, Task
 from baigong.industry.recipe_checks import (
+    OBJECTIVES_OF,
     cross_problems,
     describe_errors,
     resolve_files,
 )
 from baigong.industry.yaml_lines import apply_overrides, read_yaml, refuse_unusable_text
 from baigong.store.blobs import digest_file
+from baigong.tuning.spec import Goal
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -41,6 +43,9 @@ _MAX_TOKENS: dict[Task, int] = {
     "classification": 64,
     "extraction": 512,
     "grounded": 256,
+    "regression": 1,
+    "pairs": 1,
+    "images": 1,
 }
 
 
@@ -149,6 +154,11 @@ class Data(_Part):
 class Tune(_Part):
     """How the base is tuned."""
 
+    objective: Goal = Field(
+        default="supervised",
+        description="What the rows teach; the task has its own default. task: classification has `classify`, a "
+        "head whose likeliest label is the answer. task: pairs has `embed` and `rerank`.",
+    )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
         description="An adapter on the base, one of DoRA merged into it, or all of its weights.",
@@ -167,6 +177,14 @@ class Tune(_Part):
     )
     batch_size: Auto | Annotated[Whole, Field(ge=1, le=4096)] = Field(
         default="auto", description="Rows in one step."
+    )
+    augment: bool = Field(
+        default=True,
+        description="task: images. Train on moved, turned and otherwise lit pictures as well.",
+    )
+    flip: bool = Field(
+        default=False,
+        description="task: images. And on mirrored ones: not where left and right differ in meaning.",
     )
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
@@ -318,6 +336,7 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
         # The unknown task is the mistake to report, not the sections that follow from it.
         filled.setdefault("evals", {"metrics": ("?",)})
         task = "chat"
+    _section(filled, "tune", {"objective": OBJECTIVES_OF[task][0]})
     evals = _section(filled, "evals", {"metrics": DEFAULT_METRICS[task]})  # type: ignore[index]
     metrics = evals.get("metrics") if isinstance(evals, dict) else None
     first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,7 +24,18 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
     "classification": ("text", "label"),
     "extraction": ("text", "answer"),
     "grounded": ("question", "answer", "document"),
+    "regression": ("text", "value"),
+    "pairs": ("query", "positive", "negative"),
+    "images": ("image", "label"),
 }
+# What each task's rows can teach, the default first; the others teach what to answer.
+OBJECTIVES_OF: defaultdict[str, tuple[str, ...]] = defaultdict(
+    lambda: ("supervised",),
+    classification=("supervised", "classify"),
+    regression=("regress",),
+    pairs=("embed", "rerank"),
+    images=("images",),
+)
 
 _SHOWN = 60
 
@@ -120,6 +132,7 @@ def cross_problems(data: Mapping[str, Any]) -> list[Cross]:
         *_required_by_task(data, task),
         *(_schema_problems(data.get("schema")) if task == "extraction" else ()),
         *_column_problems(data, task),
+        *_objective_problems(data, task),
         *_metric_problems(data, task),
         *_slice_problems(data),
         *_share_problems(data),
@@ -191,6 +204,17 @@ def _column_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
         if field not in allowed:
             message = f"{task} has no such field; allowed {', '.join(allowed)}"
             yield ("data", "columns", field), message + suggest(field, allowed)
+
+
+def _objective_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
+    chosen, fitting = _at(data, "tune", "objective"), OBJECTIVES_OF[task]
+    owners = [name for name in TASK_FIELDS if chosen in OBJECTIVES_OF[name]]
+    if chosen not in fitting and owners:
+        message = f"got {chosen}, which rows of task: {task} cannot teach; allowed"
+        yield (
+            ("tune", "objective"),
+            f"{message} {', '.join(fitting)}; or set task: {' or '.join(owners)}",
+        )
 
 
 def _metric_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:

@@ -22,7 +22,7 @@ from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
-from baigong.industry.tables import SUFFIXES, Record, Table, read_tables
+from baigong.industry.tables import SUFFIXES, Record, Table
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
@@ -32,6 +32,7 @@ MIN_TEST_ROWS = 20
 # Up to this share of rows may be too long for the context and is left out; more is a mistake to mend.
 MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
+LABELLED = ("classification", "images")  # tasks whose answers are classes
 
 CountTokens = Callable[[Sequence[Message]], int]
 
@@ -269,7 +270,7 @@ class _Loading:
             return []
         path = self._path(written)
         items = []
-        for table in read_tables(path) if path else []:
+        for table in self.shape.read(path) if path else []:
             items += self._table(table)
             self.problems += table.problems
             self.warnings += table.warnings
@@ -319,6 +320,8 @@ class _Loading:
             return None
         prompt = normalise(draft.prompt)
         content = [prompt, normalise(draft.answer), draft.document or ""]
+        if draft.rejected is not msgspec.UNSET:
+            content.append(normalise(draft.rejected))
         identity = json.dumps(content, ensure_ascii=False).encode()
         row = Row(
             id=hashlib.sha256(identity).hexdigest()[:32],
@@ -326,6 +329,7 @@ class _Loading:
             answer=draft.answer,
             slices=self._slices(cells, draft.prompt),
             document=draft.document,
+            rejected=draft.rejected,
             source=f"{table.name}:{record.line}",
         )
         return _Item(row, fold(draft.prompt), prompt, table.file, record.line)
@@ -400,7 +404,7 @@ class _Loading:
                 f" {MIN_TEST_ROWS}; add rows{remedy}",
                 "data.split.test",
             )
-        if self.recipe.task == "classification":
+        if self.recipe.task in LABELLED:
             self._check_labels(rows)
         for column, values in _count_slices(rows).items():
             if len(values) > MAX_SLICE_VALUES:
@@ -419,7 +423,7 @@ class _Loading:
     def report(self, rows: Sequence[Row], lengths: Sequence[int]) -> DataReport:
         """Counts of what is left and of what is not."""
         labels: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in rows if self.recipe.task == "classification" else ():
+        for row in rows if self.recipe.task in LABELLED else ():
             labels[row.answer][row.split] += 1
         count = Counter[str](row.split for row in rows)
         spoken = Counter(language_of(row.messages[-1].content) for row in rows)

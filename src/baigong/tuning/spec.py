@@ -10,9 +10,13 @@ from baigong.errors import InvalidInput
 
 Auto = Literal["auto"]
 Method = Literal["lora", "dora", "full"]
-Goal = Literal["supervised"]
+Goal = Literal["supervised", "classify", "regress", "embed", "rerank", "images"]
 
 AUTO: Auto = "auto"
+
+# Objectives whose result is a model folder, whatever the method: a head goes with it, or files that say
+# how it is read, and an adapter has no place for them.
+WHOLE: frozenset[Goal] = frozenset({"classify", "regress", "embed", "rerank", "images"})
 
 # Where a model is this small its usual LoRA settings learn almost nothing: there is little in the
 # base to reuse, so that the adapter must carry more and move further.
@@ -33,6 +37,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         epochs: passes over the training rows.
         learning_rate: the highest; warm-up leads to it, a cosine from it to zero.
         batch_size: rows in one step.
+        augment: of pictures, train on moved, turned and otherwise lit ones.
+        flip: and on mirrored ones.
         seed: of everything random.
         max_minutes: the run is planned, and if need be shortened, to end in this time; None is
             no limit.
@@ -49,6 +55,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     epochs: float | Auto = AUTO
     learning_rate: float | Auto = AUTO
     batch_size: int | Auto = AUTO
+    augment: bool = True
+    flip: bool = False
     seed: int = 0
     max_minutes: float | None = None
     checkpoint_s: float = 30.0
@@ -68,6 +76,11 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("processes", self.processes, 0, 1024)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether an adapter is what comes out: one of DoRA is merged, for it scales the base."""
+        return self.method == "lora" and self.objective not in WHOLE
 
 
 def _within(name: str, value: float | Auto, low: float, high: float) -> None:
@@ -96,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True):
     steps: int
     warmup_steps: int
     evaluate_steps: int
+    augment: bool = True
+    flip: bool = False
 
     @property
     def is_adapter(self) -> bool:
@@ -105,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def makes_adapter(self) -> bool:
         """Whether an adapter is what comes out: one of DoRA is merged, for it scales the base."""
-        return self.method == "lora"
+        return self.method == "lora" and self.objective not in WHOLE
 
 
 def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
@@ -129,6 +144,8 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
         epochs=epochs,
         learning_rate=rate,
         batch_size=batch,
+        augment=spec.augment,
+        flip=spec.flip,
         seed=spec.seed,
         steps=steps,
         warmup_steps=max(1, min(100, steps // 16)),
