@@ -108,8 +108,29 @@ async def test_a_killed_job_goes_on_at_the_interrupted_step(tmp_path, database):
     )
     assert await killed.wait() == -9
     jobs, log = Jobs(database), []
+    [left] = jobs.recent()
+    assert left.state == jobs.get(left.id).state == "interrupted"
+
+    async def look(outputs, report):
+        log.append(jobs.get(left.id).state)
+        return {}
+
     outputs = await jobs.run(
-        jobs.open("build", "a", "d1", {}), [step("x", log), step("y", log)], Seen()
+        jobs.open("build", "a", "d1", {}), [step("x", log), step("y", log), Step("z", look)], Seen()
     )
-    assert log == ["y"]
+    assert log == ["y", "running"]
+    assert jobs.get(left.id).state == "done"
     assert outputs["x"] == {"n": 1}
+
+
+async def test_a_killed_job_does_not_seem_to_run_while_another_of_its_name_does(database):
+    jobs, states = Jobs(database), []
+    left = jobs.open("build", "a", "d1", {})  # as a killed process leaves it
+    now = jobs.open("build", "a", "d2", {})
+
+    async def look(outputs, report):
+        states.append({job.id: job.state for job in jobs.recent()})
+        return {}
+
+    await jobs.run(now, [Step("x", look)], Seen())
+    assert states == [{left.id: "interrupted", now.id: "running"}]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from baigong.errors import BaigongError, NotFound, Refused
 from baigong.store.database import Database
-from baigong.store.leases import lease
+from baigong.store.leases import held, lease
 from baigong.store.room import room_for
 from baigong.store.tables import jobs, steps
 from baigong.types import Progress, Report
@@ -27,7 +27,8 @@ Output = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of the jobs table."""
+    """A row of the jobs table. Its state is `interrupted` where nobody works on it any more: the
+    same command, run again, goes on with it."""
 
     id: str
     kind: str
@@ -156,15 +157,22 @@ class Jobs:
     def recent(self, limit: int = 50) -> list[Job]:
         """Newest first."""
         with self._database.read() as connection:
-            rows = connection.execute(select(jobs).order_by(jobs.c.created_at.desc()).limit(limit))
-            return [_job(row) for row in rows]
+            query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
+            rows = connection.execute(query).all()
+        return self._seen(rows)
 
     def get(self, job_id: str) -> Job:
         with self._database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
             if row is None:
                 raise NotFound.among("job", job_id, _ids(connection))
-            return _job(row)
+        return self._seen([row])[0]
+
+    def specs(self, kind: str, name: str) -> list[Output]:
+        """What was given to each job of that kind and name."""
+        with self._database.read() as connection:
+            query = select(jobs.c.spec).where(jobs.c.kind == kind, jobs.c.name == name)
+            return list(connection.execute(query).scalars())
 
     def steps(self, job_id: str) -> list[StepRow]:
         """The steps that have begun, in order."""
@@ -184,6 +192,26 @@ class Jobs:
                 )
                 for row in rows
             ]
+
+    def _seen(self, rows: Sequence[Row[Any]]) -> list[Job]:
+        """As others see them: of the jobs of a kind and name only the one begun last is worked on,
+        and only by a process that lives."""
+        running = {(row.kind, row.name) for row in rows if row.state == "running"}
+        last = {}
+        living = held(self._database, [f"{kind} {name}" for kind, name in running])
+        with self._database.read() as connection:
+            for kind, name in running:
+                query = select(jobs.c.id).where(
+                    jobs.c.kind == kind, jobs.c.name == name, jobs.c.state == "running"
+                )
+                newest = query.order_by(jobs.c.updated_at.desc()).limit(1)
+                last[connection.execute(newest).scalar()] = f"{kind} {name}" in living
+        return [
+            replace(_job(row), state="interrupted")
+            if row.state == "running" and not last.get(row.id, False)
+            else _job(row)
+            for row in rows
+        ]
 
     def _begin_step(self, job_id: str, name: str) -> None:
         with self._database.begin() as connection:

@@ -243,7 +243,8 @@ class Row(msgspec.Struct, frozen=True):
     `slices` names the groups it belongs to, e.g. {"language": "zh"}. `document` is the one whose
     passage answers it, where the row says so. `rejected` is an answer that is worse than `answer`, in
     rows that compare two; `is_good` says whether `answer` is one to give, in rows that only judge it.
-    `image` is the path of a picture that the prompt shows.
+    `image` is the path of a picture that the prompt shows. `unlearnt` are the places in `messages` of
+    assistant's turns that are read and not learnt.
     """
 
     id: str
@@ -256,3 +257,4 @@ class Row(msgspec.Struct, frozen=True):
     rejected: str | msgspec.UnsetType = msgspec.UNSET
     is_good: bool | msgspec.UnsetType = msgspec.UNSET
     image: str | msgspec.UnsetType = msgspec.UNSET
+    unlearnt: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET

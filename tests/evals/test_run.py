@@ -25,8 +25,8 @@ class Echo:
         self.fails_at = fails_at
         self.reason = reason
 
-    async def __call__(self, messages, sampling):
-        text = messages[-1].content
+    async def __call__(self, row, sampling):
+        text = row.messages[-1].content
         self.asked.append(text)
         if len(self.asked) == self.fails_at:
             raise RuntimeError("out of memory")
@@ -117,14 +117,14 @@ async def test_nothing_to_ask_is_no_error(tmp_path):
 async def test_a_cancelled_run_keeps_its_answers_and_aborts_the_rest(tmp_path):
     closed = []
 
-    async def slow(messages, sampling):
+    async def slow(row, sampling):
         try:
             await asyncio.sleep(
-                0 if len(closed) == 0 and messages[-1].content.endswith(" 0") else 60
+                0 if len(closed) == 0 and row.messages[-1].content.endswith(" 0") else 60
             )
             yield Delta("a", 1, "stop")
         finally:
-            closed.append(messages[-1].content)
+            closed.append(row.messages[-1].content)
 
     task = asyncio.create_task(run(slow, tmp_path / "done.jsonl"))
     await asyncio.sleep(0.1)
@@ -146,8 +146,8 @@ def test_a_killed_evaluation_resumes_where_it_was(tmp_path):
         rows = [Row(str(i), (Message("user", str(i)),), "x") for i in range(10)]
         asked = []
 
-        async def generate(messages, sampling):
-            asked.append(messages)
+        async def generate(row, sampling):
+            asked.append(row)
             if len(asked) == int(sys.argv[2]):
                 os.kill(os.getpid(), 9)
             yield Delta("a", 1, "stop")

@@ -135,7 +135,11 @@ def test_chinese_in_gb18030_is_read_with_a_warning_and_a_bom_without(tmp_path):
         ("a.csv.gz", gzip.compress(b"text,label\n" * 1000, mtime=0)[:-9], "not a whole gzip file"),
         ("a.csv.gz", b"text,label\n", "not a whole gzip file"),
         ("a.parquet", b"PAR1 and then nothing", "not a whole Parquet file"),
-        ("a.xlsx", b"PK", "not a file of rows; allowed .jsonl"),
+        ("a.docx", b"PK", "not a file of rows; allowed .jsonl"),
+        ("a.xlsx", b"PK", "not a whole spreadsheet"),
+        ("a.json", b'[{"text": "a"},\n {"text": }]', "a.json:2: not JSON"),
+        ("a.json", b'[{"text": "a", "label": "b"},\n\n 7]', "a.json:3: a row is an object"),
+        ("a.json", b'{"data": [{"text": "a"}]}', "save that array"),
         ("a.csv", b"PK\x03\x04 rest", "this is a zip or Excel file"),
         ("a.csv", "text,label\n".encode("utf-16"), "is UTF-16"),
         ("a.csv", b"text,label\na,b\n\0,c", "a.csv:3: holds a NUL byte"),
@@ -427,13 +431,25 @@ def test_a_row_keeps_its_own_system_turn(tmp_path):
     assert row.messages[0] == Message("system", "Mine.")
 
 
+ASK, SAY = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+
+
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ([{"role": "user", "content": "a"}], "the last turn must be the assistant's answer"),
-        ([{"role": "assistant", "content": "a"}], "no user turn before the answer"),
+        ([ASK], "the assistant never speaks"),
+        ([], "the assistant never speaks"),
+        ([ASK, SAY, ASK], "the last turn must be the assistant's answer"),
+        ([SAY], "no user turn before the answer"),
+        ([ASK, SAY, SAY], "turn 3: the assistant speaks twice; join"),
+        ([ASK, {"role": "system", "content": "x"}, SAY], "turn 2: a system turn comes first"),
+        ([ASK, {"role": "tool", "content": "x"}, SAY], "turn 2: a tool answers the assistant"),
+        ([{"role": "user", "content": " \n"}, SAY], "turn 1 (user): empty; write its text"),
+        ([ASK, {**SAY, "content": ""}], "turn 2 (assistant): empty"),
         ([{"role": "bot", "content": "a"}], "turn 1: needs a role; allowed system"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "turn 1: content must be text"),
+        ([ASK, {**SAY, "weight": 0.5}], "turn 2: weight is 0.5; allowed 0"),
+        ([ASK, {**SAY, "weight": 0}], "no turn of the assistant's is learnt"),
         ("hello", "expected a list of turns"),
     ],
 )

@@ -15,6 +15,7 @@ from baigong.errors import BaigongError, Refused
 
 VERBS = {
     "build": "Build a recipe: tune, ground, prove, and make the result live if it is better.",
+    "tune": "Tune a base on your own rows, without a recipe: worked out, proven, live if better.",
     "serve": "Answer at /v1 for any OpenAI client, with the console at /.",
     "ingest": "Read documents into a knowledge base; again, only what changed.",
     "ask": "Ask knowledge bases: the sentences that answer, each with its place.",
@@ -78,7 +79,7 @@ def _help() -> str:
         "",
         *(f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()),
         "",
-        "First steps: `baigong demo`, or `baigong build recipes/customer-service/recipe.yaml`.",
+        "First steps: `baigong demo`, or `baigong tune rows.csv --name support` on rows of your own.",
     ]
     return "\n".join(lines)
 

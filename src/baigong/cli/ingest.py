@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,16 +17,18 @@ from baigong.cli.screen import Json, console, duration, errors, print_json, size
 from baigong.config import Settings
 from baigong.errors import Problem
 from baigong.industry.embedder import DEFAULT
+from baigong.jobs import Job, Step
 from baigong.knowledge.connectors.registry import open_source
 from baigong.knowledge.ingest import Summary, ingest
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
-from baigong.types import Progress
+from baigong.types import Report
 
 app = verb()
 
 _SHOWN = 20  # lines on the screen; --json has all of them
 _STEP = "ingest"
+_NAME = 150  # characters of a job's name
 
 
 @app.command()
@@ -53,31 +56,38 @@ async def _ingest(
 ) -> None:
     try:
         bases, settings = platform.knowledge, platform.settings
-        wanted = embedder or _present(platform, into)
-        embed = platform.serving.embedders.wanted(wanted)
+        embed = platform.serving.embedders.wanted(embedder or _present(platform, into))
 
-        def work(view: LiveView) -> tuple[Summary, KnowledgeVersion]:
+        def read(report: Report) -> Summary:
             opened = [
                 open_source(text, cache=settings.sources_folder, allow=settings.private_hosts)
                 for text in texts
             ]
             prepare(bases, into, embed)
+            return ingest(bases, into, opened, embed, report, only=only)
 
-            def report(progress: Progress) -> None:
-                view.progressed(_STEP, progress)
+        async def work(_: Mapping[str, object], report: Report) -> dict[str, Any]:
+            found.append(await asyncio.to_thread(read, report))
+            return {"summary": _line(found[0])}
 
-            return ingest(bases, into, opened, embed, report, only=only), bases.get(into)
-
+        found: list[Summary] = []
         with LiveView(errors if json else console) as view:
-            view.started(_STEP)
-            summary, version = await asyncio.to_thread(work, view)
-            view.finished(_STEP, {"summary": _line(summary)}, again=False)
+            await platform.jobs.run(_job(platform, texts, into), [Step(_STEP, work)], view)
+        [summary], version = found, bases.get(into)
     finally:
         await platform.close()
     if json:
         print_json({"knowledge": version, **_fields(summary)})
     else:
         _show(summary, version)
+
+
+def _job(platform: Platform, texts: Sequence[str], into: str) -> Job:
+    """The work as `baigong jobs` shows it."""
+    digest = hashlib.sha256("\n".join([into, *texts]).encode()).hexdigest()
+    named = f"{into} from {', '.join(texts)}"
+    name = named if len(named) <= _NAME else f"{named[:_NAME]} {digest[:16]}"
+    return platform.jobs.open("ingest", name, digest, {"into": into, "sources": list(texts)})
 
 
 def _present(platform: Platform, name: str) -> str:

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from baigong.cli.screen import duration
+from baigong.cli.screen import duration, size
 from baigong.jobs import Output
 from baigong.types import Progress
 
@@ -111,11 +111,13 @@ class LiveView:
 
 
 def figures(progress: Progress) -> str:
-    """How far, how fast, how long yet."""
+    """How far, how fast, how long yet, and in how much memory."""
     parts = [f"{100 * min(1.0, progress.done / max(progress.total, 1)):3.0f} %"]
     if progress.rate > 0:
         left = max(0.0, progress.total - progress.done) / progress.rate
         parts += [f"{progress.rate:,.0f} {progress.unit}/s", f"{duration(left)} left"]
+    if memory := progress.metrics.get("memory_bytes"):
+        parts.append(size(memory))
     if progress.note:
         parts.append(progress.note)
     return "  ".join(parts)

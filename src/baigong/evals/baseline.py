@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge  # noqa: TID253
 from sklearn.multiclass import OneVsRestClassifier  # noqa: TID253
 from sklearn.pipeline import FeatureUnion, make_pipeline  # noqa: TID253
 
-from baigong.evals.metrics import Task
+from baigong.evals.metrics import CHOSEN, REJECTED, Task
 from baigong.hub.data_url import image_of
 from baigong.types import Row
 
@@ -40,9 +40,11 @@ NAMES: defaultdict[Task, str] = defaultdict(
 def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> list[str]:
     """An answer to each test row, learnt from the training rows without any language model.
 
-    Classification: TF-IDF over words (1-2) and characters (2-5, which is how Chinese works) with
+    Preference: the longer of two answers; of answers judged one by one, the verdict that is commoner
+    in training. Classification: TF-IDF over words (1-2) and characters (2-5, which is how Chinese works) with
     logistic regression. Regression: a ridge over the same. Images: logistic regression on the pixels of
-    32 x 32 of them. Pairs: the place of the wanted text among those of all rows, by TF-IDF. Other tasks: the answer of the most similar training row, an honest stand-in.
+    32 x 32 of them. Pairs: the place of the wanted text among those of all rows, by TF-IDF. Other tasks: the
+    answer of the most similar training row, an honest stand-in.
 
     Raises:
         ValueError: there are no training rows.
@@ -50,6 +52,8 @@ def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> l
     if not train:
         raise ValueError("a baseline needs training rows")
     train = train[:MAX_TRAIN_ROWS]
+    if task == "preference":
+        return _longer(train, test)
     known = [_question(row, task) for row in train]
     asked = [_question(row, task) for row in test]
     answers = [row.answer for row in train]
@@ -64,6 +68,16 @@ def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> l
     if task == "pairs":
         return _search(known, asked, [row.answer for row in test])
     return _nearest(known, answers, asked)
+
+
+def _longer(train: Sequence[Row], test: Sequence[Row]) -> list[str]:
+    mostly_good = 2 * sum(row.is_good is True for row in train) >= len(train)
+    return [
+        CHOSEN
+        if (len(row.answer) > len(row.rejected) if isinstance(row.rejected, str) else mostly_good)
+        else REJECTED
+        for row in test
+    ]
 
 
 def _question(row: Row, task: Task) -> str:

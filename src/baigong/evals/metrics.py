@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from baigong.evals.text import fold, normalise, tokens
 from baigong.types import Row
 
-Task = Literal["chat", "classification", "extraction", "grounded", "regression", "pairs", "images"]
+Task = Literal[
+    "chat",
+    "classification",
+    "extraction",
+    "grounded",
+    "preference",
+    "regression",
+    "pairs",
+    "images",
+]
 Schema = Mapping[str, Any] | None
 Floats = NDArray[np.float64]
 
@@ -260,6 +269,30 @@ def _reciprocal(_: Row, answer: str, __: Schema) -> float:
     return 1 / int(answer) if answer.isdigit() and int(answer) else 0.0
 
 
+CHOSEN, REJECTED = "chosen", "rejected"
+AS_A_WHOLE = "as a whole"
+
+
+def preferred(by_token: bool, by_sum: bool) -> str:
+    """The answer of a task that is judged by scoring: which of two answers a model finds likelier.
+
+    Per token, and where that differs by the likelihood of the whole as well.
+    """
+    first, second = (CHOSEN if is_chosen else REJECTED for is_chosen in (by_token, by_sum))
+    return first if first == second else f"{first} per token, {second} {AS_A_WHOLE}"
+
+
+def _preference(row: Row, answer: str, _: Schema) -> float:
+    """Whether the likelier answer, per token, is the one preferred; a bad one is not to be chosen."""
+    return float(answer.startswith(CHOSEN) == (row.is_good is not False))
+
+
+def _preference_whole(row: Row, answer: str, _: Schema) -> float:
+    """The same by the likelihood of whole answers, where a shorter one has it easier."""
+    found = answer.removesuffix(f" {AS_A_WHOLE}").rpartition(", ")[2]
+    return float(found.startswith(CHOSEN) == (row.is_good is not False))
+
+
 _ALL: tuple[Task, ...] = ("chat", "classification", "extraction", "grounded")
 
 METRICS: dict[str, Metric] = {
@@ -279,6 +312,15 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("recall_at_1", "Recall at 1", "首位召回率", ("pairs",), True, _first),
         Metric("mrr", "Mean reciprocal rank", "平均倒数排名", ("pairs",), False, _reciprocal),
+        Metric("preference", "Preference", "偏好正确率", ("preference",), True, _preference),
+        Metric(
+            "preference_whole",
+            "Preference by whole answers",
+            "整体偏好正确率",
+            ("preference",),
+            True,
+            _preference_whole,
+        ),
     )
 }
 
@@ -291,4 +333,5 @@ DEFAULT_METRICS: dict[Task, tuple[str, ...]] = {
     "regression": ("closeness", "within_tenth"),
     "pairs": ("recall_at_1", "mrr"),
     "images": ("accuracy", "macro_f1"),
+    "preference": ("preference", "preference_whole"),
 }

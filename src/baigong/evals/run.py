@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from baigong.errors import EngineUnavailable
-from baigong.types import FinishReason, Generate, Progress, Report, Row, Sampling
+from baigong.types import Delta, FinishReason, Progress, Report, Row, Sampling
+
+
+class Ask(Protocol):
+    """Has a model answer a row, piece by piece."""
+
+    def __call__(self, row: Row, sampling: Sampling, /) -> AsyncIterator[Delta]: ...
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -28,7 +34,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 async def predict(
     rows: Sequence[Row],
-    generate: Generate,
+    ask: Ask,
     sampling: Sampling,
     *,
     concurrency: int,
@@ -42,7 +48,7 @@ async def predict(
 
     Raises:
         EngineUnavailable: an answer was broken off.
-        Exception: whatever `generate` raises, unchanged; the answers until then are kept.
+        Exception: whatever `ask` raises, unchanged; the answers until then are kept.
     """
     asked = {_asked(row, sampling): row for row in rows}
     with _Log(done) as log:
@@ -57,7 +63,7 @@ async def predict(
 
         async def work() -> None:
             for key in queue:  # one iterator for all workers: whoever is free takes the next row
-                log.append(await _ask(asked[key], key, generate, sampling))
+                log.append(await _ask(asked[key], key, ask, sampling))
                 tell()
 
         tell()
@@ -75,12 +81,12 @@ async def _together(workers: Sequence[Coroutine[Any, Any, None]]) -> None:
         raise errors.exceptions[0] from None
 
 
-async def _ask(row: Row, key: str, generate: Generate, sampling: Sampling) -> Prediction:
+async def _ask(row: Row, key: str, ask: Ask, sampling: Sampling) -> Prediction:
     started = time.monotonic()
     pieces: list[str] = []
     tokens = 0
     reason: FinishReason | None = None
-    async for delta in generate(row.messages, sampling):
+    async for delta in ask(row, sampling):
         pieces.append(delta.text)
         tokens += delta.tokens
         reason = delta.finish_reason or reason

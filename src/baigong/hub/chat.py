@@ -170,16 +170,25 @@ class ChatTokenizer:
             if token.content.strip() and (token.special or token.content in written)
         )  # fmt: skip
 
-    def encode_training(self, messages: Sequence[Message]) -> Encoded:
-        """Token ids of a whole conversation and which of them are the assistant's.
+    def encode_training(
+        self, messages: Sequence[Message], *, unlearnt: Sequence[int] = ()
+    ) -> Encoded:
+        """Token ids of a whole conversation and which of them are the assistant's to be learnt.
 
         A template without `{% generation %}` marks is handled by comparing prefixes: what a turn adds
         to the prompt before it is its answer. Earlier turns that the template writes otherwise than
         they were said (thoughts left out) are not counted as answers; the last one must be there.
+        `unlearnt` are the places of earlier turns that are not to be learnt.
         """
         marked = self._marked(messages, False)
         text = _unmark(marked)
-        spans = _spans(marked) or self._answers(messages, text)
+        spans = _spans(marked)
+        if spans and unlearnt:
+            turns = [at for at, message in enumerate(messages) if message.role == "assistant"]
+            # Where a template's marks are not one to a turn, only the last is surely known.
+            each = zip(turns, spans, strict=True) if len(turns) == len(spans) else ()
+            spans = [span for at, span in each if at not in unlearnt] or spans[-1:]
+        spans = spans or self._answers(messages, text, unlearnt)
         cut = spans[-1][0]
         whole = self.tokenizer.encode(text, add_special_tokens=False)
         prompt = self.tokenizer.encode(text[:cut], add_special_tokens=False)
@@ -191,11 +200,13 @@ class ChatTokenizer:
         offsets = [*prompt.offsets, *((cut + a, cut + b) for a, b in answer.offsets)]
         return Encoded([*prompt.ids, *answer.ids], _inside(spans, offsets))
 
-    def _answers(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+    def _answers(
+        self, messages: Sequence[Message], text: str, unlearnt: Sequence[int]
+    ) -> list[tuple[int, int]]:
         """Where the assistant's turns are in the rendered `text`, by what each adds to its prompt."""
         last, spans = len(messages) - 1, []
         for at, message in enumerate(messages):
-            if message.role != "assistant":
+            if message.role != "assistant" or at in unlearnt:
                 continue
             before = self.render(messages[:at])
             through = text if at == last else self._rendered(messages[: at + 1])

@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from baigong.evals.run import Ask
 from baigong.industry.labelling import answers_of
 from baigong.industry.serving import Served
-from baigong.types import Delta, Generate, Message, Row, Sampling
+from baigong.types import Delta, Row, Sampling
 
 Floats = NDArray[np.float32]
 
@@ -20,17 +21,17 @@ MOST_TEXTS = 1000
 MOST_PAIRS = 30
 
 
-def asking(task: str, model: Served, rows: Sequence[Row]) -> Generate:
+def asking(task: str, model: Served, rows: Sequence[Row]) -> Ask:
     """What answers the rows of a task.
 
     A base that cannot answer yet, such as an encoder without a head, says nothing: it scores zero.
     """
     if task == "pairs":
-        return Search(model, rows).generate
-    return model.generate if answers_of(model.base.folder) is not None else _silence
+        return Search(model, rows)
+    return model.reply if answers_of(model.base.folder) is not None else _silence
 
 
-async def _silence(messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta]:
+async def _silence(_: Row, __: Sampling) -> AsyncGenerator[Delta]:
     yield Delta("", finish_reason="stop")
 
 
@@ -54,11 +55,9 @@ class Search:
         self._vectors: dict[str, Floats] = {}
         self._embedding = asyncio.Lock()
 
-    async def generate(
-        self, messages: Sequence[Message], sampling: Sampling
-    ) -> AsyncGenerator[Delta]:
-        """The place as text (types.Generate); nothing from a model that can neither embed nor rank."""
-        query = messages[-1].content
+    async def __call__(self, row: Row, _: Sampling) -> AsyncGenerator[Delta]:
+        """The place as text (evals.run.Ask); nothing from a model that can neither embed nor rank."""
+        query = row.messages[-1].content
         facts = await self._model.facts()
         if "classify" in facts.tasks and len(facts.labels) == 1:
             texts = self._among(query, MOST_PAIRS)

@@ -18,16 +18,18 @@ import msgspec
 from baigong import __version__
 from baigong.errors import Conflict, DataProblems, Problem
 from baigong.evals.report import Contender, EvalReport
-from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
+from baigong.industry.card import write_card
 from baigong.industry.contest import contest
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
+from baigong.industry.head_parity import check_heads
+from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.rows import CountTokens, Dataset, load_dataset
+from baigong.industry.rows import Dataset
 from baigong.industry.serving import Served, Serving
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
@@ -40,7 +42,8 @@ from baigong.knowledge.questions import made_questions
 from baigong.knowledge.records import KnowledgeVersion
 from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
-from baigong.tuning.labelled import asked_text
+from baigong.knowledge.write import sources_of
+from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import WHOLE, TuneSpec
@@ -84,16 +87,44 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
+    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        job = workshop.jobs.open("build", recipe.name, work_digest, {"recipe": digest})
+        spec = {"recipe": digest, "sources": sources}
+        job = workshop.jobs.open("build", recipe.name, work_digest, spec)
     work = Build(workshop, recipe, job, digest)
     outputs = await workshop.jobs.run(job, work.steps, watch)
     return workshop.releases.get(outputs["release"]["ref"])
+
+
+def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
+    """The names of the sources whose documents the recipe's own knowledge base holds.
+
+    Raises:
+        Conflict: it holds others' documents, which the build would take out. Its own are those of
+            this recipe and of earlier builds of it.
+    """
+    spec = recipe.knowledge
+    if spec is None or spec.from_ is not None:
+        return []
+    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
+    earlier = {
+        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
+    }
+    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
+    if others:
+        raise Conflict(
+            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
+            f"from {', '.join(others[:3])}; its sources would replace them.",
+            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
+            "recipe too, or give the recipe another name.",
+            param="knowledge.sources",
+        )
+    return own
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -199,24 +230,27 @@ class Build:
         base = self._base(outputs)
         rows = await self._rows(outputs)
         result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
-        kind: Kind = "adapter" if self._tune_spec.makes_adapter else "model"
-        facts = {"base": f"{base.name}@{base.revision}"}
-        add = self.shop.hub.add
-        kept = await asyncio.to_thread(add, kind, self._hub_name, result.folder, facts)
-        return {
-            "result": f"{kept.name}@{kept.revision}",
+        curve.write(result.curve, result.folder)
+        picture.write(result.curve, result.folder)
+        output: Output = {
             "curve": msgspec.to_builtins(result.curve),
+            "settings": msgspec.to_builtins(result.settings),
             "seconds": result.seconds,
             "tokens": result.tokens,
             "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
         }
+        return {
+            "result": await asyncio.to_thread(self._keep, base, output, result.folder),
+            **output,
+        }
 
     async def parity(self, outputs: Outputs, _: Report) -> Output:
         """What was trained is what is served: the same bytes, token ids and greedy answers."""
-        if self._tune_spec.objective in WHOLE:
-            return {"summary": "the folder that training wrote is the one that serves"}
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
+        if self.recipe.tune.objective in WHOLE:
+            agreed = await check_heads(self.folder / "tune", served, rows)
+            return {"summary": f"{agreed} rows agree in token ids or pixels, and in what is said"}
         adapter = served.adapter.folder if served.adapter else None
         prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
@@ -264,11 +298,17 @@ class Build:
 
     async def release(self, outputs: Outputs, _: Report) -> Output:
         """Immutable, numbered and signed, with its lineage. A refused one is kept to be read."""
+        content = self._content(outputs)
+        if content.adapter is not None:  # a whole model would be loaded again for another card
+            report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
+            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
+            keep = (self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
             self.job.id,
-            self._content(outputs),
+            content,
             outputs["evaluate"]["report"],
             outputs["gate"]["verdict"],
         )
@@ -307,24 +347,22 @@ class Build:
         base = self.shop.hub.get("model", self.recipe.base)
         return self.shop.hub.add("model", base.name, base.folder, base.facts)
 
+    def _keep(
+        self, base: Revision, tuned: Output, folder: Path, report: EvalReport | None = None
+    ) -> str:
+        """What was tuned, in the hub, with its card; the weights stay what they are."""
+        rows = Dataset.read(self.folder / "dataset").report
+        write_card(folder, self.recipe, base, rows, tuned, report)
+        kind: Kind = "adapter" if self.recipe.tune.makes_adapter else "model"
+        facts = {"base": f"{base.name}@{base.revision}"}
+        kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
+        return f"{kept.name}@{kept.revision}"
+
     def _base(self, outputs: Outputs) -> Revision:
         return self.shop.hub.get("model", outputs["plan"]["base"])
 
     def _load(self, base: Revision) -> Dataset:
-        sees = self.recipe.task == "images"
-        return load_dataset(
-            self.recipe,
-            count_tokens=None if sees else self._counter(base),
-            context=None if sees else read_shape(base.folder).context,
-            locate=lambda ref: self.shop.hub.get("dataset", ref).folder,
-        )
-
-    def _counter(self, base: Revision) -> CountTokens:
-        """How long a row is to the base: a model that only reads is given the text alone."""
-        tokenizer = tokenizer_of(base.folder)
-        if self.recipe.tune.objective in WHOLE:
-            return lambda messages: len(tokenizer.encode_text(asked_text(messages), special=True))
-        return lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False))
+        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
@@ -385,7 +423,7 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_whole = not self._tune_spec.makes_adapter
+        is_whole = not recipe.tune.makes_adapter
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec import UNSET, UnsetType
 
 from baigong.industry.recipe import Recipe
 from baigong.industry.tables import Record, Table
@@ -22,7 +22,9 @@ class Draft(NamedTuple):
     answer: str
     prompt: str
     document: str | None = None
-    rejected: str | msgspec.UnsetType = msgspec.UNSET
+    rejected: str | UnsetType = UNSET
+    is_good: bool | UnsetType = UNSET
+    unlearnt: tuple[int, ...] = ()
 
 
 class Cells:

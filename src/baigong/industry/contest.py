@@ -11,6 +11,7 @@ import msgspec
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
 from baigong.evals.run import predict
 from baigong.industry.asking import asking
+from baigong.industry.preferring import Scoring, preferences
 from baigong.industry.quantised import weigh
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
@@ -42,21 +43,24 @@ async def contest(
     sampling = Sampling(
         max_tokens=recipe.serve.max_tokens, temperature=recipe.serve.temperature, seed=0
     )
+    train = [row for row in rows if row.split == "train"]
+    is_scored = recipe.task == "preference"
+    share = sum(row.is_good is True for row in train) / max(len(train), 1)
     entries: dict[Contender, Entry] = {}
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            asking(recipe.task, model, asked),
+            Scoring(model) if is_scored else asking(recipe.task, model, asked),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
             report=_part(report, who, position, len(served)),
         )
-        entries[who] = Entry(model.name, asked, [answer.text for answer in answers])
+        texts = [answer.text for answer in answers]
+        entries[who] = Entry(model.name, asked, preferences(texts, share) if is_scored else texts)
     weights = await weigh(
         recipe, served["candidate"], entries["candidate"], sampling, folder, report
     )
-    train = [row for row in rows if row.split == "train"]
     entries["baseline"] = await asyncio.to_thread(_baseline, recipe, train, asked)
     found = await asyncio.to_thread(
         evaluate,
@@ -92,4 +96,7 @@ def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Ent
     # scikit-learn takes a second to import, and only evaluation needs it.
     from baigong.evals.baseline import NAMES, baseline_answers  # noqa: PLC0415
 
-    return Entry(NAMES[recipe.task], asked, baseline_answers(train, asked, recipe.task))
+    name = NAMES[recipe.task]
+    if recipe.tune.objective == "kto":
+        name = "the commoner verdict"
+    return Entry(name, asked, baseline_answers(train, asked, recipe.task))

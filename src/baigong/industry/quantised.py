@@ -92,7 +92,7 @@ async def weigh(
             return loss
         made = await predict(
             rows,
-            other.generate,
+            other.reply,
             sampling,
             concurrency=32,
             done=folder / "exact.jsonl",
@@ -110,7 +110,7 @@ async def weigh(
 
 def _examples(rows: Sequence[Row], tokenizer: ChatTokenizer, context: int) -> list[Example]:
     """Prompts with the wanted answers, as they are trained on; one more token has to have room."""
-    made = [encode(row, tokenizer) for row in rows]
+    made = [encode(row, tokenizer) for row in rows if row.is_good is not False]
     return [one for one in made if 0 < one.start < len(one.ids) < context]
 
 

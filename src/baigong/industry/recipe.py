@@ -31,9 +31,14 @@ from baigong.industry.recipe_checks import (
     describe_errors,
     resolve_files,
 )
-from baigong.industry.yaml_lines import apply_overrides, read_yaml, refuse_unusable_text
+from baigong.industry.yaml_lines import (
+    Document,
+    apply_overrides,
+    read_yaml,
+    refuse_unusable_text,
+)
 from baigong.store.blobs import digest_file
-from baigong.tuning.spec import Goal
+from baigong.tuning.spec import WHOLE, Goal
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -46,6 +51,7 @@ _MAX_TOKENS: dict[Task, int] = {
     "regression": 1,
     "pairs": 1,
     "images": 1,
+    "preference": 512,
 }
 
 
@@ -136,7 +142,7 @@ class Data(_Part):
     """The rows: where they are and which columns hold what."""
 
     rows: File = Field(
-        description="JSONL, CSV, TSV (each also .gz) or Parquet; a folder of them; or dataset://owner/name."
+        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or dataset://owner/name."
     )
     columns: dict[str, Column] = Field(
         default={}, description="Field of the task -> column of the file."
@@ -157,7 +163,8 @@ class Tune(_Part):
     objective: Goal = Field(
         default="supervised",
         description="What the rows teach; the task has its own default. task: classification has `classify`, a "
-        "head whose likeliest label is the answer. task: pairs has `embed` and `rerank`.",
+        "head whose likeliest label is the answer. task: pairs has `embed` and `rerank`. task: preference has "
+        "`dpo` (its default) and `orpo` for pairs of answers, `kto` for answers judged one by one.",
     )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
@@ -186,12 +193,21 @@ class Tune(_Part):
         default=False,
         description="task: images. And on mirrored ones: not where left and right differ in meaning.",
     )
+    beta: Auto | Annotated[Number, Field(ge=1e-4, le=10)] = Field(
+        default="auto",
+        description="dpo, kto: how strongly the model is held to its base. orpo: how much the odds weigh.",
+    )
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
     )
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of everything random in the tuning."
     )
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether an adapter is what comes out, and not a whole model."""
+        return self.method == "lora" and self.objective not in WHOLE
 
 
 class Knowledge(_Part):
@@ -363,10 +379,20 @@ def load_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recip
     Raises:
         DataProblems: with every mistake, its line and what is allowed.
     """
-    document = read_yaml(path)
+    return recipe_of_document(read_yaml(path), path.resolve().parent, overrides or {})
+
+
+def recipe_of_document(
+    document: Document, folder: Path, overrides: Mapping[str, str] | None = None
+) -> Recipe:
+    """Checks a recipe that was read, or made in code; `folder` is what its paths are relative to.
+
+    Raises:
+        DataProblems: as `load_recipe`.
+    """
     apply_overrides(document, overrides or {})
     refuse_unusable_text(document)
-    resolve_files(document, path.resolve().parent)
+    resolve_files(document, folder)
     recipe: Recipe | None = None
     try:
         recipe = Recipe.model_validate(document.data)

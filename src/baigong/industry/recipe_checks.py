@@ -24,6 +24,7 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
     "classification": ("text", "label"),
     "extraction": ("text", "answer"),
     "grounded": ("question", "answer", "document"),
+    "preference": ("prompt", "chosen", "rejected", "answer", "label"),
     "regression": ("text", "value"),
     "pairs": ("query", "positive", "negative"),
     "images": ("image", "label"),
@@ -32,6 +33,7 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
 OBJECTIVES_OF: defaultdict[str, tuple[str, ...]] = defaultdict(
     lambda: ("supervised",),
     classification=("supervised", "classify"),
+    preference=("dpo", "orpo", "kto"),
     regression=("regress",),
     pairs=("embed", "rerank"),
     images=("images",),
@@ -215,6 +217,8 @@ def _objective_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
             ("tune", "objective"),
             f"{message} {', '.join(fitting)}; or set task: {' or '.join(owners)}",
         )
+    if chosen == "supervised" and _at(data, "tune", "beta") not in {None, "auto"}:
+        yield ("tune", "beta"), "objective supervised has no beta; remove it"
 
 
 def _metric_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:

@@ -17,12 +17,14 @@ from typing import get_args
 
 import msgspec
 
-from baigong.errors import DataProblems, Problem
+from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
-from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec, visible_files
-from baigong.industry.tables import SUFFIXES, Record, Table
+from baigong.industry.formats import shape_table
+from baigong.industry.look import look_at
+from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
+from baigong.industry.tables import Record, Table, row_files
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
@@ -50,6 +52,10 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = {}
+    near: int = 0
+    """Rows to learn from that are nearly the same as another one; told, and kept."""
+    private: dict[str, int] = {}
+    """Rows that hold what may belong to a person, by its kind."""
     detectable: float = 0.0
     """The least difference in a 0/1 metric that the test rows are likely to show."""
 
@@ -134,13 +140,15 @@ def load_dataset(
     count_tokens: CountTokens | None = None,
     context: int | None = None,
     locate: Callable[[str], Path] | None = None,
+    lacking: list[Problem] | None = None,
 ) -> Dataset:
     """Reads, checks and splits the rows a recipe names.
 
     Exact duplicates are dropped. In tasks with one right answer (classification, extraction), a prompt
     with two answers is dropped altogether, because nothing says which is right; the lines are in the
-    report. With `count_tokens` (of a whole conversation) and `context`, rows too long for the model are
+    report. So are rows to learn from that are nearly a test row. With `count_tokens` (of a whole conversation) and `context`, rows too long for the model are
     dropped too, or refused where they are more than 5 %. `locate` gives the folder of a `dataset://`.
+    `lacking` takes what only more rows can mend (too few to test, one label), instead of an error.
 
     Raises:
         DataProblems: with every mistake in every file, and its line.
@@ -155,12 +163,16 @@ def load_dataset(
     rows = [_in_split(item, split_of(item.key, recipe.data.split)) for item in items]
     rows += [_in_split(item, "validation") for item in parts["validation"]]
     rows += [_in_split(item, "test") for item in parts["test"]]
+    rows = loading.look(rows)
     lengths: list[int] = []
     if count_tokens is not None:
         rows, lengths, overlong = fit_context(rows, count_tokens, context)
         loading.overlong(overlong)
     loading.check(rows)
-    loading.stop_if_bad()
+    if lacking is None:
+        loading.stop_if_bad()
+    else:
+        lacking += loading.problems
     report = loading.report(rows, lengths)
     return Dataset(tuple(rows), report, digest_of(rows))
 
@@ -211,11 +223,17 @@ def fit_context(
     """Rows that fit, the lengths of those, and the others with their lengths, all in tokens.
 
     Raises:
-        DataProblems: more than MAX_OVERLONG of the rows do not fit.
+        DataProblems: more than MAX_OVERLONG of the rows do not fit, or the base's template refuses some.
     """
-    counted = [
-        (row, count_tokens((*row.messages, Message("assistant", row.answer)))) for row in rows
-    ]
+    counted, refused = [], []
+    for row in rows:
+        try:
+            talks = ((*row.messages, Message("assistant", text)) for text in answers(row))
+            counted.append((row, max(map(count_tokens, talks))))
+        except InvalidInput as error:  # a template has rules of its own, e.g. who speaks after whom
+            refused.append(Problem(row.source, None, "messages", error.message))
+    if refused:
+        raise DataProblems(refused, hint="Mend these rows, or choose a base that takes them.")
     if context is None:
         return list(rows), [length for _, length in counted], []
     overlong = [(row, length) for row, length in counted if length > context]
@@ -227,6 +245,11 @@ def fit_context(
         raise DataProblems(problems, hint="Shorten these rows, or choose a base with more context.")
     fitting = [(row, length) for row, length in counted if length <= context]
     return [row for row, _ in fitting], [length for _, length in fitting], overlong
+
+
+def answers(row: Row) -> tuple[str, ...]:
+    """What a row would have the model say, and not say."""
+    return (row.answer, row.rejected) if isinstance(row.rejected, str) else (row.answer,)
 
 
 def digest_of(rows: Iterable[Row]) -> str:
@@ -249,6 +272,8 @@ class _Loading:
         self.warnings: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.files: dict[str, str] = {}
+        self.near = 0
+        self.private: dict[str, int] = {}
 
     def stop_if_bad(self) -> None:
         if self.problems:
@@ -290,13 +315,13 @@ class _Loading:
         if path.is_file():
             self.files[path.name] = digest_file(path)
             return
-        for file in visible_files(path):
-            if file.name.lower().endswith(SUFFIXES):
-                self.files[file.relative_to(path).as_posix()] = digest_file(file)
+        for file in row_files(path):
+            self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:
         if not table.records:
             return []
+        shape_table(table, self.recipe)
         missing = [*missing_columns(table, self.recipe), *self._missing_slices(table)]
         for column, message in missing:
             table.bad(None, message, column)
@@ -319,9 +344,11 @@ class _Loading:
         if not cells.is_good:
             return None
         prompt = normalise(draft.prompt)
-        content = [prompt, normalise(draft.answer), draft.document or ""]
-        if draft.rejected is not msgspec.UNSET:
+        content: list[str | bool] = [prompt, normalise(draft.answer), draft.document or ""]
+        if isinstance(draft.rejected, str):
             content.append(normalise(draft.rejected))
+        if isinstance(draft.is_good, bool):
+            content.append(draft.is_good)
         identity = json.dumps(content, ensure_ascii=False).encode()
         row = Row(
             id=hashlib.sha256(identity).hexdigest()[:32],
@@ -329,8 +356,10 @@ class _Loading:
             answer=draft.answer,
             slices=self._slices(cells, draft.prompt),
             document=draft.document,
-            rejected=draft.rejected,
             source=f"{table.name}:{record.line}",
+            rejected=draft.rejected,
+            is_good=draft.is_good,
+            unlearnt=draft.unlearnt or msgspec.UNSET,
         )
         return _Item(row, fold(draft.prompt), prompt, table.file, record.line)
 
@@ -381,6 +410,18 @@ class _Loading:
                     self.problems.append(Problem(item.file, item.line, "", message))
                 seen.setdefault(item.key, (part, item))
 
+    def look(self, rows: list[Row]) -> list[Row]:
+        """The rows without those that would give the test away; what else a person should know is noted."""
+        if self.recipe.task == "images":  # there is no text to look at
+            return rows
+        found = look_at(rows, has_one_answer=self.shape.has_one_answer)
+        for what, places in found.notes.items():
+            self._warn(what, places)
+        self.near, self.private = found.near, found.private
+        if found.leaks:
+            self.dropped["nearly a test row"] += len(found.leaks)
+        return [row for place, row in enumerate(rows) if place not in found.leaks]
+
     def overlong(self, overlong: list[tuple[Row, int]]) -> None:
         if overlong:
             self.dropped["too long"] += len(overlong)
@@ -406,6 +447,10 @@ class _Loading:
             )
         if self.recipe.task in LABELLED:
             self._check_labels(rows)
+        verdicts = {row.is_good for row in rows if row.split == "train"}
+        if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
+            said = f"every row's verdict is {str(verdicts.pop()).lower()}"
+            self.bad(f"{said}; kto learns from both: add rows of the other kind", "label")
         for column, values in _count_slices(rows).items():
             if len(values) > MAX_SLICE_VALUES:
                 self.warnings.append(
@@ -436,6 +481,8 @@ class _Loading:
             tokens=_percentiles(lengths),
             warnings=tuple(self.warnings),
             files=dict(sorted(self.files.items())),
+            near=self.near,
+            private=self.private,
             detectable=round(
                 detectable_difference(count["test"], confidence=self.recipe.gate.confidence), 4
             ),

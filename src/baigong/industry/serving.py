@@ -44,7 +44,7 @@ from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.labelled import asked_text
 from baigong.tuning.parity import Heard
-from baigong.types import Delta, Embedders, Message, Passage, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Row, Sampling, ToolUse
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -147,6 +147,10 @@ class Served:
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
         """Answer exactly these messages: no passages are looked up (types.Generate)."""
         return self._prompt(messages, ToolUse())[1](sampling)
+
+    def reply(self, row: Row, sampling: Sampling) -> AsyncIterator[Delta]:
+        """Answer exactly a row's messages (evals.run.Ask)."""
+        return self.generate(row.messages, sampling)
 
     def complete(self, prompt: str | Sequence[int], sampling: Sampling) -> Answer:
         """Go on with a text, without a template."""

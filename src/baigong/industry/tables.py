@@ -1,4 +1,5 @@
-"""Files of rows as they lie on disk: JSONL, CSV, TSV, any of them gzipped, Parquet, or a folder of those.
+"""Files of rows as they lie on disk: JSONL, JSON, CSV, TSV, any of them gzipped, Parquet, spreadsheets,
+or a folder of those.
 
 Reading never guesses silently: every oddity is a problem with a line, or a warning in the report.
 """
@@ -7,9 +8,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import datetime
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,18 +20,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from python_calamine import CalamineError, CalamineWorkbook
+
 from baigong.errors import Problem
 from baigong.industry.recipe import visible_files
 
 # Rows are held in memory; a file that unpacks to more than this is a mistake or an attack.
 MAX_BYTES = 2 * 1024**3
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+_LINES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_JSON = (".json", ".json.gz")
+_SHEETS = (".xlsx", ".xls", ".ods")
+SUFFIXES = (*_LINES, ".parquet", *_JSON, *_SHEETS)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row as written. `line` is 1-based: where the row begins; in Parquet, its number."""
+    """One row as written. `line` is 1-based: where the row begins; in Parquet, its number; in a sheet, its row."""
 
     line: int
     values: dict[str, Any]
@@ -59,12 +67,19 @@ def read_tables(path: Path, *, max_bytes: int = MAX_BYTES) -> list[Table]:
     """Reads a file, or all files of a folder that are tables; what is wrong is in their `problems`."""
     if not path.is_dir():
         return [_read(path, path.name, max_bytes)]
-    files = [file for file in visible_files(path) if file.name.lower().endswith(SUFFIXES)]
+    files = row_files(path)
     if not files:
         empty = Table(str(path), path.name)
         empty.bad(None, f"no file of rows in this folder; allowed {', '.join(SUFFIXES)}")
         return [empty]
     return [_read(file, file.relative_to(path).as_posix(), max_bytes) for file in files]
+
+
+def row_files(folder: Path) -> list[Path]:
+    """The files of rows in a folder. JSON counts only where there is nothing else: beside rows, it is
+    what describes them."""
+    files = [file for file in visible_files(folder) if file.name.lower().endswith(SUFFIXES)]
+    return [file for file in files if not file.name.lower().endswith(_JSON)] or files
 
 
 def _read(path: Path, name: str, max_bytes: int) -> Table:
@@ -74,6 +89,8 @@ def _read(path: Path, name: str, max_bytes: int) -> Table:
         table.bad(None, f"not a file of rows; allowed {', '.join(SUFFIXES)}")
     elif kind == "parquet":
         _parquet(table, path)
+    elif path.name.lower().endswith(_SHEETS):
+        _sheets(table, path)
     else:
         text = _text(table, path, max_bytes)
         if text is not None:
@@ -166,9 +183,55 @@ def _jsonl(table: Table, text: str) -> None:
                 table.bad(line, f"a row is an object such as {{...}}; got {written.strip()[:40]}")
 
 
+def _json(table: Table, text: str) -> None:
+    """An array of rows, each with the line where it begins. Lines of rows are often named so, too."""
+    start = len(text) - len(text.lstrip())
+    if not text.startswith("[", start):
+        _object(table, text)
+        return
+    decoder, line, counted, at = json.JSONDecoder(), 1, 0, start + 1
+    try:
+        json.loads(text)
+        while (found := _BETWEEN.match(text, at)) and not text.startswith("]", found.end()):
+            value, at = decoder.raw_decode(text, found.end())
+            line += text.count("\n", counted, found.end())
+            counted = found.end()
+            if isinstance(value, dict):
+                table.add(line, value)
+            else:
+                table.bad(line, f"a row is an object such as {{...}}; got {str(value)[:40]}")
+    except json.JSONDecodeError as error:
+        table.bad(error.lineno, f"not JSON: {error.msg} at column {error.colno}")
+    except (RecursionError, ValueError) as error:
+        table.bad(None, f"not JSON that can be read: {str(error)[:100]}")
+
+
+_BETWEEN = re.compile(r"[\s,]*")
+
+
+def _object(table: Table, text: str) -> None:
+    """One row, or lines of rows. An array that is wrapped in an object is not guessed at."""
+    try:
+        value = json.loads(text)
+    except (RecursionError, ValueError):
+        _jsonl(table, text)
+        return
+    held = value.get("data") if isinstance(value, dict) else None
+    if isinstance(held, list):
+        table.bad(
+            1,
+            "an array of rows is expected, and this is an object with one in 'data'; save that array",
+        )
+    else:
+        _jsonl(table, json.dumps(value))
+
+
 def _csv(table: Table, text: str) -> None:
     # strict: an unclosed quote must be an error, or it would swallow the rest of the file as one field.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = text.partition("\n")[0]
+    # Where the comma is the decimal point, spreadsheets part cells by semicolons.
+    mark = ";" if header.count(";") > header.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     _delimited(table, _csv_lines(table, reader))
 
 
@@ -214,7 +277,42 @@ def _delimited(table: Table, lines: Iterator[tuple[int, list[str]]]) -> None:
             table.bad(line, f"{len(cells)} cells, and the header has {len(names)}")
 
 
-_PARSERS: dict[str, Callable[[Table, str], None]] = {"jsonl": _jsonl, "csv": _csv, "tsv": _tsv}
+_PARSERS: dict[str, Callable[[Table, str], None]] = {
+    "jsonl": _jsonl,
+    "json": _json,
+    "csv": _csv,
+    "tsv": _tsv,
+}
+
+
+def _sheets(table: Table, path: Path) -> None:
+    """The first sheet that holds anything, its first row being the header."""
+    try:
+        with CalamineWorkbook.from_path(path) as book:
+            filled = {
+                name: rows
+                for name in book.sheet_names
+                if (rows := book.get_sheet_by_name(name).to_python(skip_empty_area=False))
+            }
+    except (CalamineError, OSError) as error:
+        table.bad(None, f"not a whole spreadsheet: {str(error)[:200]}")
+        return
+    if not filled:
+        return
+    first, rows = next(iter(filled.items()))
+    if len(filled) > 1:
+        others = ", ".join(list(filled)[1:])
+        table.warnings.append(f"{table.name}: only the sheet {first!r} was read, not {others}")
+    width = max((at for at, name in enumerate(rows[0], start=1) if name != ""), default=0)
+    cells = ([_written(value) for value in row[:width]] for row in rows)
+    _delimited(table, iter(list(enumerate(cells, start=1))))
+
+
+def _written(value: Any) -> str:
+    """A cell as a person would type it: whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
 
 
 def _parquet(table: Table, path: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -36,10 +36,11 @@ from baigong.knowledge.records import (
 from baigong.knowledge.stores.port import Chunks, Stores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
-from baigong.store.leases import lease
+from baigong.store.leases import abandoned, lease
 from baigong.store.tables import documents, knowledge_bases, knowledge_pins
 from baigong.types import Embed
 
+_CHUNKS = "chunks "  # of a generation; what their leases are called
 _WRITE_WAIT_S = 60.0  # for a commit of someone else; compaction of a large base takes longest
 
 
@@ -227,23 +228,20 @@ class KnowledgeBases:
         with self.writing(name) as base:
             pins = knowledge_pins.c.knowledge == name
             which = and_(pins, knowledge_pins.c.number == int(number)) if number else pins
-            with self.database.begin() as connection:
+            with self.database.read() as connection:
                 leaving = connection.execute(select(knowledge_pins).where(which)).all()
-                connection.execute(delete(knowledge_pins).where(which))
-                if not number:
-                    connection.execute(
-                        delete(knowledge_bases).where(knowledge_bases.c.name == name)
-                    )
-                used = set(
-                    connection.execute(select(knowledge_pins.c.generation).where(pins)).scalars()
-                )
-            used |= {base.generation} if number else set()
-            for pin in leaving:
-                if pin.generation in used:
-                    self._chunks(pin.generation, pin.vector_size).unpin(str(pin.number))
-            for generation in {base.generation, *(pin.generation for pin in leaving)} - used:
-                self._open.pop(generation, None)
-                self._stores.drop(generation)
+            generations = {base.generation, *(pin.generation for pin in leaving)}
+            with self.unsettled(generations):
+                with self.database.begin() as connection:
+                    connection.execute(delete(knowledge_pins).where(which))
+                    if not number:
+                        connection.execute(
+                            delete(knowledge_bases).where(knowledge_bases.c.name == name)
+                        )
+                used = _used(self.database, generations)
+                for pin in leaving:
+                    if pin.generation in used:
+                        self._chunks(pin.generation, pin.vector_size).unpin(str(pin.number))
 
     def read(self, knowledge: str) -> Reading:
         """A version opened for searching.
@@ -308,6 +306,7 @@ class KnowledgeBases:
         """
         with lease(self.database, f"knowledge {name}", wait_s=_WRITE_WAIT_S):
             base = self.base(name)
+            self._sweep()
             recover(self.database, base, self.chunks(base))
             if not may_leave:
                 take_out(self.database, base, self.chunks(base))
@@ -323,19 +322,27 @@ class KnowledgeBases:
             found = self._open[generation] = self._stores.open(generation, vector_size)
         return found
 
-    def drop_unused(self, generation: str, base: Base) -> None:
-        """Drop chunks that neither the base nor a kept version of it needs any more."""
-        with self.database.read() as connection:
-            kept = set(
-                connection.execute(
-                    select(knowledge_pins.c.generation).where(
-                        knowledge_pins.c.knowledge == base.name
-                    )
-                ).scalars()
-            )
-        if generation not in {base.generation, *kept}:
-            self._open.pop(generation, None)
-            self._stores.drop(generation)
+    @contextmanager
+    def unsettled(self, generations: Collection[str]) -> Iterator[None]:
+        """While it is open whether these chunks stay: in the end those go that nothing refers to.
+
+        Where this is killed, the leases that it leaves behind tell the next writer to do so.
+        """
+        with ExitStack() as stack:
+            for generation in sorted(generations):
+                stack.enter_context(lease(self.database, f"{_CHUNKS}{generation}"))
+            try:
+                yield
+            finally:
+                for generation in set(generations) - _used(self.database, generations):
+                    self._open.pop(generation, None)
+                    self._stores.drop(generation)
+
+    def _sweep(self) -> None:
+        """Settle what killed processes left unsettled, of any knowledge base."""
+        for resource in abandoned(self.database, _CHUNKS):
+            with suppress(Conflict), self.unsettled([resource.removeprefix(_CHUNKS)]):
+                pass
 
 
 def new_generation() -> str:
@@ -356,3 +363,13 @@ def _expires(connection: Connection, name: str) -> bool:
         documents.c.knowledge == name, documents.c.expires_at.is_not(None)
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def _used(database: Database, generations: Collection[str]) -> set[str]:
+    """Those that a knowledge base or a kept version of one refers to."""
+    found: set[str] = set()
+    with database.read() as connection:
+        for column in (knowledge_bases.c.generation, knowledge_pins.c.generation):
+            query = select(column).where(column.in_(list(generations)))
+            found.update(connection.execute(query).scalars())
+    return found

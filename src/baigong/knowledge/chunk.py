@@ -16,6 +16,7 @@ from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from baigong.knowledge.formats import Document, Span
 from baigong.knowledge.terms import unspaced_share
+from baigong.knowledge.titles import is_telling
 
 _SEPARATOR = " › "
 
@@ -52,8 +53,10 @@ class Chunk(msgspec.Struct, frozen=True):
 
     @property
     def indexed(self) -> str:
-        """What words and vectors are taken of."""
-        return "\n".join([self.title, *filter(None, [self.lead]), self.text])
+        """What words and vectors are taken of: a document's title only where it tells something."""
+        named, _, headings = self.title.partition(_SEPARATOR)
+        above = self.title if is_telling(named) else headings
+        return "\n".join([*filter(None, [above, self.lead]), self.text])
 
 
 def chunk(document: Document, chunking: Chunking = DEFAULT_CHUNKING) -> list[Chunk]:

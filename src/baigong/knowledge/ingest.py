@@ -21,6 +21,7 @@ from baigong.knowledge.connectors.source import Content, Entry, Gone, Source
 from baigong.knowledge.formats import Unreadable
 from baigong.knowledge.parse import Input, Parser
 from baigong.knowledge.write import (
+    BATCH_CHUNKS,
     Arriving,
     Known,
     Writer,
@@ -32,7 +33,6 @@ from baigong.knowledge.write import (
 from baigong.store.leases import lease
 from baigong.types import Embed, Progress, Report
 
-_BATCH_CHUNKS = 4096  # a commit each; with vectors of 1024 floats, some 16 MB
 _BATCH_BYTES = 32 << 20
 _READERS = 4  # entries that are read at once, and wait for being parsed
 
@@ -206,7 +206,7 @@ def _batches(arriving: Iterable[Arriving]) -> Iterator[list[Arriving]]:
         batch.append(one)
         chunks += len(one.chunks)
         size += one.chunks[-1].end
-        if chunks >= _BATCH_CHUNKS or size >= _BATCH_BYTES:
+        if chunks >= BATCH_CHUNKS or size >= _BATCH_BYTES:
             yield batch
             batch, chunks, size = [], 0, 0
     if batch:

@@ -71,12 +71,16 @@ class Parser:
     def parse_many(self, files: Iterable[Input]) -> Iterator[tuple[int, Document | Problem]]:
         """(number of the file, outcome) of each (path, data, suffix), as they come to be done.
 
-        At most two files for each process are taken from `files` ahead of what was given out.
+        At most two files for each process are taken from `files` ahead of what was given out. Kinds
+        that need no process are parsed here: handing them to a thread takes longer.
         """
         waiting: dict[Future[Document | Problem], int] = {}
         threads = ThreadPoolExecutor(self._processes, thread_name_prefix="parse")
         try:
             for number, file in enumerate(files):
+                if not _is_isolated(*file):
+                    yield number, self.parse(*file)
+                    continue
                 waiting[threads.submit(self.parse, *file)] = number
                 is_full = len(waiting) >= 2 * self._processes
                 yield from _done(waiting, None if is_full else 0)
@@ -98,6 +102,11 @@ class Parser:
             if child.is_alive:
                 self._idle.append(child)
         return document
+
+
+def _is_isolated(path: str, data: bytes, suffix: str | None) -> bool:
+    row = format_of(path, suffix, data)
+    return row is not None and row.isolated
 
 
 def _done(

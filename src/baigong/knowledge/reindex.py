@@ -10,20 +10,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, insert, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, select, update
 
 from baigong.knowledge.bases import KnowledgeBases, new_generation
-from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking, chunk
+from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunk, Chunking, chunk
 from baigong.knowledge.connectors.source import Content
 from baigong.knowledge.formats import Document
 from baigong.knowledge.ledger import settle
 from baigong.knowledge.records import Base
 from baigong.knowledge.stores.port import ChunkRow
-from baigong.knowledge.write import chunk_rows, embed_all
+from baigong.knowledge.write import BATCH_CHUNKS, chunk_rows, embed_all, insert_documents
 from baigong.store.tables import documents, knowledge_bases
 from baigong.types import Embed
 
-_BATCH = 64  # documents in one commit of the store
+_Cut = tuple[Row[Any], list[Chunk]]  # a document and its new chunks
 
 
 def prepare(
@@ -67,17 +69,23 @@ class _Reindex:
         )
 
     def run(self) -> None:
-        chunks = self._bases.chunks(self._new)
-        replaced: dict[int, int | None] = {}
-        with asyncio.Runner() as loop:
-            for batch in self._batches():
-                rows: list[ChunkRow] = []
-                for row in batch:
-                    number, made = self._anew(loop, row)
-                    replaced[number] = row.id
-                    rows += made
-                chunks.replace([], rows)
-        chunks.tend()
+        with self._bases.unsettled([self._old.generation, self._new.generation]):
+            chunks = self._bases.chunks(self._new)
+            replaced: dict[int, int | None] = {}
+            with asyncio.Runner() as loop:
+                for batch in self._batches():
+                    texts = [piece.indexed for _, pieces in batch for piece in pieces]
+                    vectors = (
+                        None if self._embed is None else loop.run(embed_all(self._embed, texts))
+                    )
+                    ids = self._insert(batch)
+                    chunks.replace([], list(_rows(ids, batch, vectors)))
+                    replaced |= {new: row.id for new, (row, _) in zip(ids, batch, strict=True)}
+            chunks.tend()
+            self._switch(replaced)
+
+    def _switch(self, replaced: dict[int, int | None]) -> None:
+        """Have searches go to the new index."""
         with self._bases.database.begin() as connection:
             connection.execute(
                 update(knowledge_bases)
@@ -90,9 +98,9 @@ class _Reindex:
                 )
             )
         settle(self._bases.database, self._new, replaced, [])
-        self._bases.drop_unused(self._old.generation, self._new)
 
-    def _batches(self) -> Iterator[Sequence[Row[Any]]]:
+    def _batches(self) -> Iterator[list[_Cut]]:
+        """Documents cut anew, until they are worth a commit."""
         query = select(documents).where(
             documents.c.knowledge == self._old.name,
             documents.c.born.is_not(None),
@@ -101,21 +109,33 @@ class _Reindex:
         )
         with self._bases.database.read() as connection:
             rows = connection.execute(query.order_by(documents.c.id)).all()
-        for at in range(0, len(rows), _BATCH):
-            yield rows[at : at + _BATCH]
+        batch: list[_Cut] = []
+        count = 0
+        for row in rows:
+            parsed = msgspec.msgpack.decode(self._bases.blobs.get(row.blob), type=Document)
+            pieces = chunk(parsed, self._new.chunking)
+            batch.append((row, pieces))
+            count += len(pieces)
+            if count >= BATCH_CHUNKS:
+                yield batch
+                batch, count = [], 0
+        if batch:
+            yield batch
 
-    def _anew(self, loop: asyncio.Runner, row: Row[Any]) -> tuple[int, list[ChunkRow]]:
-        """The number of the new row, and its chunks."""
-        parsed = msgspec.msgpack.decode(self._bases.blobs.get(row.blob), type=Document)
-        pieces = chunk(parsed, self._new.chunking)
-        texts = [piece.indexed for piece in pieces]
-        vectors = None if self._embed is None else loop.run(embed_all(self._embed, texts))
-        values = {**row._mapping, "chunks": len(pieces), "born": None}
-        del values["id"]
+    def _insert(self, batch: Sequence[_Cut]) -> list[int]:
+        """The numbers of the new rows."""
+        values = [{**row._mapping, "chunks": len(pieces), "born": None} for row, pieces in batch]
+        for each in values:
+            del each["id"]
         with self._bases.database.begin() as connection:
-            number = connection.execute(
-                insert(documents).values(values).returning(documents.c.id)
-            ).scalar_one()
+            return insert_documents(connection, values)
+
+
+def _rows(
+    ids: Sequence[int], batch: Sequence[_Cut], vectors: NDArray[np.float32] | None
+) -> Iterator[ChunkRow]:
+    at = 0
+    for number, (row, pieces) in zip(ids, batch, strict=True):
         content = Content(
             b"",
             metadata=row.metadata,
@@ -123,4 +143,6 @@ class _Reindex:
             published_at=row.published_at,
             expires_at=row.expires_at,
         )
-        return number, list(chunk_rows(number, row.path, pieces, vectors, content))
+        own = None if vectors is None else vectors[at : at + len(pieces)]
+        at += len(pieces)
+        yield from chunk_rows(number, row.path, pieces, own, content)

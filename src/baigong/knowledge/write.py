@@ -25,7 +25,8 @@ from baigong.knowledge.terms import terms
 from baigong.store.tables import documents, knowledge_entries
 from baigong.types import Embed
 
-_FORMAT = 2  # of parsing and cutting; a change here reads every document again
+_FORMAT = 3  # of parsing and cutting; a change here reads every document again
+BATCH_CHUNKS = 4096  # a commit each; with vectors of 1024 floats, some 16 MB
 _EMBED_ROWS = 256
 
 
@@ -105,7 +106,7 @@ class Writer:
                     _document_row(self.name, path, one, blob)
                     for path, one, blob in zip(paths, batch, blobs, strict=True)
                 ]
-                ids = _insert(connection, rows)
+                ids = insert_documents(connection, rows)
             replaced = {number: old.get(path) for number, path in zip(ids, paths, strict=True)}
             leaving = [each for each in replaced.values() if each is not None]
             rows_now = list(_rows(ids, paths, batch, vectors))
@@ -277,7 +278,8 @@ def _document_row(name: str, path: str, one: Arriving, blob: str) -> dict[str, A
     }
 
 
-def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+def insert_documents(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Their numbers, in order."""
     statement = insert(documents).returning(documents.c.id, sort_by_parameter_order=True)
     return list(connection.execute(statement, rows).scalars())
 

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -53,6 +53,20 @@ def lease(
             connection.execute(
                 delete(leases).where(leases.c.resource == resource, leases.c.owner == owner)
             )
+
+
+def held(database: Database, resources: Collection[str]) -> set[str]:
+    """Those of the resources that a living process holds now."""
+    with database.read() as connection:
+        return {each for each in resources if _living_holder(connection, each) is not None}
+
+
+def abandoned(database: Database, prefix: str) -> list[str]:
+    """Resources of a common prefix whose holder was killed while it held them."""
+    with database.read() as connection:
+        query = select(leases.c.resource).where(leases.c.resource.startswith(prefix))
+        found = connection.execute(query).scalars().all()
+        return [each for each in found if _living_holder(connection, each) is None]
 
 
 def _claim(

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
@@ -22,6 +23,8 @@ from typing_extensions import override
 
 from baigong.errors import InvalidInput
 from baigong.tuning.job import TuneJob
+from baigong.tuning.rows import Exemplar
+from baigong.tuning.told import FILE, MOST, Told
 from baigong.tuning.weights import WEIGHT_FILES, Weights, stored_dtype
 from baigong.tuning.workers import device_here
 
@@ -31,14 +34,21 @@ POOLER = "pooler"  # of BERT and its kin: used by heads that were trained with i
 
 @dataclass(slots=True)
 class Headed(Weights):
-    """Weights that are saved as a model folder. `finish` adds what else belongs to it."""
+    """Weights that are saved as a model folder.
 
+    `finish` adds what else belongs to it; `probe` is what the model says of some rows.
+    """
+
+    probe: Callable[[], list[Told]] = list
     finish: Callable[[Path], None] = lambda _: None
 
     @override
     def save(self, folder: Path) -> None:
         """Write the model, its own config.json, and what else the base's folder holds."""
-        model = self.model
+        model = self.model.eval()
+        with torch.no_grad():
+            told = msgspec.json.encode(self.probe())
+        (folder.parent / FILE).write_bytes(told)
         if hasattr(model, "peft_config"):
             model = model.merge_and_unload()
         model.to(stored_dtype(self.base)).save_pretrained(folder)
@@ -152,6 +162,14 @@ class Batch:
             begin = torch.tensor(seconds, device=self._device).unsqueeze(1)
             inputs["token_type_ids"] = ((places >= begin) & (places < lengths)).long()
         return inputs
+
+
+E = TypeVar("E", bound=Exemplar)
+
+
+def shortest(examples: Sequence[E]) -> list[E]:
+    """A few examples, the shortest, to be read again where the model serves."""
+    return sorted(examples, key=lambda example: example.length)[:MOST]
 
 
 def label_fields(job: TuneJob, labels: Sequence[str]) -> dict[str, Any]:

@@ -22,7 +22,20 @@ NO_NUMBER = "the answer is no number"
 _SHIFTED = ("roberta", "camembert", "mpnet", "longformer")
 
 
-class Labelled(msgspec.Struct, frozen=True, array_like=True):
+class OneLoss(msgspec.Struct, frozen=True, array_like=True):
+    """An example of an objective with a head: one loss, and no token goes through an output head."""
+
+    @property
+    def counted(self) -> int:
+        """One: a loss for each row."""
+        return 1
+
+    @property
+    def scored(self) -> int:
+        return 0
+
+
+class Labelled(OneLoss, frozen=True):
     """A text as ids, and its label as it is written."""
 
     ids: list[int]
@@ -33,13 +46,8 @@ class Labelled(msgspec.Struct, frozen=True, array_like=True):
         """In tokens."""
         return len(self.ids)
 
-    @property
-    def counted(self) -> int:
-        """One: a loss for each text."""
-        return 1
 
-
-class Measured(msgspec.Struct, frozen=True, array_like=True):
+class Measured(OneLoss, frozen=True):
     """A text as ids, and its number."""
 
     ids: list[int]
@@ -49,11 +57,6 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
     def length(self) -> int:
         """In tokens."""
         return len(self.ids)
-
-    @property
-    def counted(self) -> int:
-        """One: a loss for each text."""
-        return 1
 
 
 def asked_text(messages: Sequence[Message]) -> str:

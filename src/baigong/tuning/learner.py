@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -50,6 +50,15 @@ class Learner(Protocol):
 
     def figures(self) -> dict[str, float]:
         """What else is worth a line in the curve, of the steps since the last call."""
+        ...
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A learner to whom the rows of one step say something together, not only each by itself."""
+
+    def gather(self, parts: Sequence[Sequence[Any]], /) -> None:
+        """Look at all that this process learns from in a step, before `loss` is asked of any part."""
         ...
 
 

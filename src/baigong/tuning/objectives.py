@@ -14,6 +14,7 @@ from typing import Any
 from baigong.tuning.labelled import Labelled, Measured, labels_of, numbers_of
 from baigong.tuning.pairs import Joined, Matched, joined_of, matched_of
 from baigong.tuning.pictured import Pictured, pictures_of
+from baigong.tuning.preferences import Pair, Rated, pairs_of, rated_of
 from baigong.tuning.rows import Encode, Example, answers_of
 from baigong.tuning.spec import Goal
 
@@ -40,4 +41,7 @@ OBJECTIVES: dict[Goal, Objective] = {
     "embed": Objective(Matched, matched_of, "embed:Embed"),
     "rerank": Objective(Joined, joined_of, "rerank:Rerank"),
     "regress": Objective(Measured, numbers_of, "regress:Regress"),
+    "dpo": Objective(Pair, pairs_of, "dpo:DPO"),
+    "kto": Objective(Rated, rated_of, "kto:KTO"),
+    "orpo": Objective(Pair, pairs_of, "orpo:ORPO"),
 }

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
+from baigong.errors import InvalidInput
 from baigong.hub.chat import ChatTokenizer
-from baigong.tuning.labelled import Reader, asked_text
+from baigong.hub.vectors import Vectors
+from baigong.tuning.labelled import OneLoss, Reader, asked_text
 from baigong.tuning.rows import EMPTY, Encode, Unusable
 from baigong.types import Row
 
+_MODES = ("mean", "cls", "lasttoken")  # of pooling, that can be tuned
 OTHERS = 3  # texts of other rows that a cross-encoder reads beside a query's own
 
 
-class Matched(msgspec.Struct, frozen=True, array_like=True):
+class Matched(OneLoss, frozen=True):
     """A query and the text that answers it, as ids; `negative` only seems to, and may be empty."""
 
     query: list[int]
@@ -26,13 +27,8 @@ class Matched(msgspec.Struct, frozen=True, array_like=True):
         """In tokens, all texts together."""
         return len(self.query) + len(self.positive) + len(self.negative)
 
-    @property
-    def counted(self) -> int:
-        """One: a loss for each query."""
-        return 1
 
-
-class Joined(msgspec.Struct, frozen=True, array_like=True):
+class Joined(OneLoss, frozen=True):
     """A query's texts for a model that reads both at once: as text, for any may stand beside any query.
 
     `longest` is the length of the query with its own texts, in tokens.
@@ -48,18 +44,17 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
         """In tokens, of all the pairs that it is read in."""
         return (1 + bool(self.negative) + OTHERS) * self.longest
 
-    @property
-    def counted(self) -> int:
-        """One: a loss for each query."""
-        return 1
-
 
 def matched_of(base: Path, context: int) -> Encode[Matched]:
     """Rows as ids of each text alone; texts that are too long are cut, as documents are for search.
 
+    Raises:
+        InvalidInput: as `pooling_mode`.
+
     Raises (the function that is returned):
         Unusable: the query or the positive is empty.
     """
+    pooling_mode(base)
     reader = Reader(base, context)
 
     def ids(text: str) -> list[int]:
@@ -89,6 +84,22 @@ def joined_of(base: Path, context: int) -> Encode[Joined]:
         return Joined(query, positive, negative, max(map(len, read)))
 
     return encode_row
+
+
+def pooling_mode(base: Path) -> str:
+    """How a base's states become a vector, as its sentence-transformers files say; the mean without them.
+
+    Raises:
+        InvalidInput: it has layers after pooling, or pools otherwise.
+    """
+    vectors = Vectors.read(base)
+    if len(vectors.modes) > 1 or vectors.layers or vectors.modes[0] not in _MODES:
+        raise InvalidInput(
+            f"{base.name} makes vectors by {', '.join(vectors.modes)} with {len(vectors.layers)} layers.",
+            hint=f"Tune one that pools by {', '.join(_MODES)} and has no layers after it.",
+            param="base",
+        )
+    return vectors.modes[0]
 
 
 def fitting_pair(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from baigong.errors import InvalidInput
 from baigong.hub.data_url import image_of
-from baigong.tuning.labelled import asked_text
+from baigong.tuning.labelled import OneLoss, asked_text
 from baigong.tuning.rows import EMPTY, Encode, Unusable
 from baigong.types import Row
 
 NO_PICTURE = "the prompt is no picture"
 
 
-class Pictured(msgspec.Struct, frozen=True, array_like=True):
+class Pictured(OneLoss, frozen=True):
     """A picture's file, and its label as it is written."""
 
     file: bytes
@@ -24,11 +22,6 @@ class Pictured(msgspec.Struct, frozen=True, array_like=True):
     @property
     def length(self) -> int:
         """One: pictures are all made one size, and are counted where texts count tokens."""
-        return 1
-
-    @property
-    def counted(self) -> int:
-        """One: a loss for each picture."""
         return 1
 
 

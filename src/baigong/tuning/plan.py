@@ -41,6 +41,7 @@ class Base:
         parameters: all weights.
         linear: name of each kind of linear layer in the blocks -> sum of (inputs + outputs).
         products: weights of those layers, each a multiplication per token.
+        widest: the smaller side of the layer in which that is greatest: no rank can be above it.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Base:
     layers: int
     vocabulary: int
     context: int
+    widest: int
 
     @property
     def targets(self) -> list[str]:
@@ -127,6 +129,12 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
             hint="Use tune.method: full.",
             param="tune.method",
         )
+    if settings.is_adapter and settings.rank > base.widest:
+        raise InvalidInput(
+            f"tune.rank is {settings.rank}, and no layer of the base is wider than {base.widest}.",
+            hint=f"Set tune.rank to at most {base.widest}: more adds weights that change nothing.",
+            param="tune.rank",
+        )
     seconds = _seconds(prepared, base, settings)
     shortened = False
     if spec.max_minutes is not None and seconds > (limit := 60 * spec.max_minutes):
@@ -139,7 +147,7 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
         validation_rows=len(prepared.validation),
         dropped=prepared.dropped,
         tokens=prepared.tokens,
-        answer_tokens=prepared.counted,
+        answer_tokens=prepared.scored,
         longest_row=prepared.longest,
         context=base.context,
         parameters=base.parameters,
@@ -176,7 +184,7 @@ def read_base(folder: Path) -> Base:
         return read_sight(folder, headers)
     shape = shape_of(headers.fields, headers.name)
     linear: dict[str, int] = {}
-    products = 0
+    products = widest = 0
     for name, tensor in headers.tensors.items():
         parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
         # Blocks of a part that sees have other names, and are not tuned.
@@ -185,6 +193,7 @@ def read_base(folder: Path) -> Base:
             # Experts, and the gate that chooses them, are no layers of their own in transformers.
             if ".experts." not in name and leaf != "gate":
                 linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
+                widest = max(widest, min(tensor.shape))
     if not linear:
         raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
     return Base(
@@ -196,6 +205,7 @@ def read_base(folder: Path) -> Base:
         layers=shape.layers,
         vocabulary=shape.vocabulary,
         context=shape.context,
+        widest=widest,
     )
 
 
@@ -212,12 +222,13 @@ def read_sight(folder: Path, headers: Headers) -> Base:
     side = _side(folder, fields)
     patches = (side // int(fields.get("patch_size") or 16)) ** 2 + 1
     linear: dict[str, int] = {}
-    products = kept = 0
+    products = kept = widest = 0
     for name, tensor in headers.tensors.items():
         leaf = name.removesuffix(".weight").rpartition(".")[2]
         if len(tensor.shape) == 2 and _BLOCK.match(name):
             linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
             products += patches * math.prod(tensor.shape)
+            widest = max(widest, min(tensor.shape))
         elif len(tensor.shape) == 4 and "num_hidden_layers" not in fields:
             stage = _STAGE.search(name)
             area = (side / (2 if stage is None else 4 << int(stage[1]))) ** 2
@@ -225,7 +236,17 @@ def read_sight(folder: Path, headers: Headers) -> Base:
             kept += round(area * tensor.shape[0] * _NUMBERS / _KEPT)
     layers = int(fields.get("num_hidden_layers") or 1)
     hidden = kept or patches * int(fields.get("hidden_size") or 1)
-    return Base(folder, headers.parameters, linear, products, hidden, layers, 0, 1)
+    return Base(
+        folder=folder,
+        parameters=headers.parameters,
+        linear=linear,
+        products=products,
+        hidden=hidden,
+        layers=layers,
+        vocabulary=0,
+        context=1,
+        widest=widest,
+    )
 
 
 def _side(folder: Path, fields: dict[str, Any]) -> int:
@@ -252,7 +273,7 @@ def _memory(prepared: Prepared[Any], base: Base, settings: Settings) -> int:
     """
     weights = 4 * base.parameters + 16 * _trainable(base, settings)
     tokens = settings.batch_size * prepared.longest
-    answers: int = settings.batch_size * max(e.counted for e in prepared.train)
+    answers: int = settings.batch_size * max(e.scored for e in prepared.train)
     activations = 4 * (tokens * base.layers * _KEPT * base.hidden + 4 * answers * base.vocabulary)
     return _START_BYTES + weights + activations
 
@@ -268,7 +289,7 @@ def _seconds(prepared: Prepared[Any], base: Base, settings: Settings) -> float:
     passes = settings.steps / settings.evaluate_steps
     forward_only = validation * passes / 3
     work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
-    work += prepared.counted * settings.epochs * 4 * base.hidden * base.vocabulary
+    work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary
     return _START_S + work / (_EFFICIENCY * _matrix_rate() * usable_cores())
 
 

@@ -45,14 +45,24 @@ class Example(msgspec.Struct, frozen=True, array_like=True):
         """Over how many things its loss is summed: its answer tokens."""
         return sum(stop - start for start, stop in self.spans)
 
+    @property
+    def scored(self) -> int:
+        """Tokens whose logits are worked out."""
+        return self.counted
+
 
 class Exemplar(Protocol):
-    """What a row becomes, whatever the objective: something of a length that a loss is summed over."""
+    """What a row becomes, whatever the objective: something of a length that a loss is summed over.
+
+    `scored` tokens of it go through the output head.
+    """
 
     @property
     def length(self) -> int: ...
     @property
     def counted(self) -> int: ...
+    @property
+    def scored(self) -> int: ...
 
 
 E = TypeVar("E", bound=Exemplar)
@@ -74,6 +84,11 @@ class Prepared(msgspec.Struct, Generic[E], frozen=True):
     def counted(self) -> int:
         """What the loss of one pass is summed over, e.g. answer tokens."""
         return sum(example.counted for example in self.train)
+
+    @property
+    def scored(self) -> int:
+        """Tokens of one pass whose logits are worked out."""
+        return sum(example.scored for example in self.train)
 
     @property
     def longest(self) -> int:
@@ -156,7 +171,8 @@ def answers_of(base: Path, context: int) -> Encode[Example]:
 
 def encode(row: Row, tokenizer: ChatTokenizer) -> Example:
     """The row's ids, cut after its answer: what follows is never the model's to produce."""
-    encoded = tokenizer.encode_training([*row.messages, Message("assistant", row.answer)])
+    turns = [*row.messages, Message("assistant", row.answer)]
+    encoded = tokenizer.encode_training(turns, unlearnt=row.unlearnt or ())
     spans = _runs(encoded.is_answer)
     if not spans:
         return Example(encoded.ids, len(encoded.ids))

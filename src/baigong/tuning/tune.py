@@ -167,11 +167,9 @@ async def _train(workdir: Path, report: Report | None) -> None:
         if report is not None:
             report(_progress(msgspec.json.decode(line, type=Line)))
 
-    # Threads that spin while they wait would double the processor time on a shared machine:
-    # 36 s against 26 s for the same steps beside one other busy process.
-    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
     job = read_job(workdir)
-    command = [sys.executable, "-m", *_together(job.processes), _TRAINER, str(workdir)]
+    command = trainer_command(_TRAINER, workdir, job.processes)
+    env = trainer_environment()
     try:
         await run(command, name="The training process", on_line=on_line, env=env, grace_s=_GRACE_S)
     except ProcessFailed as error:
@@ -184,11 +182,17 @@ async def _train(workdir: Path, report: Report | None) -> None:
         raise
 
 
-def _together(processes: int) -> list[str]:
-    """What starts several processes as one training."""
-    if processes == 1:
-        return []
-    return ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+def trainer_environment() -> dict[str, str]:
+    """What a training process runs in."""
+    # Threads that spin while they wait would double the processor time on a shared machine:
+    # 36 s against 26 s for the same steps beside one other busy process.
+    return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def trainer_command(module: str, workdir: Path, processes: int) -> list[str]:
+    """What starts a training, as several processes where there are more."""
+    together = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    return [sys.executable, "-m", *(together if processes > 1 else ()), module, str(workdir)]
 
 
 def _progress(line: Line) -> Progress:

@@ -23,10 +23,11 @@ SIZE = 8
 OpenStores = Callable[[Path], Stores]
 
 
-@pytest.fixture(params=["lance", "qdrant"])
+@pytest.fixture(params=["lance", "lance graph", "qdrant"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    if request.param == "lance":
-        yield LanceStores(tmp_path / "store", graph_from=10)
+    if request.param != "qdrant":
+        large = 10 if request.param == "lance graph" else 10_000
+        yield LanceStores(tmp_path / "store", index_from=10, graph_from=large)
         return
     stores = QdrantStores(tmp_path / "store", graph_from=10)
     yield stores

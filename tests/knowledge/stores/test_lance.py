@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baigong.knowledge.stores import lance
+from baigong.knowledge.stores import indexes, lance
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import Scope
 from baigong.knowledge.where import Compare
@@ -17,8 +17,9 @@ from tests.knowledge.stores.test_contract import SIZE, places, row, vector
 def test_cleaning_up_lets_go_of_old_files_and_spares_pins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lance, "_KEPT", timedelta(milliseconds=1))
-    monkeypatch.setattr(lance, "_FRAGMENTS", 0)
+    monkeypatch.setattr(indexes, "KEPT", timedelta(milliseconds=1))
+    monkeypatch.setattr(lance, "KEPT", timedelta(milliseconds=1))
+    monkeypatch.setattr(indexes, "_FRAGMENTS", 0)
     chunks = LanceStores(tmp_path, graph_from=10).open("base", SIZE)
     chunks.replace([], [row(n, 0, "old") for n in range(50)])
     chunks.tend()
@@ -48,8 +49,8 @@ def test_tending_is_done_once(tmp_path: Path) -> None:
 
 
 def test_many_graphs_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance, "_LOOSE_ROWS", 0)
-    monkeypatch.setattr(lance, "_GRAPHS", 2)
+    monkeypatch.setattr(indexes, "_LOOSE_ROWS", 0)
+    monkeypatch.setattr(indexes, "_GRAPHS", 2)
     chunks = LanceStores(tmp_path, graph_from=10).open("base", SIZE)
     for turn in range(4):
         chunks.replace([], [row(50 * turn + n) for n in range(50)])

@@ -21,6 +21,7 @@ from baigong.industry.tasks.extraction import extraction, extraction_fields
 from baigong.industry.tasks.grounded import grounded
 from baigong.industry.tasks.images import images
 from baigong.industry.tasks.pairs import pairs, pairs_fields
+from baigong.industry.tasks.preference import preference, preference_fields
 from baigong.industry.tasks.regression import regression
 
 
@@ -42,6 +43,7 @@ SHAPES: dict[Task, Shape] = {
     "regression": Shape(regression, True, lambda *_: ("text", "value")),
     "pairs": Shape(pairs, False, pairs_fields),
     "images": Shape(images, True, lambda *_: ("image", "label"), read_pictures),
+    "preference": Shape(preference, False, preference_fields),
 }
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from baigong.knowledge.formats.archive import Archive
 from baigong.knowledge.formats.document import known, one_line
+from baigong.knowledge.titles import is_telling
 from baigong.knowledge.where import Scalar
 
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -20,7 +21,8 @@ def properties(archive: Archive) -> tuple[str, dict[str, Scalar], float | None]:
     said = {name: one_line(core.findtext(_DC + name) or "") for name in ("creator", "subject")}
     facts = known(author=said["creator"], subject=said["subject"])
     when = core.findtext(f"{_TERMS}modified") or core.findtext(f"{_TERMS}created") or ""
-    return one_line(core.findtext(f"{_DC}title") or ""), facts, iso_time(when)
+    title = one_line(core.findtext(f"{_DC}title") or "")
+    return title if is_telling(title) else "", facts, iso_time(when)
 
 
 def iso_time(text: str) -> float | None:

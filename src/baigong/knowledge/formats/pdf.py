@@ -25,6 +25,7 @@ from baigong.knowledge.formats.document import (
 from baigong.knowledge.formats.headings import Sizes, headed, headings_of
 from baigong.knowledge.formats.layout import Table, tables_of
 from baigong.knowledge.formats.lines import BROKEN, Word
+from baigong.knowledge.titles import is_telling
 
 MAX_PAGES = 50_000
 _DOTS = 200  # an inch of a scanned page, enough for OCR
@@ -47,11 +48,12 @@ def read(file: File) -> Document:
     if not any(page.text.strip() for page in pages):
         raise Unreadable(f"holds no text, only pictures; {ocr.REMEDY}")
     facts = pdf.get_metadata_dict()
+    title = one_line(facts.get("Title", ""))
     headings = headings_of(pdf, [page.sizes for page in pages])
     text, spans = paged([headed(page.text, headings.get(at, [])) for at, page in enumerate(pages)])
     return Document(
         file.path,
-        one_line(facts.get("Title", "")) or file.stem,
+        title if is_telling(title) else file.stem,
         text,
         spans,
         is_markdown=True,

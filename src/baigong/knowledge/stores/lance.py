@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +22,18 @@ from typing_extensions import override
 
 from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
+from baigong.knowledge.stores.indexes import (
+    GRAPH_FROM_ROWS,
+    INDEX_FROM_ROWS,
+    KEPT,
+    Sizes,
+    create,
+    create_missing,
+    is_bare,
+    is_worn,
+    search_indexes,
+    words_indexes,
+)
 from baigong.knowledge.stores.port import (
     EVERYTHING,
     ChunkRow,
@@ -52,19 +64,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GRAPH_FROM_ROWS = 20_000  # below, all vectors are compared in some 15 ms, and nothing is missed
-
-# Rows that no index covers are read one by one, 1.3 ms of a search for a thousand of them.
-_LOOSE_ROWS = 2_000
-_LOOSE_SHARE = 0.02
-_FRAGMENTS = 32
-# Tending gives new vectors a graph of their own in 2 s; each is searched beside the others, so that
-# with more than this one graph is made of all, which takes a minute for 100,000.
-_GRAPHS = 8
-# Who reads an old version goes on reading it this long.
-_KEPT = timedelta(minutes=10)
-_OLD_VERSIONS = 64
-
 # How far the graph is searched. Of 146,000 chunks with the package's embedder 300 found 99.5 % of the
 # ten nearest, and with a filter that keeps a tenth 99.8 % in 14 ms, where 1000 takes 21. It is harder
 # where nothing is near: of 24,000 random projections of TF-IDF 400 finds 92 %, 1000 99.4 %.
@@ -81,10 +80,16 @@ _LISTED = 1000  # numbers in one condition
 class LanceStores(Stores):
     """All knowledge bases below one URL. Threads and processes may share it."""
 
-    def __init__(self, url: str | Path, *, graph_from: int = GRAPH_FROM_ROWS) -> None:
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        index_from: int = INDEX_FROM_ROWS,
+        graph_from: int = GRAPH_FROM_ROWS,
+    ) -> None:
         """`url` is a folder or what LanceDB understands, e.g. `s3://bucket/prefix`."""
         self.url = str(url)
-        self._graph_from = graph_from
+        self._sizes = Sizes(index_from, graph_from)
         self._open: dict[str, LanceChunks] = {}
         self._mutex = threading.Lock()
 
@@ -94,7 +99,7 @@ class LanceStores(Stores):
         with self._mutex:
             chunks = self._open.get(key)
             if chunks is None:
-                chunks = LanceChunks(lambda: self._table(key, vector_size), self._graph_from)
+                chunks = LanceChunks(lambda: self._table(key, vector_size), self._sizes)
                 self._open[key] = chunks
         check_size(chunks.vector_size, vector_size, key)
         return chunks
@@ -132,18 +137,16 @@ class LanceStores(Stores):
                 schema = _schema(vector_size)
                 table = _run(self._database.create_table(key, schema=schema, exist_ok=True))
             # There from the first row on: without an index, words cannot be searched for at all.
-            _run(_create_missing(table, _words_indexes()))
+            _run(create_missing(table, words_indexes()))
         return table
 
 
 class LanceChunks(Chunks):
     """The chunks of a table, or of a branch of it that nobody writes to."""
 
-    def __init__(
-        self, reopen: Callable[[], Any], graph_from: int = GRAPH_FROM_ROWS, pin: str | None = None
-    ) -> None:
+    def __init__(self, reopen: Callable[[], Any], sizes: Sizes, pin: str | None = None) -> None:
         self._reopen = reopen
-        self._graph_from = graph_from
+        self._sizes = sizes
         self._pin = pin
         self._table = reopen()
         schema = _run(self._table.schema())
@@ -206,14 +209,18 @@ class LanceChunks(Chunks):
     def tend(self) -> bool:
         table = self._writable()
         with room_for(THE_CHUNKS), _unless_overtaken():
-            worn = _run(_is_worn(table))
-            if worn:
+            rows = _run(table.count_rows())
+            worn = _run(is_worn(table))
+            if worn and _run(is_bare(table)):
+                _run(create(table, words_indexes()))
+            elif worn:
                 # Compacts, adds rows to the indexes, and lets go of old versions.
-                _run(table.optimize(cleanup_older_than=_KEPT))
-            if _run(table.count_rows()) < self._graph_from:
+                _run(table.optimize(cleanup_older_than=KEPT))
+            if rows < min(self._sizes):
                 return worn
-            wanted = _search_indexes(_run(table.schema()).names)
-            return _run(_create_missing(table, wanted)) or worn
+            is_large = rows >= self._sizes.graph_from
+            wanted = search_indexes(_run(table.schema()).names, is_large=is_large)
+            return _run(create_missing(table, wanted)) or worn
 
     @override
     def pin(self, name: str) -> None:
@@ -240,7 +247,7 @@ class LanceChunks(Chunks):
             names = [known.partition(".")[0] for known in self._branches()]
             raise NotFound.among("pin", name, names, param="pin")
         table = self._table
-        return LanceChunks(lambda: _run(table.branches.checkout(branch)), self._graph_from, name)
+        return LanceChunks(lambda: _run(table.branches.checkout(branch)), self._sizes, name)
 
     def _branch(self, name: str) -> str | None:
         return next((each for each in self._branches() if each.partition(".")[0] == name), None)
@@ -389,20 +396,6 @@ async def _documents(some: Sequence[int], table: Any) -> Any:
     return (await query.to_arrow())["document"].value_counts()
 
 
-async def _is_worn(table: Any) -> bool:
-    """Whether searches have to go through much that no index holds, or old versions lie about."""
-    stats = await table.stats()
-    if stats["fragment_stats"]["num_fragments"] > _FRAGMENTS:
-        return True
-    indexes = await table.list_indices()
-    loose = max((index.num_unindexed_rows for index in indexes), default=0)
-    if loose > max(_LOOSE_ROWS, _LOOSE_SHARE * stats["num_rows"]):
-        return True
-    before = datetime.now() - _KEPT  # noqa: DTZ005  LanceDB's versions carry local times
-    old = [each for each in await table.list_versions() if each["timestamp"] < before]
-    return len(old) > _OLD_VERSIONS
-
-
 @contextmanager
 def _unless_overtaken() -> Iterator[None]:
     """Rows that come while a table is compacted are no hindrance, rows that go are."""
@@ -412,48 +405,6 @@ def _unless_overtaken() -> Iterator[None]:
         if "commit conflict" not in str(error).lower():
             raise
         raise Overtaken("The chunks changed while they were being compacted.") from error
-
-
-def _words_indexes() -> dict[str, Any]:
-    from lancedb.index import FTS, BTree
-
-    # `terms` are words already. Stemming is worth 0.02 of nDCG@10 on SciFact; stop words stay,
-    # since dropping them measured no better and loses questions such as "IT" or "AND".
-    # Positions are off: they are not needed, and crashed compaction in some releases.
-    words = FTS(
-        base_tokenizer="whitespace",
-        stem=True,
-        remove_stop_words=False,
-        with_position=False,
-        max_token_length=None,
-    )
-    return {"terms": words, "document": BTree()}
-
-
-def _search_indexes(columns: Iterable[str]) -> dict[str, Any]:
-    """What a table with many rows needs."""
-    from lancedb.index import Bitmap, BTree, HnswSq, LabelList
-
-    kinds = {name: kind_of_column(name) for name in columns}
-    metadata = {n: Bitmap() if kind == "flag" else BTree() for n, kind in kinds.items() if kind}
-    # No times: nearly all rows pass there, and for 100,000 of them their index took 2 ms where to look
-    # at those that the other conditions leave takes 0.4.
-    wanted = {"access": LabelList(), **metadata}
-    if "vector" in kinds:
-        # One partition: with more, a search that probes some of them loses recall.
-        # The default, 300 candidates for each new vector, took 1.7 times as long and found no more.
-        wanted["vector"] = HnswSq(distance_type="cosine", num_partitions=1, ef_construction=150)
-    return wanted
-
-
-async def _create_missing(table: Any, wanted: dict[str, Any]) -> bool:
-    """Create those that are not there, and anew those that have come apart."""
-    indexes = await table.list_indices()
-    held = {column for each in indexes if each.num_segments <= _GRAPHS for column in each.columns}
-    missing = {name: config for name, config in wanted.items() if name not in held}
-    for name, config in missing.items():
-        await table.create_index(name, config=config)
-    return bool(missing)
 
 
 def _pieces(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

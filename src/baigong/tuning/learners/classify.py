@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from baigong.tuning.heads import Batch, label_fields, load_headed
+from baigong.tuning.heads import Batch, label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.labelled import Labelled
 from baigong.tuning.learner import Judged
 from baigong.tuning.rows import Prepared
+from baigong.tuning.told import Told
 
 UNKNOWN = -100  # a label of a validation row that no training row has: never right, and no loss
 
@@ -27,6 +28,8 @@ class Classify:
             job, AutoModelForSequenceClassification, **label_fields(job, labels)
         )
         self.batch = Batch(self.weights)
+        self.shown = shortest(prepared.train)
+        self.weights.probe = self._tell
 
     def loss(self, examples: Sequence[Labelled]) -> Tensor:
         return self._cross_entropy(examples)[0]
@@ -37,6 +40,10 @@ class Classify:
 
     def figures(self) -> dict[str, float]:
         return {}
+
+    def _tell(self) -> list[Told]:
+        shares = self._cross_entropy(self.shown)[1].float().softmax(-1).tolist()
+        return [Told(one.ids, row) for one, row in zip(self.shown, shares, strict=True)]
 
     def _cross_entropy(self, examples: Sequence[Labelled]) -> tuple[Tensor, Tensor, Tensor]:
         """Summed loss, logits (examples, labels), and the labels' numbers (examples,)."""

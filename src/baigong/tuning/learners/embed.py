@@ -11,16 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModel
 
-from baigong.hub.vectors import Vectors
-from baigong.tuning.heads import POOLER, Batch, load_headed
+from baigong.tuning.heads import POOLER, Batch, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
-from baigong.tuning.pairs import Matched
+from baigong.tuning.pairs import Matched, pooling_mode
 from baigong.tuning.rows import Prepared
+from baigong.tuning.told import Told
 
 _TEMPERATURE = 0.05
-# Modes of pooling that are trained here; a folder with another is refused.
-_MODES = ("mean", "cls", "lasttoken")
 
 
 class Embed:
@@ -33,8 +31,7 @@ class Embed:
 
     def __init__(self, job: TuneJob, prepared: Prepared[Matched]) -> None:
         base = Path(job.base)
-        vectors = Vectors.read(base)
-        self.mode = pooling_mode(base, vectors)
+        self.mode = pooling_mode(base)
         self.weights = load_headed(job, AutoModel)
         for name, parameter in self.weights.model.named_parameters():
             if POOLER in name:  # no vector goes through it
@@ -43,6 +40,8 @@ class Embed:
         self.weights.kept = 1  # a batch goes through whole: its texts are each other's negatives
         self.weights.finish = lambda folder: write_modules(folder, self.mode)
         self.batch = Batch(self.weights)
+        self.shown = shortest(prepared.train)
+        self.weights.probe = self._tell
         self._counts: list[int] = []
 
     def loss(self, examples: Sequence[Matched]) -> Tensor:
@@ -61,6 +60,10 @@ class Embed:
         mean = sum(self._counts) / len(self._counts)
         self._counts.clear()
         return {"candidates": mean}
+
+    def _tell(self) -> list[Told]:
+        vectors = self._vectors([one.query for one in self.shown]).tolist()
+        return [Told(one.query, row) for one, row in zip(self.shown, vectors, strict=True)]
 
     def _nats(self, cosines: Tensor) -> Tensor:
         own = torch.arange(len(cosines), device=cosines.device)
@@ -90,20 +93,6 @@ class Embed:
         else:
             pooled = (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
         return F.normalize(pooled, dim=-1)
-
-
-def pooling_mode(base: Path, vectors: Vectors) -> str:
-    """How a base's states become a vector, as its sentence-transformers files say; the mean without them.
-
-    Raises:
-        ValueError: it has layers after pooling, or pools otherwise.
-    """
-    if len(vectors.modes) > 1 or vectors.layers or vectors.modes[0] not in _MODES:
-        raise ValueError(
-            f"{base.name} makes vectors by {', '.join(vectors.modes)} with {len(vectors.layers)} layers;"
-            f" only {', '.join(_MODES)} without layers can be tuned"
-        )
-    return vectors.modes[0]
 
 
 def write_modules(folder: Path, mode: str) -> None:

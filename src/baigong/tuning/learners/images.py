@@ -11,12 +11,13 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from baigong.tuning.augment import augment
-from baigong.tuning.heads import label_fields, load_headed
+from baigong.tuning.heads import label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
 from baigong.tuning.learners.classify import UNKNOWN
 from baigong.tuning.pictured import Pictured
 from baigong.tuning.rows import Prepared
+from baigong.tuning.told import Told
 
 _KEPT = 256 << 20  # bytes of pictures that are kept as the model takes them
 _FEW = 5
@@ -42,6 +43,8 @@ class Images:
         self._pixels: dict[bytes, Tensor] = {}
         self._judged = self._among = 0
         self.weights.kept = self._kept(prepared.train[0])
+        self.shown = shortest(prepared.train)
+        self.weights.probe = self._tell
 
     def loss(self, examples: Sequence[Pictured]) -> Tensor:
         # A normalisation over batches has nothing to go by where there is one picture.
@@ -66,6 +69,10 @@ class Images:
         share = self._among / self._judged
         self._judged = self._among = 0
         return {"top5": share}
+
+    def _tell(self) -> list[Told]:
+        shares = self._logits(self._read(self.shown)).softmax(-1).tolist()
+        return [Told(one.file, row) for one, row in zip(self.shown, shares, strict=True)]
 
     def _logits(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.weights.model(pixel_values=pixels).logits.float()

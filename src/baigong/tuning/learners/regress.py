@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from baigong.tuning.heads import Batch, label_fields, load_headed
+from baigong.tuning.heads import Batch, label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.labelled import Measured
 from baigong.tuning.learner import Judged
 from baigong.tuning.rows import Prepared
+from baigong.tuning.told import Told
 
 _NEAR = 0.1  # of the training numbers' standard deviation: what counts as right
 
@@ -34,6 +35,8 @@ class Regress:
         }
         self.weights = load_headed(job, AutoModelForSequenceClassification, **fields)
         self.batch = Batch(self.weights)
+        self.shown = shortest(prepared.train)
+        self.weights.probe = self._tell
 
     def loss(self, examples: Sequence[Measured]) -> Tensor:
         return self._errors(examples).square().sum()
@@ -44,6 +47,13 @@ class Regress:
 
     def figures(self) -> dict[str, float]:
         return {}
+
+    def _tell(self) -> list[Told]:
+        errors = self._errors(self.shown).tolist()
+        return [
+            Told(one.ids, [one.value + error * self.scale], unit=self.scale)
+            for one, error in zip(self.shown, errors, strict=True)
+        ]
 
     def _errors(self, examples: Sequence[Measured]) -> Tensor:
         """How far off each number is, in standard deviations (examples,)."""

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification
 
 from baigong.hub.architecture import read_shape
-from baigong.tuning.heads import Batch, label_fields, load_headed
+from baigong.tuning.heads import Batch, label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.labelled import Reader
 from baigong.tuning.learner import Judged
 from baigong.tuning.pairs import OTHERS, Joined, fitting_pair
 from baigong.tuning.rows import Prepared
+from baigong.tuning.told import Told
 
 
 class Rerank:
@@ -33,6 +34,8 @@ class Rerank:
         )
         self.batch = Batch(self.weights)
         self.reader = Reader(base, read_shape(base).context)
+        self.shown = shortest(prepared.train)
+        self.weights.probe = self._tell
         rows = [*prepared.train, *prepared.validation]
         self.texts = list(dict.fromkeys(row.positive for row in rows))
         self.answers: dict[str, set[str]] = {}
@@ -47,6 +50,15 @@ class Rerank:
 
     def figures(self) -> dict[str, float]:
         return {}
+
+    def _tell(self) -> list[Told]:
+        read = [
+            fitting_pair(self.reader.tokenizer, one.query, one.positive, self.reader.most)
+            for one in self.shown
+        ]
+        inputs = self.batch([ids for ids, _ in read], [second for _, second in read])
+        scores = self.weights.model(**inputs).logits[:, :1].float().sigmoid().tolist()
+        return [Told(ids, row, second) for (ids, second), row in zip(read, scores, strict=True)]
 
     def _read(
         self, examples: Sequence[Joined], generator: torch.Generator | None

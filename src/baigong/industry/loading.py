@@ -1,0 +1,40 @@
+"""The rows of a recipe as its base will read them."""
+
+from __future__ import annotations
+
+from baigong.errors import Problem
+from baigong.hub.architecture import read_shape
+from baigong.hub.chat import tokenizer_of
+from baigong.hub.repository import Hub, Revision
+from baigong.industry.recipe import Recipe
+from baigong.industry.rows import CountTokens, Dataset, load_dataset
+from baigong.tuning.labelled import asked_text
+from baigong.tuning.spec import WHOLE
+from baigong.tuning.template import check_template
+
+
+def load_rows(
+    hub: Hub, recipe: Recipe, base: Revision, lacking: list[Problem] | None = None
+) -> Dataset:
+    """The rows of a recipe, as the base reads them; see `load_dataset`.
+
+    Raises:
+        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
+    """
+    sees = recipe.task == "images"
+    return load_dataset(
+        recipe,
+        count_tokens=None if sees else _counter(recipe, base),
+        context=None if sees else read_shape(base.folder).context,
+        locate=lambda ref: hub.get("dataset", ref).folder,
+        lacking=lacking,
+    )
+
+
+def _counter(recipe: Recipe, base: Revision) -> CountTokens:
+    """How long a row is to the base: one that ends in a head is given the text alone."""
+    tokenizer = tokenizer_of(base.folder)
+    if recipe.tune.objective in WHOLE:
+        return lambda messages: len(tokenizer.encode_text(asked_text(messages), special=True))
+    check_template(tokenizer, base.name)
+    return lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False))
