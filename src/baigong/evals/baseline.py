@@ -28,12 +28,13 @@ _BLOCK = 512
 _SIDE = 32  # pixels of a picture, both ways
 
 _NEAREST = "TF-IDF, nearest row"
-NAMES: defaultdict[Task, str] = defaultdict(
+NAMES: defaultdict[str, str] = defaultdict(
     lambda: _NEAREST,
     classification="TF-IDF, logistic regression",
     regression="TF-IDF, ridge",
     images="Logistic regression on pixels",
     pairs="TF-IDF",
+    preference="the longer answer",
 )
 
 

@@ -178,7 +178,7 @@ class Build:
     async def plan(self, _: Outputs, __: Report) -> Output:
         """What would change against live, and what it will cost. Bad rows end the build here."""
         base = await asyncio.to_thread(self._keep_base)
-        dataset = await asyncio.to_thread(self._load, base)
+        dataset = await asyncio.to_thread(load_rows, self.shop.hub, self.recipe, base)
         live = self._live()
         plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self._tune_spec)
         return {
@@ -190,7 +190,9 @@ class Build:
 
     async def prepare(self, outputs: Outputs, _: Report) -> Output:
         """Rows validated, deduplicated, split by content hash and frozen in the hub."""
-        dataset = await asyncio.to_thread(self._load, self._base(outputs))
+        dataset = await asyncio.to_thread(
+            load_rows, self.shop.hub, self.recipe, self._base(outputs)
+        )
         folder = self.folder / "dataset"
         await asyncio.to_thread(dataset.write, folder)
         add = self.shop.hub.add
@@ -360,9 +362,6 @@ class Build:
 
     def _base(self, outputs: Outputs) -> Revision:
         return self.shop.hub.get("model", outputs["plan"]["base"])
-
-    def _load(self, base: Revision) -> Dataset:
-        return load_rows(self.shop.hub, self.recipe, base)
 
     async def _rows(self, outputs: Outputs) -> list[Row]:
         """The frozen rows; those of a grounded task with the passages that retrieval finds."""
