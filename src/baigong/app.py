@@ -20,6 +20,7 @@ from baigong.jobs import Jobs
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.living import Living
 from baigong.knowledge.stores.lance import LanceStores
+from baigong.knowledge.stores.mirror import Mirrors
 from baigong.knowledge.stores.port import Stores
 from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.store.blobs import Blobs
@@ -115,7 +116,7 @@ def _stores(settings: Settings) -> Stores:
     url = settings.vectors_url or str(settings.home / "vectors")
     if url.startswith(_QDRANT):
         return QdrantStores(Path(url.removeprefix(_QDRANT) or settings.home / "vectors"))
-    return LanceStores(url)
+    return LanceStores(url, mirrors=Mirrors(settings.vectors_mb << 20))
 
 
 def _vllm(settings: Settings) -> VllmEngines | None:

@@ -22,6 +22,7 @@ from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.card import write_card
 from baigong.industry.contest import contest
+from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
 from baigong.industry.head_parity import check_heads
@@ -369,11 +370,14 @@ class Build:
         if self.recipe.task != "grounded" or self.recipe.knowledge is None:
             return list(dataset.rows)
         ref = f"{self._knowledge}@{outputs['ground']['version']}"
-        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
+        serving = self.shop.serving
+        ranker = serving.rankers(rerank) if (rerank := self.recipe.knowledge.rerank) else None
+        retrieve = Retriever(self.shop.knowledge, ref, serving.embedders, rank=ranker)
         tokenizer = tokenizer_of(self._base(outputs).folder)
         spec, rows = self.recipe.knowledge, []
         for row in dataset.rows:
-            found, is_answered = await find(retrieve, row.messages[-1].content, spec.passages)
+            question = row.messages[-1].content
+            found, is_answered = await find(retrieve, question, spec.passages, sentence_vectors)
             # As when serving: where no passage answers, the model is shown none.
             shown = inert(found, tokenizer) if is_answered or not spec.decline else []
             rows.append(ground_row(row, shown))
@@ -417,7 +421,7 @@ class Build:
         else:
             questions = read_questions(Path(file))
         embedders = self.shop.serving.embedders
-        quality = await measure_base(bases, ref, questions, embedders, report)
+        quality = await measure_base(bases, ref, questions, sentence_vectors, embedders, report)
         return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
 
     def _content(self, outputs: Outputs) -> Content:
@@ -434,6 +438,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
+            rerank=None if knowledge is None else knowledge.rerank,
             declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,

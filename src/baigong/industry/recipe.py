@@ -231,7 +231,11 @@ class Knowledge(_Part):
     decline: bool = Field(
         default=True,
         description="task: grounded. Say that it is not in the documents, and ask no model, where no passage"
-        " answers. Words decide: turn it off where questions and documents differ in language.",
+        " answers. Words and nearness decide, the latter alone where question and document differ in language.",
+    )
+    rerank: str | None = Field(
+        default=None,
+        description="A model of the hub that reads each passage with the question and orders them anew.",
     )
     embedder: Literal["builtin", "none", "base"] = Field(
         default="builtin",

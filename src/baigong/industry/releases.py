@@ -38,6 +38,7 @@ class Content(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     lineage: dict[str, Any]  # digests of recipe, dataset and software; seconds of each step
     declines: bool = False  # grounded: not asked where no passage answers
+    rerank: str | None = None  # a model that orders the passages anew
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.data_url import image_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.citing import Citation, cite
-from baigong.industry.embedder import HubEmbedders, static_embed
+from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
 from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
 from baigong.industry.labelling import answers_of, label_text
 from baigong.industry.releases import Content, Release, Releases
+from baigong.industry.reranker import HubRankers
 from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
@@ -44,7 +45,7 @@ from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.labelled import asked_text
 from baigong.tuning.parity import Heard
-from baigong.types import Delta, Embedders, Message, Passage, Row, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Rank, Row, Sampling, ToolUse
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class Served:
     knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
     embedders: Embedders | None = None
+    ranker: Rank | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -290,10 +292,10 @@ class Served:
         if not question.strip():
             return [], False
         name = f"{content.knowledge}@{content.knowledge_version}"
-        retrieve = Retriever(self.knowledge, name, self.embedders)
+        retrieve = Retriever(self.knowledge, name, self.embedders, rank=self.ranker)
         if content.task != "grounded":  # they are shown beside an answer that does not need them
             return await retrieve(question, content.passages), True
-        return await find(retrieve, question, content.passages)
+        return await find(retrieve, question, content.passages, sentence_vectors)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
@@ -349,6 +351,7 @@ class Serving:
         upstreams: Upstreams,
     ) -> None:
         self.embedders = HubEmbedders(hub, engines)
+        self.rankers = HubRankers(hub, engines)
         self._hub = hub
         self._releases = releases
         self._engines = engines
@@ -410,6 +413,7 @@ class Serving:
             self._knowledge,
             self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
             self.embedders,
+            self.rankers(content.rerank) if content.rerank else None,
         )
 
     def live(self) -> list[str]:

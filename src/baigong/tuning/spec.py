@@ -54,6 +54,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         checkpoint_s: seconds between checkpoints; what a kill can cost.
         threads: of each process; 0 means one for each physical core that may be used.
         processes: that share every batch; 0 means one for each GPU, or one.
+        trials: how many settings to try; the best on the validation rows is kept (`search`).
     """
 
     objective: Goal = "supervised"
@@ -72,6 +73,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     checkpoint_s: float = 30.0
     threads: int = 0
     processes: int = 0
+    trials: int = 1
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -85,6 +87,7 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
         _within("processes", self.processes, 0, 1024)
+        _within("trials", self.trials, 1, 1000)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
 
