@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from baigong.errors import Refused
 from baigong.hub.pull import pull
 from baigong.industry.build import build
+from baigong.industry.head_parity import check_heads
 from baigong.industry.recipe import load_recipe
+from baigong.industry.rows import Dataset
 from baigong.tuning.fresh import make_fresh
+from baigong.tuning.told import read_told
 from baigong.types import Message, Sampling
 from tests.industry.trade import RECIPE, Quiet, make_trade, open_platform
 from tests.inference.test_encoder import encoder
@@ -61,7 +66,22 @@ async def test_a_classifier_is_gated_and_answers_chats_with_its_label(tmp_path):
     ids = served.tokenizer.encode_text("bbb 77", special=True)
     (shares,) = await served.classify([ids])
     assert (await served.facts()).labels[shares.index(max(shares))] == "no"
+    await refuses_what_says_otherwise(platform, release, served)
     await platform.close()
+
+
+async def refuses_what_says_otherwise(platform, release, served):
+    tuned = platform.workshop.folder / release.job / "tune"
+    rows = Dataset.read(tuned.parent / "dataset").rows
+    assert await check_heads(tuned, served, rows) == 8
+    told = read_told(tuned)
+    with pytest.raises(Refused, match="other token ids"):
+        await check_heads(tuned, served, rows[:1])
+    numbers = [number + 0.2 for number in told[0].numbers]
+    changed = [msgspec.structs.replace(told[0], numbers=numbers), *told[1:]]
+    (tuned / "told.json").write_bytes(msgspec.json.encode(changed))
+    with pytest.raises(Refused, match=r"Row 1: the model's numbers are 0\.2"):
+        await check_heads(tuned, served, rows)
 
 
 async def test_pictures_of_class_folders_become_a_release_that_sees(tmp_path):

@@ -216,7 +216,9 @@ class Build:
         if spec is None:
             return {"version": None, "summary": "no knowledge in this recipe"}
         embed = self._embed(self._base(outputs))
-        version, problems = await asyncio.to_thread(self._ingest, spec, embed, report)
+        version, problems = await asyncio.to_thread(
+            _ingest, self.shop.knowledge, self.recipe.name, spec, embed, report
+        )
         quality = await self._measure(version.ref, spec.questions, report)
         share, asked = 100 * quality["recall_at_3"], "questions" if spec.questions else "made ones"
         found = f"; the right passage is in the first 3 for {share:.0f} % of "
@@ -383,24 +385,6 @@ class Build:
             rows.append(ground_row(row, shown))
         return rows
 
-    def _ingest(
-        self, spec: Knowledge, embed: Embed | None, report: Report
-    ) -> tuple[KnowledgeVersion, Sequence[Problem]]:
-        """What the sources hold now and nothing else, kept as a version."""
-        bases, name = self.shop.knowledge, self.recipe.name
-        if spec.from_ is not None:
-            return bases.pin(spec.from_), ()
-        prepare(bases, name, embed)
-        sources = [Folder(Path(source)) for source in spec.sources]
-        summary = ingest(bases, name, sources, embed, report, only=True)
-        version = bases.get(name)
-        if not version.documents:
-            problems = summary.problems or [
-                Problem(path, None, "", "holds no files.") for path in spec.sources
-            ]
-            raise DataProblems(problems, hint="Give a folder with documents that hold text.")
-        return bases.pin(name), summary.problems
-
     @property
     def _knowledge(self) -> str | None:
         """The name of the knowledge base."""
@@ -456,6 +440,24 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def _ingest(
+    bases: KnowledgeBases, name: str, spec: Knowledge, embed: Embed | None, report: Report
+) -> tuple[KnowledgeVersion, Sequence[Problem]]:
+    """What the sources hold now and nothing else, kept as a version."""
+    if spec.from_ is not None:
+        return bases.pin(spec.from_), ()
+    prepare(bases, name, embed)
+    sources = [Folder(Path(source)) for source in spec.sources]
+    summary = ingest(bases, name, sources, embed, report, only=True)
+    version = bases.get(name)
+    if not version.documents:
+        problems = summary.problems or [
+            Problem(path, None, "", "holds no files.") for path in spec.sources
+        ]
+        raise DataProblems(problems, hint="Give a folder with documents that hold text.")
+    return bases.pin(name), summary.problems
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:

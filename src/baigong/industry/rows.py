@@ -21,6 +21,7 @@ from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
+from baigong.industry.counts import count_slices, percentiles
 from baigong.industry.formats import shape_table
 from baigong.industry.look import look_at
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
@@ -451,7 +452,7 @@ class _Loading:
         if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
             said = f"every row's verdict is {str(verdicts.pop()).lower()}"
             self.bad(f"{said}; kto learns from both: add rows of the other kind", "label")
-        for column, values in _count_slices(rows).items():
+        for column, values in count_slices(rows).items():
             if len(values) > MAX_SLICE_VALUES:
                 self.warnings.append(
                     f"data.slices: {column} has {len(values)} values; too many to judge one by one"
@@ -475,10 +476,10 @@ class _Loading:
         return DataReport(
             rows={name: count[name] for name in _SPLITS},
             labels={label: dict(by_split) for label, by_split in sorted(labels.items())},
-            slices=_count_slices(rows),
+            slices=count_slices(rows),
             dropped=dict(self.dropped),
             languages={name: round(n / len(rows), 4) for name, n in sorted(spoken.items())},
-            tokens=_percentiles(lengths),
+            tokens=percentiles(lengths),
             warnings=tuple(self.warnings),
             files=dict(sorted(self.files.items())),
             near=self.near,
@@ -491,23 +492,3 @@ class _Loading:
 
 def _both(group: Sequence[_Item]) -> str:
     return ", ".join(f"{item.row.source} {item.row.answer[:40]!r}" for item in group)
-
-
-def _count_slices(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, int]]]:
-    counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for row in rows:
-        for column, value in row.slices.items():
-            counts[column][value][row.split] += 1
-    return {
-        column: {value: dict(n) for value, n in sorted(values.items())}
-        for column, values in counts.items()
-    }
-
-
-def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
-    """Nearest-rank percentiles of row lengths in tokens."""
-    if not lengths:
-        return {}
-    ordered = sorted(lengths)
-    names = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
-    return {name: ordered[max(-(-len(ordered) * p // 100) - 1, 0)] for name, p in names.items()}
