@@ -178,7 +178,7 @@ def label_fields(job: TuneJob, labels: Sequence[str]) -> dict[str, Any]:
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: number for number, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
+        "problem_type": "single_label_classification" if len(labels) > 1 else None,
     }
     pad = _pad_id(Path(job.base))
     return fields if pad is None else fields | {"pad_token_id": pad}

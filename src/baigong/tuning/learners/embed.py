@@ -32,7 +32,8 @@ class Embed:
     def __init__(self, job: TuneJob, prepared: Prepared[Matched]) -> None:
         base = Path(job.base)
         self.mode = pooling_mode(base)
-        self.weights = load_headed(job, AutoModel)
+        # A body is saved, which has no output head of its own that an engine could look for.
+        self.weights = load_headed(job, AutoModel, tie_word_embeddings=True)
         for name, parameter in self.weights.model.named_parameters():
             if POOLER in name:  # no vector goes through it
                 parameter.requires_grad_(False)
