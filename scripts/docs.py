@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from typer.models import ArgumentInfo
 
@@ -15,6 +15,7 @@ from baigong import errors
 from baigong.cli import VERBS
 from baigong.config import PREFIX, Settings
 from baigong.evals.metrics import METRICS
+from baigong.graders import Grader
 from baigong.industry.recipe import Recipe
 from baigong.inference.upstream.settings import UpstreamSettings
 
@@ -58,6 +59,14 @@ def _page() -> Iterator[str]:
     for metric in METRICS.values():
         test = "McNemar's exact test" if metric.is_binary else "paired bootstrap"
         yield f"| `{metric.name}` ({metric.title}) | {', '.join(metric.tasks)} | {test} |"
+    yield "\n## Graders\n"
+    yield "What `tune.rewards` takes: objects after OpenAI's graders, each worth 0 to 1. All but `multi` have"
+    yield "`reference`, by default `{{item.answer}}`, the answer wanted.\n"
+    yield "| type | fields | is |\n|---|---|---|"
+    for grader in get_args(Grader):
+        names = [n for n in grader.__struct_fields__ if n not in {"name", "input", "reference"}]
+        fields = ", ".join(f"`{name}`" for name in names)
+        yield f"| `{grader.__struct_config__.tag}` | {fields} | {_first_line(grader)} |"
     yield "\n## Errors\n"
     yield "| code | HTTP status | is |\n|---|---|---|"
     yield from _errors()

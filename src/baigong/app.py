@@ -8,6 +8,7 @@ from pathlib import Path
 from baigong.compute import usable_cores
 from baigong.config import Settings
 from baigong.hub.repository import Hub
+from baigong.industry.aliases import Aliases
 from baigong.industry.build import Workshop
 from baigong.industry.releases import Releases
 from baigong.industry.serving import Serving
@@ -41,6 +42,7 @@ class Platform:
     hub: Hub
     jobs: Jobs
     releases: Releases
+    aliases: Aliases
     knowledge: KnowledgeBases
     engines: Engines
     upstreams: Upstreams
@@ -57,7 +59,7 @@ class Platform:
         secret = Secret(home)
         blobs = Blobs(settings.blobs_url or str(home / "blobs"))
         hub = Hub(database, blobs, settings.cache_folder)
-        releases = Releases(database, secret)
+        releases, aliases = Releases(database, secret), Aliases(database)
         knowledge = KnowledgeBases(database, blobs, _stores(settings))
         engines = Engines(
             EngineConfig(
@@ -73,7 +75,7 @@ class Platform:
             idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
-        serving = Serving(hub, releases, engines, knowledge, upstreams)
+        serving = Serving(hub, releases, engines, knowledge, upstreams, aliases)
         return cls(
             settings=settings,
             database=database,
@@ -82,6 +84,7 @@ class Platform:
             hub=hub,
             jobs=Jobs(database),
             releases=releases,
+            aliases=aliases,
             knowledge=knowledge,
             engines=engines,
             upstreams=upstreams,

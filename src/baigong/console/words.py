@@ -39,6 +39,7 @@ TEXT: dict[str, Words] = {
     "task_classification": Words("classification", "分类"),
     "task_extraction": Words("extraction", "信息抽取"),
     "task_grounded": Words("answers from documents", "依据文档作答"),
+    "task_text": Words("plain text", "纯文本"),
     "task_preference": Words("preferred answers", "偏好应答"),
     "task_regression": Words("numbers", "数值预测"),
     "task_pairs": Words("search", "检索"),

@@ -6,6 +6,7 @@ A tuned model that does not beat it has not earned its cost, and the verdict say
 from __future__ import annotations
 
 import io
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge  # noqa: TID253
 from sklearn.multiclass import OneVsRestClassifier  # noqa: TID253
 from sklearn.pipeline import FeatureUnion, make_pipeline  # noqa: TID253
 
-from baigong.evals.metrics import CHOSEN, REJECTED, Task
+from baigong.evals.metrics import BITS, CHOSEN, REJECTED, Task
 from baigong.hub.data_url import image_of
 from baigong.types import Row
 
@@ -35,7 +36,9 @@ NAMES: defaultdict[str, str] = defaultdict(
     images="Logistic regression on pixels",
     pairs="TF-IDF",
     preference="the longer answer",
+    text="deflate",
 )
+_WINDOW = 2**15  # what a compressor looks back to
 
 
 def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> list[str]:
@@ -43,9 +46,10 @@ def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> l
 
     Preference: the longer of two answers; of answers judged one by one, the verdict that is commoner
     in training. Classification: TF-IDF over words (1-2) and characters (2-5, which is how Chinese works) with
-    logistic regression. Regression: a ridge over the same. Images: logistic regression on the pixels of
-    32 x 32 of them. Pairs: the place of the wanted text among those of all rows, by TF-IDF. Other tasks: the
-    answer of the most similar training row, an honest stand-in.
+    logistic regression. Regression: a ridge over the same. Plain text: bits a byte of a compressor
+    that has the last training texts before it. Images: logistic regression on the pixels of 32 x 32 of them.
+    Pairs: the place of the wanted text among those of all rows, by TF-IDF. Other tasks: the answer of the
+    most similar training row, an honest stand-in.
 
     Raises:
         ValueError: there are no training rows.
@@ -60,6 +64,8 @@ def baseline_answers(train: Sequence[Row], test: Sequence[Row], task: Task) -> l
     answers = [row.answer for row in train]
     if not asked:
         return []
+    if task == "text":
+        return _compress(known, asked)
     if task == "classification":
         return _classify(known, answers, asked)
     if task == "regression":
@@ -85,6 +91,16 @@ def _question(row: Row, task: Task) -> str:
     content = row.messages[-1].content
     # In a grounded prompt the passages come first; they would drown the question.
     return content.rpartition("\n\n")[2] if task == "grounded" else content
+
+
+def _compress(known: Sequence[str], asked: Sequence[str]) -> list[str]:
+    read = "\n".join(known).encode()[-_WINDOW:]
+    bits = []
+    for text in asked:
+        packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, zdict=read)
+        size = len(packer.compress(text.encode()) + packer.flush())
+        bits.append(f"{8 * size / len(text.encode()):.4f}{BITS}")
+    return bits
 
 
 def _features() -> Any:

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
 from baigong.evals.text import fold, normalise, tokens
+from baigong.graders import common_subsequence
 from baigong.types import Row
 
 Task = Literal[
@@ -23,6 +24,7 @@ Task = Literal[
     "extraction",
     "grounded",
     "preference",
+    "text",
     "regression",
     "pairs",
     "images",
@@ -143,22 +145,6 @@ def _rouge_l(row: Row, answer: str, _: Schema) -> float:
     return _f1(common_subsequence(wanted, given), len(wanted), len(given))
 
 
-def common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a whole row of the table at a time in one big integer.
-
-    Hyyrö's bit-parallel method: O(len(b)) operations on len(a)-bit numbers.
-    """
-    positions: dict[str, int] = {}
-    for i, token in enumerate(a):
-        positions[token] = positions.get(token, 0) | (1 << i)
-    full = (1 << len(a)) - 1
-    state = full
-    for token in b:
-        matches = state & positions.get(token, 0)
-        state = ((state + matches) | (state - matches)) & full
-    return len(a) - state.bit_count()
-
-
 def read_json(text: str) -> Any:
     """The JSON value that a text is, whole; None if it is not JSON. Code fences are not forgiven."""
     try:
@@ -269,6 +255,17 @@ def _reciprocal(_: Row, answer: str, __: Schema) -> float:
     return 1 / int(answer) if answer.isdigit() and int(answer) else 0.0
 
 
+BITS = " bits a byte"  # what follows the number that stands for a model's reading of a text
+
+
+def _bits_saved(_: Row, answer: str, __: Schema) -> float:
+    """The share of a text's bits that a model's likelihood would save if it were written by it.
+
+    The answer is the number of bits that each byte costs: 8 unread, and more is no better than 8.
+    """
+    return max(0.0, 1 - float(answer.removesuffix(BITS)) / 8)
+
+
 CHOSEN, REJECTED = "chosen", "rejected"
 AS_A_WHOLE = "as a whole"
 
@@ -305,6 +302,7 @@ METRICS: dict[str, Metric] = {
         Metric("rouge_l", "ROUGE-L", "ROUGE-L", ("chat", "grounded"), False, _rouge_l),
         Metric("field_f1", "Field F1", "字段 F1", ("extraction",), False, _field_f1),
         Metric("json_validity", "Valid JSON", "JSON 有效率", ("extraction",), True, _json_validity),
+        Metric("bits_saved", "Bits saved", "节省的比特", ("text",), False, _bits_saved),
         Metric("citation", "Right citation", "引用正确率", ("grounded",), True, _citation),
         Metric("closeness", "Closeness", "接近度", ("regression",), False, _closeness),
         Metric(
@@ -333,5 +331,6 @@ DEFAULT_METRICS: dict[Task, tuple[str, ...]] = {
     "regression": ("closeness", "within_tenth"),
     "pairs": ("recall_at_1", "mrr"),
     "images": ("accuracy", "macro_f1"),
+    "text": ("bits_saved",),
     "preference": ("preference", "preference_whole"),
 }

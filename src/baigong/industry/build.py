@@ -9,51 +9,51 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from pydantic import ValidationError
 
 from baigong import __version__
-from baigong.errors import Conflict, DataProblems, Problem
+from baigong.errors import Conflict, InvalidInput
 from baigong.evals.report import Contender, EvalReport
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.card import write_card
+from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
 from baigong.industry.contest import contest
+from baigong.industry.documents import keep_documents, measure_documents, own_sources
 from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
 from baigong.industry.head_parity import check_heads
 from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
-from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
+from baigong.industry.recipe import Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset
 from baigong.industry.serving import Served, Serving
+from baigong.industry.teaching import find_teacher, learn_from, wish_of
 from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.connectors.folder import Folder
-from baigong.knowledge.ingest import ingest
-from baigong.knowledge.measure import measure_base, read_questions
-from baigong.knowledge.questions import made_questions
-from baigong.knowledge.records import KnowledgeVersion
-from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
-from baigong.knowledge.write import sources_of
 from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
-from baigong.tuning.spec import WHOLE, TuneSpec
-from baigong.tuning.tune import tune
-from baigong.types import Embed, Report, Row
+from baigong.tuning.search import Tried, search
+from baigong.tuning.spec import WHOLE
+from baigong.types import Embed, Message, Report, Row
 
 Outputs = Mapping[str, Output]
 
+KIND = "build"  # of the job
 PARITY_PROMPTS = 8
+PARITY_CHARACTERS = 400  # of a plain text
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,44 +88,44 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
-    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
+    sources = await asyncio.to_thread(own_sources, workshop.jobs, workshop.knowledge, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        spec = {"recipe": digest, "sources": sources}
-        job = workshop.jobs.open("build", recipe.name, work_digest, spec)
-    work = Build(workshop, recipe, job, digest)
-    outputs = await workshop.jobs.run(job, work.steps, watch)
-    return workshop.releases.get(outputs["release"]["ref"])
+        job = workshop.jobs.open(KIND, recipe.name, work_digest, job_spec(recipe, digest, sources))
+    return await _run(Build(workshop, recipe, job, digest), watch)
 
 
-def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
-    """The names of the sources whose documents the recipe's own knowledge base holds.
+async def go_on(workshop: Workshop, job: Job, watch: Watch) -> Release:
+    """Go on with a build from its row alone.
 
     Raises:
-        Conflict: it holds others' documents, which the build would take out. Its own are those of
-            this recipe and of earlier builds of it.
+        InvalidInput: the row does not say what is built.
+        DataProblems, Conflict, Refused: as `build`.
     """
-    spec = recipe.knowledge
-    if spec is None or spec.from_ is not None:
-        return []
-    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
-    earlier = {
-        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
-    }
-    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
-    if others:
-        raise Conflict(
-            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
-            f"from {', '.join(others[:3])}; its sources would replace them.",
-            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
-            "recipe too, or give the recipe another name.",
-            param="knowledge.sources",
-        )
-    return own
+    try:
+        recipe = Recipe.model_validate(job.spec.get("declared"))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"The job {job.id} does not hold a recipe that this version can read.",
+            hint="Run `baigong build` with the recipe again.",
+            param="job",
+        ) from error
+    return await _run(Build(workshop, recipe, job, job.spec["recipe"]), watch)
+
+
+def job_spec(recipe: Recipe, digest: str, sources: Sequence[str] = ()) -> Output:
+    """What the row of a build says: enough to go on with it."""
+    declared = recipe.model_dump(mode="json", by_alias=True)
+    return {"recipe": digest, "declared": declared, "sources": list(sources)}
+
+
+async def _run(work: Build, watch: Watch) -> Release:
+    outputs = await work.shop.jobs.run(work.job, work.steps, watch)
+    return work.shop.releases.get(outputs["release"]["ref"])
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -181,9 +181,12 @@ class Build:
         base = await asyncio.to_thread(self._keep_base)
         dataset = await asyncio.to_thread(load_rows, self.shop.hub, self.recipe, base)
         live = self._live()
-        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, self._tune_spec)
+        teacher = await asyncio.to_thread(find_teacher, self.shop.serving, self.recipe)
+        wish = wish_of(self.recipe, teacher)
+        plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, wish)
         return {
             "base": f"{base.name}@{base.revision}",
+            "teacher": teacher and teacher.name,
             "live": live.ref if live else None,
             "tune": msgspec.to_builtins(plan),
             "summary": f"{_against(live, base, dataset.digest)}; {plan.sentence}",
@@ -191,13 +194,11 @@ class Build:
 
     async def prepare(self, outputs: Outputs, _: Report) -> Output:
         """Rows validated, deduplicated, split by content hash and frozen in the hub."""
-        dataset = await asyncio.to_thread(
-            load_rows, self.shop.hub, self.recipe, self._base(outputs)
-        )
+        hub, base = self.shop.hub, self._base(outputs)
+        dataset = await asyncio.to_thread(load_rows, hub, self.recipe, base)
         folder = self.folder / "dataset"
         await asyncio.to_thread(dataset.write, folder)
-        add = self.shop.hub.add
-        kept = await asyncio.to_thread(add, "dataset", self._hub_name, folder, {})
+        kept = await asyncio.to_thread(hub.add, "dataset", self._hub_name, folder, {})
         report = dataset.report
         counts = ", ".join(f"{n} {split}" for split, n in report.rows.items())
         dropped = "".join(f", {n} dropped ({why})" for why, n in report.dropped.items())
@@ -215,11 +216,13 @@ class Build:
         spec = self.recipe.knowledge
         if spec is None:
             return {"version": None, "summary": "no knowledge in this recipe"}
-        embed = self._embed(self._base(outputs))
+        embed, bases = self._embed(self._base(outputs)), self.shop.knowledge
         version, problems = await asyncio.to_thread(
-            _ingest, self.shop.knowledge, self.recipe.name, spec, embed, report
+            keep_documents, bases, self.recipe.name, spec, embed, report
         )
-        quality = await self._measure(version.ref, spec.questions, report)
+        quality = await measure_documents(
+            bases, version.ref, spec.questions, self.shop.serving.embedders, report
+        )
         share, asked = 100 * quality["recall_at_3"], "questions" if spec.questions else "made ones"
         found = f"; the right passage is in the first 3 for {share:.0f} % of "
         found += f"{quality['questions']:.0f} {asked}"
@@ -231,18 +234,36 @@ class Build:
         }
 
     async def tune(self, outputs: Outputs, report: Report) -> Output:
-        """An adapter, trained in a process of its own that resumes from its checkpoints."""
+        """An adapter, trained in a process of its own that resumes from its checkpoints.
+
+        One tuning at a time has the processors and GPUs of a machine; others wait in line.
+        """
         base = self._base(outputs)
         rows = await self._rows(outputs)
-        result = await tune(rows, base.folder, self._tune_spec, self.folder / "tune", report)
+        name, done = outputs["plan"].get("teacher"), self.folder / "teacher.jsonl"
+        lesson = await learn_from(self.shop.serving, self.recipe, name, rows, done, report)
+        folder = self.folder / TUNE_FOLDER
+        async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
+            result, tried = await search(lesson.rows, base.folder, lesson.wish, folder, report)
         curve.write(result.curve, result.folder)
         picture.write(result.curve, result.folder)
+        checkpoints = await asyncio.to_thread(
+            keep_checkpoints,
+            self.shop.hub,
+            self.recipe.name,
+            outputs["plan"]["base"],
+            result.folder.parent,
+        )
         output: Output = {
+            "checkpoints": checkpoints,
             "curve": msgspec.to_builtins(result.curve),
             "settings": msgspec.to_builtins(result.settings),
+            "folder": result.folder.relative_to(self.folder).as_posix(),
+            "tried": msgspec.to_builtins(tried),
             "seconds": result.seconds,
             "tokens": result.tokens,
-            "summary": f"{result.steps} steps, {result.tokens:,} tokens, loss {result.loss:.3f}",
+            "summary": f"{lesson.told}{_best_of(tried)}{result.steps} steps, {result.tokens:,} tokens, "
+            f"loss {result.loss:.3f}",
         }
         return {
             "result": await asyncio.to_thread(self._keep, base, output, result.folder),
@@ -254,10 +275,11 @@ class Build:
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
         if self.recipe.tune.objective in WHOLE:
-            agreed = await check_heads(self.folder / "tune", served, rows)
+            folder = (self.folder / outputs["tune"]["folder"]).parent
+            agreed = await check_heads(folder, served, rows)
             return {"summary": f"{agreed} rows agree in token ids or pixels, and in what is said"}
         adapter = served.adapter.folder if served.adapter else None
-        prompts = [row.messages for row in rows[:PARITY_PROMPTS]]
+        prompts = [_asked(row, self.recipe) for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
         async with exact(served) as same:
             dtype = (await same.facts()).dtype
@@ -306,9 +328,9 @@ class Build:
         content = self._content(outputs)
         if content.adapter is not None:  # a whole model would be loaded again for another card
             report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
-            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
-            keep = (self._keep, base, outputs["tune"], folder, report)
-            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
+            folder, base = self.folder / outputs["tune"]["folder"], self._base(outputs)
+            kept = await asyncio.to_thread(self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=kept)
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
@@ -337,11 +359,7 @@ class Build:
 
     @property
     def _hub_name(self) -> str:
-        return f"recipes/{self.recipe.name}"
-
-    @property
-    def _tune_spec(self) -> TuneSpec:
-        return msgspec.convert(self.recipe.tune.model_dump(), TuneSpec)
+        return hub_name(self.recipe.name)
 
     def _live(self) -> Release | None:
         number = self.shop.releases.live().get(self.recipe.name)
@@ -397,17 +415,6 @@ class Build:
         wanted = "none" if spec is None else spec.embedder
         return self.shop.serving.embedders.wanted(base.ref if wanted == "base" else wanted)
 
-    async def _measure(self, ref: str, file: str | None, report: Report) -> dict[str, float]:
-        """Figures of the knowledge base, on questions of its own where the recipe has none."""
-        bases = self.shop.knowledge
-        if file is None:
-            questions = await asyncio.to_thread(made_questions, bases, ref)
-        else:
-            questions = read_questions(Path(file))
-        embedders = self.shop.serving.embedders
-        quality = await measure_base(bases, ref, questions, sentence_vectors, embedders, report)
-        return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
-
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
         is_whole = not recipe.tune.makes_adapter
@@ -436,28 +443,17 @@ class Build:
                 "dataset": outputs["prepare"]["dataset"],
                 "rows": outputs["prepare"]["digest"],
                 "job": self.job.id,
+                **({"teacher": teacher} if (teacher := outputs["plan"].get("teacher")) else {}),
                 "software": _software(),
                 "curve": outputs["tune"]["curve"],
             },
         )
 
 
-def _ingest(
-    bases: KnowledgeBases, name: str, spec: Knowledge, embed: Embed | None, report: Report
-) -> tuple[KnowledgeVersion, Sequence[Problem]]:
-    """What the sources hold now and nothing else, kept as a version."""
-    if spec.from_ is not None:
-        return bases.pin(spec.from_), ()
-    prepare(bases, name, embed)
-    sources = [Folder(Path(source)) for source in spec.sources]
-    summary = ingest(bases, name, sources, embed, report, only=True)
-    version = bases.get(name)
-    if not version.documents:
-        problems = summary.problems or [
-            Problem(path, None, "", "holds no files.") for path in spec.sources
-        ]
-        raise DataProblems(problems, hint="Give a folder with documents that hold text.")
-    return bases.pin(name), summary.problems
+def _asked(row: Row, recipe: Recipe) -> Sequence[Message] | str:
+    """What parity asks of a row."""
+    is_text = recipe.task == "text"
+    return row.messages[-1].content[:PARITY_CHARACTERS] if is_text else row.messages
 
 
 def _against(live: Release | None, base: Revision, rows: str) -> str:
@@ -474,6 +470,15 @@ def _against(live: Release | None, base: Revision, rows: str) -> str:
         if is_new
     ]
     return f"against {live.ref}: {', '.join(changed) or 'neither base nor rows'} changed"
+
+
+def _best_of(tried: Sequence[Tried]) -> str:
+    """What a search chose, in words."""
+    if not tried:
+        return ""
+    best = max((one for one in tried if one.state == "done"), key=lambda one: one.score or 0.0)
+    choice = ", ".join(f"{name} {value:.3g}" for name, value in best.choice.items())
+    return f"best of {len(tried)} trials ({choice}); "
 
 
 def _software() -> dict[str, str]:

@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from baigong.evals.metrics import METRICS
 from baigong.evals.report import EvalReport, Score
 from baigong.hub.repository import Revision
+from baigong.industry.data_report import DataReport
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import DataReport
 from baigong.tuning.spec import WHOLE
 
 FILE = "README.md"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
-from baigong.evals.run import predict
-from baigong.industry.asking import asking
+from baigong.evals.run import Ask, predict
 from baigong.industry.preferring import Scoring, preferences
 from baigong.industry.quantised import weigh
+from baigong.industry.reading import read_text
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
@@ -50,7 +51,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            Scoring(model) if is_scored else asking(recipe.task, model, asked),
+            _asker(recipe, model, asked),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -73,6 +74,15 @@ async def contest(
         dataset=digest_of(rows),
     )
     return msgspec.structs.replace(found, weights=weights)
+
+
+def _asker(recipe: Recipe, model: Served, rows: Sequence[Row]) -> Ask:
+    """How a contender is asked: to answer, or to score what stands in the row."""
+    if recipe.task == "preference":
+        return Scoring(model)
+    if recipe.task == "text":
+        return partial(read_text, model)
+    return asking(recipe.task, model, rows)
 
 
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:

@@ -1,4 +1,4 @@
-"""The rows of a recipe as its base will read them."""
+"""The rows of a recipe, as the base that is to learn them reads them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def load_rows(
     Raises:
         InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
     """
-    sees = recipe.task == "images"
+    # Texts are cut into blocks, so that none is too long, and pictures have no tokens.
+    has_limit = recipe.task not in {"text", "images"}
     return load_dataset(
         recipe,
-        count_tokens=None if sees else _counter(recipe, base),
-        context=None if sees else read_shape(base.folder).context,
+        count_tokens=None if recipe.task == "images" else _counter(recipe, base),
+        context=read_shape(base.folder).context if has_limit else None,
         locate=lambda ref: hub.get("dataset", ref).folder,
         lacking=lacking,
     )
@@ -34,6 +35,8 @@ def load_rows(
 def _counter(recipe: Recipe, base: Revision) -> CountTokens:
     """How long a row is to the base: one that ends in a head is given the text alone."""
     tokenizer = tokenizer_of(base.folder)
+    if recipe.task == "text":
+        return lambda messages: len(tokenizer.encode_text(messages[0].content))
     if recipe.tune.objective in WHOLE:
         return lambda messages: len(tokenizer.encode_text(asked_text(messages), special=True))
     check_template(tokenizer, base.name)

@@ -25,6 +25,7 @@ from baigong.industry.serving import Served
 from baigong.inference.engines import Engines
 from baigong.inference.likelihood import nats
 from baigong.tuning.rows import Example, encode
+from baigong.tuning.texts import text_ids
 from baigong.types import Report, Row, Sampling
 
 DTYPES = ("int8", "int4")
@@ -78,7 +79,8 @@ async def weigh(
     rows = sample_rows(entry.rows, MOST_ROWS)
     async with exact(served) as other:
         context = min((await served.facts()).context, (await other.facts()).context)
-        examples = await asyncio.to_thread(_examples, rows, served.tokenizer, context)
+        read = _texts if recipe.task == "text" else _examples
+        examples = await asyncio.to_thread(read, rows, served.tokenizer, context)
         theirs, mine = await _loss(other, examples), await _loss(served, examples)
         tokens = sum(len(example.ids) - example.start for example in examples)
         loss = WeightLoss(
@@ -112,6 +114,12 @@ def _examples(rows: Sequence[Row], tokenizer: ChatTokenizer, context: int) -> li
     """Prompts with the wanted answers, as they are trained on; one more token has to have room."""
     made = [encode(row, tokenizer) for row in rows if row.is_good is not False]
     return [one for one in made if 0 < one.start < len(one.ids) < context]
+
+
+def _texts(rows: Sequence[Row], tokenizer: ChatTokenizer, context: int) -> list[Example]:
+    """The beginnings of texts, as long as the context."""
+    made = [text_ids(row.messages[-1].content, tokenizer)[: context - 1] for row in rows]
+    return [Example(ids, 1) for ids in made]
 
 
 async def _loss(served: Served, examples: Sequence[Example]) -> float:

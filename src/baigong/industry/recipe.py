@@ -51,6 +51,7 @@ _MAX_TOKENS: dict[Task, int] = {
     "regression": 1,
     "pairs": 1,
     "images": 1,
+    "text": 256,
     "preference": 512,
 }
 
@@ -142,7 +143,8 @@ class Data(_Part):
     """The rows: where they are and which columns hold what."""
 
     rows: File = Field(
-        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or dataset://owner/name."
+        description="JSONL, JSON, CSV, TSV (each also .gz), Parquet or a spreadsheet; a folder of them; or "
+        "dataset://owner/name. With task: text also .txt and .md."
     )
     columns: dict[str, Column] = Field(
         default={}, description="Field of the task -> column of the file."
@@ -162,9 +164,35 @@ class Tune(_Part):
 
     objective: Goal = Field(
         default="supervised",
-        description="What the rows teach; the task has its own default. task: classification has `classify`, a "
-        "head whose likeliest label is the answer. task: pairs has `embed` and `rerank`. task: preference has "
-        "`dpo` (its default) and `orpo` for pairs of answers, `kto` for answers judged one by one.",
+        description="What the rows teach: `supervised` their answers, `distill` what a teacher makes of them, `grpo` "
+        "what earns a reward. task: preference has `dpo` (its default) and `orpo` for pairs of answers, `kto` for "
+        "answers judged one by one; task: text has `continued`; task: classification has `classify`, a head whose "
+        "likeliest label is the answer; task: pairs has `embed` and `rerank`.",
+    )
+    teacher: str | None = Field(
+        default=None, description="distill: the model that teaches, a name that can be asked."
+    )
+    teaches: Literal["answers", "logits"] = Field(
+        default="answers",
+        description="distill: its answers to the training rows, or its distribution at every token of the "
+        "rows' own answers, which takes a model of this machine with the base's tokenizer.",
+    )
+    mix: Annotated[Number, Field(ge=0, le=1)] = Field(
+        default=0.5,
+        description="distill by logits: the teacher's share of the loss; the rest is the rows'.",
+    )
+    rewards: tuple[dict[str, Any], ...] = Field(
+        default=(), description="grpo: graders, whose mean is what an answer is worth. See Graders."
+    )
+    group: Annotated[Whole, Field(ge=2, le=256)] = Field(
+        default=8, description="grpo: answers that are sampled for each prompt."
+    )
+    answer_tokens: Auto | Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        default="auto", description="grpo: the longest of them; what serve.max_tokens says."
+    )
+    temperature: Annotated[Number, Field(ge=0.05, le=10)] = Field(
+        default=1.0,
+        description="grpo samples with it; distill by logits softens by it.",
     )
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
@@ -186,12 +214,10 @@ class Tune(_Part):
         default="auto", description="Rows in one step."
     )
     augment: bool = Field(
-        default=True,
-        description="task: images. Train on moved, turned and otherwise lit pictures as well.",
+        default=True, description="task: images. Train on moved, turned and otherwise lit ones too."
     )
     flip: bool = Field(
-        default=False,
-        description="task: images. And on mirrored ones: not where left and right differ in meaning.",
+        default=False, description="And on mirrored ones: not where left and right differ."
     )
     beta: Auto | Annotated[Number, Field(ge=1e-4, le=10)] = Field(
         default="auto",
@@ -200,8 +226,15 @@ class Tune(_Part):
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
     )
+    trials: Annotated[Whole, Field(ge=1, le=100)] = Field(
+        default=1,
+        description="How many settings to try of those left `auto`; the best on the validation rows is kept.",
+    )
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of everything random in the tuning."
+    )
+    checkpoints: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0, description="Adapters of the last evaluations that are kept in the hub as well."
     )
 
     @property
@@ -273,6 +306,11 @@ class Gate(_Part):
     metric: str = Field(description="What decides; the first of the metrics if not given.")
     minimum: Annotated[Number, Field(ge=0, le=1)] = Field(
         default=0.0, description="What a candidate must reach."
+    )
+    rows: Annotated[Whole, Field(ge=1)] = Field(
+        default=20,
+        description="The least test rows that a verdict is made of: with 20, a difference of some 25 points"
+        " is the least that shows.",
     )
     margin: Annotated[Number, Field(ge=-1, le=1)] = Field(
         default=0.0, description="How far above live a candidate must be."
@@ -362,6 +400,8 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     first = metrics[0] if isinstance(metrics, list | tuple) and metrics else "?"
     _section(filled, "gate", {"metric": first})
     _section(filled, "serve", {"max_tokens": _MAX_TOKENS[task]})  # type: ignore[index]
+    if task == "text":
+        _section(filled, "tune", {"objective": "continued"})
     return filled
 
 

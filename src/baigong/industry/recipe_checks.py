@@ -13,7 +13,9 @@ import jsonschema
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
 
+from baigong.errors import InvalidInput
 from baigong.evals.metrics import METRICS
+from baigong.graders import read_grader
 from baigong.industry.yaml_lines import Document, Loc
 
 Cross = tuple[Loc, str]
@@ -24,6 +26,7 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
     "classification": ("text", "label"),
     "extraction": ("text", "answer"),
     "grounded": ("question", "answer", "document"),
+    "text": ("text",),
     "preference": ("prompt", "chosen", "rejected", "answer", "label"),
     "regression": ("text", "value"),
     "pairs": ("query", "positive", "negative"),
@@ -31,9 +34,10 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
 }
 # What each task's rows can teach, the default first; the others teach what to answer.
 OBJECTIVES_OF: defaultdict[str, tuple[str, ...]] = defaultdict(
-    lambda: ("supervised",),
-    classification=("supervised", "classify"),
+    lambda: ("supervised", "distill", "grpo"),
+    classification=("supervised", "distill", "grpo", "classify"),
     preference=("dpo", "orpo", "kto"),
+    text=("continued",),
     regression=("regress",),
     pairs=("embed", "rerank"),
     images=("images",),
@@ -139,6 +143,7 @@ def cross_problems(data: Mapping[str, Any]) -> list[Cross]:
         *_slice_problems(data),
         *_share_problems(data),
         *_knowledge_problems(data),
+        *_teaching_problems(data),
     ]
 
 
@@ -165,6 +170,25 @@ def _knowledge_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
         return
     if bool(knowledge.get("sources")) == bool(knowledge.get("from")):
         yield ("knowledge",), "give either sources or from, the name of a knowledge base"
+
+
+def _teaching_problems(data: Mapping[str, Any]) -> Iterator[Cross]:
+    """What distillation and rewards need, and nothing else takes."""
+    objective = _at(data, "tune", "objective")
+    teacher, rewards = _at(data, "tune", "teacher"), _at(data, "tune", "rewards")
+    for name, owner, given in (("teacher", "distill", teacher), ("rewards", "grpo", rewards)):
+        if given and objective != owner:
+            yield ("tune", name), f"only for objective: {owner}; remove it, or set tune.objective"
+        if not given and objective == owner:
+            yield ("tune", name), f"required when the objective is {owner}"
+    for i, grader in enumerate(rewards if isinstance(rewards, list | tuple) else ()):
+        if not isinstance(grader, Mapping):
+            continue
+        try:
+            read_grader(grader)
+        except InvalidInput as error:
+            message = error.message.removeprefix("grader: ")
+            yield ("tune", "rewards", i), f"{message} {error.hint}"
 
 
 def _schema_problems(schema: Any) -> Iterator[Cross]:
@@ -217,8 +241,9 @@ def _objective_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:
             ("tune", "objective"),
             f"{message} {', '.join(fitting)}; or set task: {' or '.join(owners)}",
         )
-    if chosen == "supervised" and _at(data, "tune", "beta") not in {None, "auto"}:
-        yield ("tune", "beta"), "objective supervised has no beta; remove it"
+    has_none = chosen in {"supervised", "continued", "distill"}
+    if has_none and _at(data, "tune", "beta") not in {None, "auto"}:
+        yield ("tune", "beta"), f"objective {chosen} has no beta; remove it"
 
 
 def _metric_problems(data: Mapping[str, Any], task: str) -> Iterator[Cross]:

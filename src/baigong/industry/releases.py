@@ -156,6 +156,11 @@ class Releases:
         with self._database.begin() as connection:
             return _move(connection, release.name, release.number, reason)
 
+    def retire(self, name: str) -> None:
+        """Have nothing live under the name any more; its releases stay, by their numbers."""
+        with self._database.begin() as connection:
+            connection.execute(delete(live).where(live.c.name == name))
+
     def rollback(self, name: str) -> tuple[int, int]:
         """Make what was live before live again; (from, to).
 

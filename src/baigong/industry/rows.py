@@ -21,17 +21,15 @@ from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
-from baigong.industry.counts import count_slices, percentiles
+from baigong.industry.data_report import DataReport, count_slices, percentiles
 from baigong.industry.formats import shape_table
 from baigong.industry.look import look_at
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
-from baigong.industry.tables import Record, Table, row_files
+from baigong.industry.tables import SUFFIXES, TEXTS, Record, Table, read_tables, row_files
 from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
 
-# Fewer test rows than this prove nothing: with 20, a difference of some 25 points is the least that shows.
-MIN_TEST_ROWS = 20
 # Up to this share of rows may be too long for the context and is left out; more is a mistake to mend.
 MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
@@ -40,25 +38,6 @@ LABELLED = ("classification", "images")  # tasks whose answers are classes
 CountTokens = Callable[[Sequence[Message]], int]
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
-
-
-class DataReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the rows. Counts by split; `languages` are shares; `tokens` are percentiles."""
-
-    rows: dict[str, int]
-    labels: dict[str, dict[str, int]] = {}
-    slices: dict[str, dict[str, dict[str, int]]] = {}
-    dropped: dict[str, int] = {}
-    languages: dict[str, float] = {}
-    tokens: dict[str, int] = {}
-    warnings: tuple[str, ...] = ()
-    files: dict[str, str] = {}
-    near: int = 0
-    """Rows to learn from that are nearly the same as another one; told, and kept."""
-    private: dict[str, int] = {}
-    """Rows that hold what may belong to a person, by its kind."""
-    detectable: float = 0.0
-    """The least difference in a 0/1 metric that the test rows are likely to show."""
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -161,7 +140,7 @@ def load_dataset(
     loading.compare(parts)
     loading.stop_if_bad()
     items = _sample(parts["rows"], recipe.data.limit)
-    rows = [_in_split(item, split_of(item.key, recipe.data.split)) for item in items]
+    rows = _divided(items, recipe.data.split)
     rows += [_in_split(item, "validation") for item in parts["validation"]]
     rows += [_in_split(item, "test") for item in parts["test"]]
     rows = loading.look(rows)
@@ -190,6 +169,14 @@ def split_of(key: str, spec: SplitSpec) -> Split:
         return "test"
     # Validation is counted from the far end, so that a larger test share takes from training first.
     return "validation" if point >= 1 - validation else "train"
+
+
+def _divided(items: Sequence[_Item], spec: SplitSpec) -> list[Row]:
+    """Every row in its split. Where a share of a few rows leaves none to test, the nearest are taken."""
+    splits = {item.key: split_of(item.key, spec) for item in items}
+    if isinstance(spec.test, float) and len(splits) > 1 and "test" not in splits.values():
+        splits[min(splits, key=lambda key: _point("split", key))] = "test"
+    return [_in_split(item, splits[item.key]) for item in items]
 
 
 def _point(purpose: str, key: str) -> float:
@@ -273,6 +260,7 @@ class _Loading:
         self.warnings: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.files: dict[str, str] = {}
+        self.suffixes = (*SUFFIXES, *TEXTS) if recipe.task == "text" else SUFFIXES
         self.near = 0
         self.private: dict[str, int] = {}
 
@@ -296,13 +284,17 @@ class _Loading:
             return []
         path = self._path(written)
         items = []
-        for table in self.shape.read(path) if path else []:
+        for table in self._tables(path) if path else []:
             items += self._table(table)
             self.problems += table.problems
             self.warnings += table.warnings
         if path is not None and not self.problems:
             self._note_files(path)
         return items
+
+    def _tables(self, path: Path) -> list[Table]:
+        own = self.shape.read
+        return read_tables(path, suffixes=self.suffixes) if own is None else own(path)
 
     def _path(self, written: str) -> Path | None:
         if not written.startswith(DATASET_PREFIX):
@@ -316,7 +308,7 @@ class _Loading:
         if path.is_file():
             self.files[path.name] = digest_file(path)
             return
-        for file in row_files(path):
+        for file in row_files(path, self.suffixes):
             self.files[file.relative_to(path).as_posix()] = digest_file(file)
 
     def _table(self, table: Table) -> list[_Item]:
@@ -438,12 +430,13 @@ class _Loading:
         count = Counter(row.split for row in rows)
         if not count["train"]:
             self.bad(f"none of {len(rows)} rows is left for training; add rows", "data.rows")
-        if count["test"] < MIN_TEST_ROWS:
+        least = self.recipe.gate.rows
+        if count["test"] < least:
             share = self.recipe.data.split.test
             remedy = "" if isinstance(share, str) else f", or raise data.split.test from {share:g}"
             self.bad(
                 f"{count['test']} of {len(rows)} rows are for testing, and a verdict needs"
-                f" {MIN_TEST_ROWS}; add rows{remedy}",
+                f" {least}; add rows{remedy}",
                 "data.split.test",
             )
         if self.recipe.task in LABELLED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.data_url import image_of
 from baigong.hub.repository import Hub, Revision
+from baigong.industry.aliases import Alias, Aliases
 from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
 from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
@@ -349,6 +350,7 @@ class Serving:
         engines: Engines,
         knowledge: KnowledgeBases,
         upstreams: Upstreams,
+        aliases: Aliases,
     ) -> None:
         self.embedders = HubEmbedders(hub, engines)
         self.rankers = HubRankers(hub, engines)
@@ -357,14 +359,17 @@ class Serving:
         self._engines = engines
         self._knowledge = knowledge
         self._upstreams = upstreams
+        self._aliases = aliases
 
     def open(self, name: str) -> Served:
-        """What answers `name`: a live release, a numbered one, or a foundation model.
+        """What answers `name`: a live release, a numbered one, an alias, or a foundation model.
 
         Raises:
             NotFound: nothing has this name; near names are suggested.
             Unsupported: only an upstream has it.
         """
+        if (alias := self._aliases.find(name)) is not None:
+            return self._of_alias(alias)
         bare, _, number = name.partition("@")
         if bare in self._releases.live() or number.isdigit():
             return self.of_release(self._releases.get(name))
@@ -416,18 +421,31 @@ class Serving:
             self.rankers(content.rerank) if content.rerank else None,
         )
 
+    def _of_alias(self, alias: Alias) -> Served:
+        if alias.release is not None:
+            return replace(self.of_release(self._releases.get(alias.release)), name=alias.name)
+        assert alias.adapter is not None
+        adapter = self._hub.get("adapter", alias.adapter)
+        base = self._hub.get("model", adapter.facts["base"])
+        remote = self._upstreams.of_base(base.name, base.folder, has_adapter=True)
+        words = tokenizer_of(base.folder)
+        return Served(alias.name, base, words, self._engines, adapter, remote=remote)
+
     def live(self) -> list[str]:
         """Names that a live release answers to."""
         return list(self._releases.live())
 
     def models(self) -> list[ServedModel]:
-        """Live releases first, then foundation models, then those that only upstreams have."""
-        live = self._releases.live()
+        """Live releases first, then aliases of releases, foundation models, and those that only
+        upstreams have. A release that is called by an alias is not listed twice."""
+        live, aliases = self._releases.live(), self._aliases.releases()
+        called = {alias.release for alias in aliases}
         listed = [
             ServedModel(r.name, r.created_at, "baigong", r.number, r.content.title)
             for r in self._releases.history()
-            if live.get(r.name) == r.number
+            if live.get(r.name) == r.number and r.ref not in called
         ]
+        listed += [ServedModel(alias.name, alias.created_at, "baigong") for alias in aliases]
         seen = {model.name for model in listed}
         for name, _revision, _facts, created_at in self._hub.all("model"):
             short = name.removeprefix("baigong/")

@@ -28,6 +28,8 @@ from baigong.industry.recipe import visible_files
 # Rows are held in memory; a file that unpacks to more than this is a mistake or an attack.
 MAX_BYTES = 2 * 1024**3
 
+TEXTS = (".txt", ".md")
+_PIECE = 4000  # characters of a piece of plain text, about
 _LINES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _JSON = (".json", ".json.gz")
 _SHEETS = (".xlsx", ".xls", ".ods")
@@ -63,30 +65,35 @@ class Table:
         self.records.append(Record(line, values))
 
 
-def read_tables(path: Path, *, max_bytes: int = MAX_BYTES) -> list[Table]:
-    """Reads a file, or all files of a folder that are tables; what is wrong is in their `problems`."""
+def read_tables(
+    path: Path, *, max_bytes: int = MAX_BYTES, suffixes: tuple[str, ...] = SUFFIXES
+) -> list[Table]:
+    """Reads a file, or all files of a folder that are tables; what is wrong is in their `problems`.
+
+    With `TEXTS` among the suffixes plain text is read too, in pieces of whole paragraphs.
+    """
     if not path.is_dir():
-        return [_read(path, path.name, max_bytes)]
-    files = row_files(path)
+        return [_read(path, path.name, max_bytes, suffixes)]
+    files = row_files(path, suffixes)
     if not files:
         empty = Table(str(path), path.name)
-        empty.bad(None, f"no file of rows in this folder; allowed {', '.join(SUFFIXES)}")
+        empty.bad(None, f"no file of rows in this folder; allowed {', '.join(suffixes)}")
         return [empty]
-    return [_read(file, file.relative_to(path).as_posix(), max_bytes) for file in files]
+    return [_read(file, file.relative_to(path).as_posix(), max_bytes, suffixes) for file in files]
 
 
-def row_files(folder: Path) -> list[Path]:
+def row_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """The files of rows in a folder. JSON counts only where there is nothing else: beside rows, it is
     what describes them."""
-    files = [file for file in visible_files(folder) if file.name.lower().endswith(SUFFIXES)]
+    files = [file for file in visible_files(folder) if file.name.lower().endswith(suffixes)]
     return [file for file in files if not file.name.lower().endswith(_JSON)] or files
 
 
-def _read(path: Path, name: str, max_bytes: int) -> Table:
+def _read(path: Path, name: str, max_bytes: int, suffixes: tuple[str, ...]) -> Table:
     table = Table(str(path), name)
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if not path.name.lower().endswith(SUFFIXES):
-        table.bad(None, f"not a file of rows; allowed {', '.join(SUFFIXES)}")
+    if not path.name.lower().endswith(suffixes):
+        table.bad(None, f"not a file of rows; allowed {', '.join(suffixes)}")
     elif kind == "parquet":
         _parquet(table, path)
     elif path.name.lower().endswith(_SHEETS):
@@ -277,11 +284,30 @@ def _delimited(table: Table, lines: Iterator[tuple[int, list[str]]]) -> None:
             table.bad(line, f"{len(cells)} cells, and the header has {len(names)}")
 
 
+def _plain(table: Table, text: str) -> None:
+    """Pieces of whole paragraphs, of about one length, in the column `text`."""
+    table.columns["text"] = None
+    piece: list[str] = []
+    begin, size = 1, 0
+    for line, written in enumerate(text.splitlines(), start=1):
+        if not written.strip() and size >= _PIECE:
+            table.add(begin, {"text": "\n".join(piece).strip()})
+            piece, size = [], 0
+        if not piece:
+            begin = line
+        piece.append(written)
+        size += len(written)
+    if rest := "\n".join(piece).strip():
+        table.add(begin, {"text": rest})
+
+
 _PARSERS: dict[str, Callable[[Table, str], None]] = {
     "jsonl": _jsonl,
     "json": _json,
     "csv": _csv,
     "tsv": _tsv,
+    "txt": _plain,
+    "md": _plain,
 }
 
 

@@ -15,7 +15,7 @@ from baigong.tuning.objectives import OBJECTIVES
 from baigong.tuning.rows import Example, Prepared
 from baigong.tuning.weights import Weights
 
-_IGNORED = -100
+IGNORED = -100  # where no answer token follows
 # Fields of config.json by which a family shapes its logits after the head.
 _SHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 # Rows are padded to a multiple of this: the processor's library compiles a kernel for every shape
@@ -82,25 +82,16 @@ class Reading(NamedTuple):
     is_likeliest: Tensor
 
 
-def read_answers(weights: Weights, examples: Sequence[Example]) -> Reading:
+def read_answers(
+    weights: Weights, examples: Sequence[Example], *, temperature: float = 1.0
+) -> Reading:
     """Have the model read conversations, and see how likely it finds their answers.
 
-    Rows are padded on the right, where causal attention never looks: no mask is needed. The output
-    head sees answers alone.
+    Its logits are divided by the temperature. The output head sees answers alone.
     """
-    longest = max(len(example.ids) for example in examples)
-    width = -(-longest // _WIDTHS) * _WIDTHS
-    ids = torch.zeros(len(examples), width, dtype=torch.long)
-    labels = torch.full((len(examples), width), _IGNORED)
-    for number, example in enumerate(examples):
-        row = torch.tensor(example.ids)
-        ids[number, : len(row)] = row
-        for start, stop in example.spans:
-            # What stands at a column is predicted from the column before.
-            labels[number, start - 1 : stop - 1] = row[start:stop]
-    ids, labels = ids.to(weights.device), labels.to(weights.device)
-    answers = labels != _IGNORED
-    each = _likelihood(weights, ids, labels, answers)
+    ids, labels = padded(examples, weights.device)
+    answers = labels != IGNORED
+    each = _likelihood(weights, ids, labels, answers, temperature)
     columns = answers.any(0)
     at = answers[:, columns]
     nats = torch.zeros(at.shape, device=weights.device).masked_scatter(at, each.nats)
@@ -108,17 +99,43 @@ def read_answers(weights: Weights, examples: Sequence[Example]) -> Reading:
     return Reading(nats, is_likeliest)
 
 
-def _likelihood(weights: Weights, ids: Tensor, labels: Tensor, answers: Tensor) -> Likelihood:
+def padded(examples: Sequence[Example], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids, and the answer token that follows each place or IGNORED, both (examples, columns).
+
+    Rows are padded on the right, where causal attention never looks: no mask is needed.
+    """
+    longest = max(len(example.ids) for example in examples)
+    width = -(-longest // _WIDTHS) * _WIDTHS
+    ids = torch.zeros(len(examples), width, dtype=torch.long)
+    labels = torch.full((len(examples), width), IGNORED)
+    for number, example in enumerate(examples):
+        row = torch.tensor(example.ids)
+        ids[number, : len(row)] = row
+        for start, stop in example.spans:
+            # What stands at a column is predicted from the column before.
+            labels[number, start - 1 : stop - 1] = row[start:stop]
+    return ids.to(device), labels.to(device)
+
+
+def answer_logits(causal: Any, ids: Tensor, answers: Tensor) -> Tensor:
+    """What a model says before each answer token, (answers, vocabulary) in float32."""
+    columns = answers.any(0)
+    logits = causal(input_ids=ids, logits_to_keep=columns.nonzero().squeeze(1), use_cache=False)
+    chosen: Tensor = logits.logits[answers[:, columns]].float()
+    return chosen
+
+
+def _likelihood(
+    weights: Weights, ids: Tensor, labels: Tensor, answers: Tensor, temperature: float
+) -> Likelihood:
     """Of the labels where there are answers, (answers,)."""
     causal = weights.causal
     if _is_plain(causal):
         inner = getattr(causal, causal.base_model_prefix)
         hidden = inner(input_ids=ids, use_cache=False).last_hidden_state
         head = causal.get_output_embeddings().weight
-        return likelihood(hidden[answers], head, labels[answers])
-    columns = answers.any(0)
-    logits = causal(input_ids=ids, logits_to_keep=columns.nonzero().squeeze(1), use_cache=False)
-    chosen = logits.logits[answers[:, columns]].float()
+        return likelihood(hidden[answers] / temperature, head, labels[answers])
+    chosen = answer_logits(causal, ids, answers) / temperature
     nats = torch.nn.functional.cross_entropy(chosen, labels[answers], reduction="none")
     return Likelihood(nats, chosen.detach().argmax(-1) == labels[answers])
 

@@ -57,8 +57,11 @@ class Serves(Protocol):
     def __call__(self, ids: Sequence[int], max_tokens: int, /) -> Awaitable[Heard]: ...
 
 
+Prompt = Sequence[Message] | str
+
+
 async def check_parity(
-    prompts: Sequence[Sequence[Message]],
+    prompts: Sequence[Prompt],
     base: Path,
     adapter: Path | None,
     serves: Serves,
@@ -69,7 +72,7 @@ async def check_parity(
     """Compare the trainer's path with the one that serves, prompt by prompt.
 
     Args:
-        prompts: conversations that end before the answer.
+        prompts: conversations that end before the answer, or plain texts.
         base: the model folder, as the trainer had it.
         adapter: PEFT folder, or None when the base was tuned as a whole.
         serves: the engine, with the adapter in it.
@@ -95,7 +98,7 @@ async def check_parity(
 
 
 async def compare(
-    prompts: Sequence[Sequence[Message]],
+    prompts: Sequence[Prompt],
     trained: Sequence[Trained],
     serves: Serves,
     tokenizer: ChatTokenizer,
@@ -103,8 +106,9 @@ async def compare(
 ) -> Parity:
     """Hold the serving side against the trainer's reading of the same prompts."""
     for number, (prompt, wanted) in enumerate(zip(prompts, trained, strict=True), 1):
-        text = tokenizer.render(prompt)
-        ids = tokenizer.encode_text(text)
+        is_plain = isinstance(prompt, str)
+        text = prompt if isinstance(prompt, str) else tokenizer.render(prompt)
+        ids = tokenizer.encode_text(text, special=is_plain)
         difference = _bytes(wanted.text, text) or _ids(wanted.ids, ids, tokenizer)
         if difference is None:
             heard = await serves(ids, TOKENS)
@@ -126,7 +130,7 @@ class Trained(msgspec.Struct, frozen=True):
 
 
 async def read_as_trained(
-    prompts: Sequence[Sequence[Message]], base: Path, adapter: Path | None
+    prompts: Sequence[Prompt], base: Path, adapter: Path | None
 ) -> list[Trained]:
     """The trainer's template text, ids and greedy answers, worked out in a process of its own."""
     question = {

@@ -18,9 +18,10 @@ from baigong.compute import usable_cores
 from baigong.errors import InvalidInput, NotFound
 from baigong.hub.architecture import plain_name, shape_of
 from baigong.hub.headers import Headers
-from baigong.tuning.objectives import OBJECTIVES
-from baigong.tuning.rows import Prepared, prepare, read_rows
+from baigong.tuning.objectives import examples_of
+from baigong.tuning.rows import Prepared, read_rows
 from baigong.tuning.spec import Settings, TuneSpec, resolve
+from baigong.tuning.teacher import check_teacher
 from baigong.types import Row
 
 _START_S = 8.0  # importing torch, transformers and peft, and reading a small model
@@ -29,6 +30,8 @@ _START_BYTES = 800 << 20  # the same, and compiled kernels, in resident memory
 # Training against a plain float32 product, measured with a base of 6.5 M weights in batches of 16:
 # 0.77 of its rate in float32, 1.13 where the processor multiplies bfloat16.
 _EFFICIENCY = 0.8
+# Of that, what is left where answers are sampled, a token of each at a time.
+_SAMPLING_EFFICIENCY = 0.5
 OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
 _BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers?\.\d+\.")
 
@@ -114,8 +117,8 @@ def plan_tuning(rows: Path | Sequence[Row], base: Path, spec: TuneSpec | None = 
     """
     facts = read_base(base)
     spec = spec or TuneSpec()
-    reader = OBJECTIVES[spec.objective].reader(base, facts.context)
-    return plan_prepared(prepare(read_rows(rows), reader), facts, spec)
+    check_teacher(base, spec)
+    return plan_prepared(examples_of(read_rows(rows), base, facts.context, spec), facts, spec)
 
 
 def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = None) -> TunePlan:
@@ -135,12 +138,13 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
             hint=f"Set tune.rank to at most {base.widest}: more adds weights that change nothing.",
             param="tune.rank",
         )
-    seconds = _seconds(prepared, base, settings)
+    teacher = read_base(Path(spec.teacher)) if spec.teacher else None
+    seconds = _seconds(prepared, base, settings, teacher)
     shortened = False
     if spec.max_minutes is not None and seconds > (limit := 60 * spec.max_minutes):
         share = max(0.0, limit - _START_S) / max(1e-9, seconds - _START_S)
         settings = _fewer_epochs(spec, settings, share, count, base.parameters)
-        seconds, shortened = _seconds(prepared, base, settings), True
+        seconds, shortened = _seconds(prepared, base, settings, teacher), True
     return TunePlan(
         settings=settings,
         rows=count,
@@ -152,7 +156,7 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
         context=base.context,
         parameters=base.parameters,
         trainable_parameters=_trainable(base, settings),
-        memory_bytes=_memory(prepared, base, settings),
+        memory_bytes=_memory(prepared, base, settings, _others(base, settings, teacher)),
         seconds=seconds,
         shortened=shortened,
     )
@@ -265,24 +269,38 @@ def _trainable(base: Base, settings: Settings) -> int:
     return settings.rank * sum(base.linear.values())
 
 
-def _memory(prepared: Prepared[Any], base: Base, settings: Settings) -> int:
+def _others(base: Base, settings: Settings, teacher: Base | None) -> int:
+    """Weights that are only read: a teacher's, or the base's own beside one that is tuned whole."""
+    if teacher is not None:
+        return teacher.parameters
+    return base.parameters if settings.beta and not settings.is_adapter else 0
+
+
+def _memory(prepared: Prepared[Any], base: Base, settings: Settings, others: int) -> int:
     """Weights, what the optimiser keeps (gradient, two moments, the best so far), activations.
 
     A block keeps about 30 numbers of the hidden size per token for its backward pass, and each
-    answer token its logits four times over.
+    answer token its logits four times over. `others` are weights that stand beside and only read.
     """
-    weights = 4 * base.parameters + 16 * _trainable(base, settings)
+    weights = 4 * (base.parameters + others) + 16 * _trainable(base, settings)
     tokens = settings.batch_size * prepared.longest
     answers: int = settings.batch_size * max(e.scored for e in prepared.train)
-    activations = 4 * (tokens * base.layers * _KEPT * base.hidden + 4 * answers * base.vocabulary)
+    # A teacher's logits, and both as logarithms of shares.
+    copies = 9 if settings.objective == "distill" else 4
+    activations = 4 * (
+        tokens * base.layers * _KEPT * base.hidden + copies * answers * base.vocabulary
+    )
     return _START_BYTES + weights + activations
 
 
-def _seconds(prepared: Prepared[Any], base: Base, settings: Settings) -> float:
+def _seconds(
+    prepared: Prepared[Any], base: Base, settings: Settings, teacher: Base | None
+) -> float:
     """Floating-point operations over the rate of a plain matrix product, measured just now.
 
     Per token and weight: forward 2 and backward 2 through what is frozen, and 2 more where the
-    weight itself has a gradient.
+    weight itself has a gradient. A teacher reads every token once; what is sampled is read, token by
+    token, before it is learnt from.
     """
     own = _trainable(base, settings) if settings.is_adapter else base.products / 3
     validation: int = sum(example.length for example in prepared.validation)
@@ -290,6 +308,14 @@ def _seconds(prepared: Prepared[Any], base: Base, settings: Settings) -> float:
     forward_only = validation * passes / 3
     work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
     work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary
+    if teacher is not None:
+        each = prepared.tokens * teacher.products + prepared.scored * base.hidden * base.vocabulary
+        work += (settings.epochs + passes / 10) * 2 * each
+    if settings.objective == "grpo":
+        asked = sum(example.scored for example in prepared.validation)
+        sampled = prepared.scored * settings.epochs + asked * passes
+        head = base.hidden * base.vocabulary
+        work += sampled * 2 * (base.products + own + head) / _SAMPLING_EFFICIENCY
     return _START_S + work / (_EFFICIENCY * _matrix_rate() * usable_cores())
 
 

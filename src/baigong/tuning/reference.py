@@ -20,11 +20,11 @@ from baigong.types import Message
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Prompts to read with a model folder and, where there is one, an adapter folder."""
+    """Prompts or plain texts to read with a model folder and, where there is one, an adapter folder."""
 
     base: str
     adapter: str | None
-    prompts: list[list[Message]]
+    prompts: list[list[Message] | str]
     tokens: int
     threads: int
 
@@ -70,14 +70,22 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     return set(named) if isinstance(named, list) else {named}
 
 
-@torch.no_grad()
-def _read(
-    prompt: list[Message], tokenizer: Any, model: Any, ends: set[int], tokens: int
-) -> Answered:
+def _encoded(prompt: list[Message] | str, tokenizer: Any) -> tuple[str, list[int]]:
+    """The text of a prompt by the template, or a plain text as it is; and its ids."""
+    if isinstance(prompt, str):
+        return prompt, list(tokenizer(prompt)["input_ids"])
     messages = [{"role": m.role, "content": m.content} for m in prompt]
     options = {"add_generation_prompt": True}
     text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
-    ids = list(tokenizer.apply_chat_template(messages, return_dict=True, **options)["input_ids"])
+    ids = tokenizer.apply_chat_template(messages, return_dict=True, **options)["input_ids"]
+    return text, list(ids)
+
+
+@torch.no_grad()
+def _read(
+    prompt: list[Message] | str, tokenizer: Any, model: Any, ends: set[int], tokens: int
+) -> Answered:
+    text, ids = _encoded(prompt, tokenizer)
     greedy: list[int] = []
     gaps: list[float] = []
     step = torch.tensor([ids])

@@ -7,11 +7,23 @@ from typing import Literal
 import msgspec
 
 from baigong.errors import InvalidInput
+from baigong.graders import Grader
 
 Auto = Literal["auto"]
 Method = Literal["lora", "dora", "full"]
 Goal = Literal[
-    "supervised", "dpo", "kto", "orpo", "classify", "regress", "embed", "rerank", "images"
+    "supervised",
+    "continued",
+    "distill",
+    "grpo",
+    "dpo",
+    "kto",
+    "orpo",
+    "classify",
+    "regress",
+    "embed",
+    "rerank",
+    "images",
 ]
 
 AUTO: Auto = "auto"
@@ -24,10 +36,13 @@ WHOLE: frozenset[Goal] = frozenset({"classify", "regress", "embed", "rerank", "i
 # base to reuse, so that the adapter must carry more and move further.
 TINY_PARAMETERS = 50_000_000
 _EVALUATIONS = 8  # over a whole run, about
+# Answers are made anew in every step of grpo, which costs tens of supervised ones.
+_SAMPLED_STEPS = 200
 PREFERENCES: frozenset[Goal] = frozenset({"dpo", "kto", "orpo"})
 _PREFERENCE_EPOCHS = 3
 # The sapling, its loss of DPO 0.69 before: 1.26 after three steps at a quarter of the usual rate.
-_SLOWER: dict[Goal, float] = {"dpo": 20, "kto": 20, "orpo": 4}
+# Of a gradient of grpo the greater part is noise.
+_SLOWER: dict[Goal, float] = {"dpo": 20, "kto": 20, "orpo": 4, "grpo": 4}
 _BETA = 0.1  # what the papers of DPO, KTO and ORPO mostly take
 
 
@@ -46,15 +61,23 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         batch_size: rows in one step.
         augment: of pictures, train on moved, turned and otherwise lit ones.
         flip: and on mirrored ones.
-        beta: of objectives that learn from preferences. "dpo", "kto": how strongly the model is held
-            to the one it was; "orpo": how much the odds weigh beside the likelihood (its lambda).
+        beta: "dpo", "kto": how strongly the model is held
+            to the one it was; "orpo": how much the odds weigh beside the likelihood (its lambda);
+            "grpo": the weight of the divergence from the base, none unless it is given.
         seed: of everything random.
         max_minutes: the run is planned, and if need be shortened, to end in this time; None is
             no limit.
         checkpoint_s: seconds between checkpoints; what a kill can cost.
         threads: of each process; 0 means one for each physical core that may be used.
         processes: that share every batch; 0 means one for each GPU, or one.
+        checkpoints: how many adapters of the last evaluations are kept beside the result.
         trials: how many settings to try; the best on the validation rows is kept (`search`).
+        teacher: folder of the model that distill learns from, of the same tokenizer.
+        temperature: distill softens both distributions by it; grpo samples with it.
+        mix: the share of distill's loss that is the teacher's; the rest is the rows' own answers.
+        rewards: of grpo; what an answer is worth is the mean of what they say.
+        group: of grpo; answers that are sampled for each prompt.
+        answer_tokens: of grpo; the longest answer that is sampled.
     """
 
     objective: Goal = "supervised"
@@ -73,7 +96,14 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     checkpoint_s: float = 30.0
     threads: int = 0
     processes: int = 0
+    checkpoints: int = 0
     trials: int = 1
+    teacher: str = ""
+    temperature: float = 1.0
+    mix: float = 0.5
+    rewards: tuple[Grader, ...] = ()
+    group: int = 8
+    answer_tokens: int | Auto = AUTO
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -87,9 +117,26 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
         _within("processes", self.processes, 0, 1024)
+        _within("checkpoints", self.checkpoints, 0, 100)
         _within("trials", self.trials, 1, 1000)
+        _within("temperature", self.temperature, 0.05, 10)
+        _within("mix", self.mix, 0, 1)
+        _within("group", self.group, 2, 256)
+        _within("answer_tokens", self.answer_tokens, 1, 100_000)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
+        if self.objective == "grpo" and not self.rewards:
+            raise InvalidInput(
+                "tune.rewards is empty, and grpo learns from nothing else.",
+                hint='Give one grader at least, e.g. {"type": "string_check", "operation": "eq"}.',
+                param="tune.rewards",
+            )
+        if self.objective == "distill" and not self.teacher:
+            raise InvalidInput(
+                "tune.teacher is empty.",
+                hint="Name the model to learn from.",
+                param="tune.teacher",
+            )
 
 
 def _within(name: str, value: float | Auto, low: float, high: float) -> None:
@@ -120,6 +167,11 @@ class Settings(msgspec.Struct, frozen=True):
     evaluate_steps: int
     augment: bool = True
     flip: bool = False
+    temperature: float = 1.0
+    mix: float = 0.5
+    rewards: tuple[Grader, ...] = ()
+    group: int = 8
+    answer_tokens: int = 128
     beta: float = 0.0
 
     @property
@@ -135,14 +187,14 @@ class Settings(msgspec.Struct, frozen=True):
 
 def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
     """Every "auto" chosen, for `rows` training rows and a base of `parameters` weights."""
-    tiny = parameters < TINY_PARAMETERS
-    batch = spec.batch_size if spec.batch_size != AUTO else _batch(rows)
+    tiny, samples = parameters < TINY_PARAMETERS, spec.objective == "grpo"
+    batch = spec.batch_size if spec.batch_size != AUTO else 8 if samples else _batch(rows)
     each = -(-rows // batch)
     epochs = spec.epochs if spec.epochs != AUTO else _epochs(each, tiny, spec.objective)
     rank = spec.rank if spec.rank != AUTO else (64 if tiny else 16)
     alpha = spec.alpha if spec.alpha != AUTO else 2.0 * rank
     # Drawing the random numbers takes a fifth of a tiny model's step.
-    dropout = spec.dropout if spec.dropout != AUTO else (0.0 if tiny else 0.05)
+    dropout = spec.dropout if spec.dropout != AUTO else (0.0 if tiny or samples else 0.05)
     rate = (
         spec.learning_rate
         if spec.learning_rate != AUTO
@@ -164,8 +216,18 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
         steps=steps,
         warmup_steps=max(1, min(100, steps // 16)),
         evaluate_steps=max(1, each * max(1, round(epochs / _EVALUATIONS))),
+        temperature=spec.temperature,
+        mix=spec.mix,
+        rewards=spec.rewards,
+        group=spec.group,
+        answer_tokens=answer_tokens(spec),
         beta=spec.beta if spec.beta != AUTO else _BETA if spec.objective in PREFERENCES else 0.0,
     )
+
+
+def answer_tokens(spec: TuneSpec) -> int:
+    """The longest answer that grpo samples."""
+    return spec.answer_tokens if spec.answer_tokens != AUTO else 128
 
 
 def _batch(rows: int) -> int:
@@ -178,6 +240,8 @@ def _epochs(steps_each: int, tiny: bool, objective: Goal) -> int:
     if objective in PREFERENCES:
         return _PREFERENCE_EPOCHS
     wanted, most = (3000, 20) if tiny else (600, 5)
+    if objective == "grpo":
+        return max(1, min(most, round(_SAMPLED_STEPS / steps_each)))
     return max(3, min(most, round(wanted / steps_each)))
 
 

@@ -16,12 +16,14 @@ from baigong.errors import Conflict, InvalidInput, StorageFull
 from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.curve import Point
-from baigong.tuning.files import write_whole
+from baigong.tuning.files import is_partial, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
+    CHECKPOINTS_FOLDER,
     DISK_FULL,
     DIVERGED,
     JOB_FILE,
+    POINT_FILE,
     RESULT_FILE,
     ROWS_FILE,
     Line,
@@ -29,10 +31,11 @@ from baigong.tuning.job import (
     TuneJob,
     read_job,
 )
-from baigong.tuning.objectives import OBJECTIVES
+from baigong.tuning.objectives import examples_of
 from baigong.tuning.plan import Base, plan_prepared, read_base
-from baigong.tuning.rows import prepare, read_rows
+from baigong.tuning.rows import read_rows
 from baigong.tuning.spec import Settings, TuneSpec
+from baigong.tuning.teacher import check_teacher
 from baigong.types import Progress, Report, Row
 
 _TRAINER = "baigong.tuning.trainer"
@@ -122,12 +125,13 @@ def lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pat
                 f"{workdir.name} holds the tuning of other rows, another base or other settings.",
                 hint="Use an empty folder.",
             )
-        if job.base != str(base):  # the same base, found elsewhere after a move
-            job = msgspec.structs.replace(job, base=str(base))
+        if (job.base, job.teacher) != (str(base), spec.teacher):  # the same, elsewhere after a move
+            job = msgspec.structs.replace(job, base=str(base), teacher=spec.teacher)
             write_whole(workdir / JOB_FILE, msgspec.json.encode(job))
         return job
     workdir.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(listed, OBJECTIVES[spec.objective].reader(base, facts.context))
+    check_teacher(base, spec)
+    prepared = examples_of(listed, base, facts.context, spec)
     plan = plan_prepared(prepared, facts, spec)
     write_whole(workdir / ROWS_FILE, msgspec.msgpack.encode(prepared))
     processes = spec.processes or max(1, gpus())
@@ -141,20 +145,37 @@ def lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pat
         checkpoint_s=spec.checkpoint_s,
         threads=spec.threads or max(1, usable_cores() // processes),
         processes=processes,
+        checkpoints=spec.checkpoints,
+        teacher=spec.teacher,
     )
     write_whole(workdir / JOB_FILE, msgspec.json.encode(job))
     return job
 
 
+def kept_checkpoints(workdir: Path) -> list[tuple[Path, Point]]:
+    """The adapters of the last evaluations, the oldest first, and how the run stood then.
+
+    Not while it trains: the folders move on with it.
+    """
+    found = sorted((workdir / CHECKPOINTS_FOLDER).glob(f"step-*/{POINT_FILE}"))
+    decode = msgspec.json.Decoder(Point).decode
+    return [
+        (file.parent, decode(file.read_bytes())) for file in found if not is_partial(file.parent)
+    ]
+
+
 def _digest(rows: Sequence[Row], base: Base, spec: TuneSpec) -> str:
     """Stands for all that decides the result. Of the weights, sizes and samples are enough."""
-    wish = msgspec.structs.replace(spec, threads=0, processes=0, checkpoint_s=0)
+    wish = msgspec.structs.replace(spec, threads=0, processes=0, checkpoint_s=0, checkpoints=0)
+    if wish.teacher:  # its weights count, and not where they lie
+        wish = msgspec.structs.replace(wish, teacher="?")
     used = sorted(
         (msgspec.structs.replace(row, source="", slices={}) for row in rows),
         key=lambda row: (row.id, row.split),
     )
     digest = sha256(msgspec.json.encode([used, wish]))
-    for file in sorted(base.folder.iterdir()):
+    folders = [base.folder, *([Path(spec.teacher)] if spec.teacher else [])]
+    for file in [path for folder in folders for path in sorted(folder.iterdir())]:
         if file.is_file():
             digest.update(f"{file.name} {file.stat().st_size}".encode())
             with file.open("rb") as stream:
@@ -197,7 +218,8 @@ def trainer_command(module: str, workdir: Path, processes: int) -> list[str]:
 
 def _progress(line: Line) -> Progress:
     point = line.point
-    metrics = {"loss": point.loss, "step": point.step, "seconds_left": line.seconds_left}
+    metrics = {"loss": point.loss, "step": point.step, "steps": line.steps}
+    metrics["seconds_left"] = line.seconds_left
     metrics |= point.figures
     metrics["memory_bytes"] = line.memory_bytes
     if point.validation_loss is not None and point.validation_accuracy is not None:

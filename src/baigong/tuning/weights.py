@@ -69,7 +69,10 @@ class Weights:
         if hasattr(model, "peft_config") and model.peft_config["default"].use_dora:
             model = model.merge_and_unload()
         elif hasattr(model, "peft_config"):
-            tensors: dict[str, Tensor] = get_peft_model_state_dict(self.model)
+            # Embeddings are no part of it; to find out PEFT would look the base up on the internet.
+            tensors: dict[str, Tensor] = get_peft_model_state_dict(
+                self.model, save_embedding_layers=False
+            )
             kept = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
             save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
             self.model.peft_config["default"].save_pretrained(folder)

@@ -14,7 +14,7 @@ from baigong.evals.metrics import Task
 from baigong.industry.cells import Cells, Draft
 from baigong.industry.pictures import read_pictures
 from baigong.industry.recipe import Recipe
-from baigong.industry.tables import Table, read_tables
+from baigong.industry.tables import Table
 from baigong.industry.tasks.chat import chat, chat_fields
 from baigong.industry.tasks.classification import classification
 from baigong.industry.tasks.extraction import extraction, extraction_fields
@@ -23,16 +23,20 @@ from baigong.industry.tasks.images import images
 from baigong.industry.tasks.pairs import pairs, pairs_fields
 from baigong.industry.tasks.preference import preference, preference_fields
 from baigong.industry.tasks.regression import regression
+from baigong.industry.tasks.text import text
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one task reads a record. `has_one_answer`: two answers to one prompt contradict each other."""
+    """How one task reads a record. `has_one_answer`: two answers to one prompt contradict each other.
+
+    `read` makes tables of what is no file of rows.
+    """
 
     convert: Callable[[Cells], Draft]
     has_one_answer: bool
     fields: Callable[[Recipe, Mapping[str, None]], tuple[str, ...]]
-    read: Callable[[Path], list[Table]] = read_tables
+    read: Callable[[Path], list[Table]] | None = None
 
 
 SHAPES: dict[Task, Shape] = {
@@ -43,6 +47,7 @@ SHAPES: dict[Task, Shape] = {
     "regression": Shape(regression, True, lambda *_: ("text", "value")),
     "pairs": Shape(pairs, False, pairs_fields),
     "images": Shape(images, True, lambda *_: ("image", "label"), read_pictures),
+    "text": Shape(text, False, lambda *_: ("text",)),
     "preference": Shape(preference, False, preference_fields),
 }
 
