@@ -51,7 +51,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            _asker(recipe, model),
+            _asker(recipe, model, asked),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -76,11 +76,13 @@ async def contest(
     return msgspec.structs.replace(found, weights=weights)
 
 
-def _asker(recipe: Recipe, model: Served) -> Ask:
+def _asker(recipe: Recipe, model: Served, rows: Sequence[Row]) -> Ask:
     """How a contender is asked: to answer, or to score what stands in the row."""
     if recipe.task == "preference":
         return Scoring(model)
-    return partial(read_text, model) if recipe.task == "text" else model.reply
+    if recipe.task == "text":
+        return partial(read_text, model)
+    return asking(recipe.task, model, rows)
 
 
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:
@@ -102,13 +104,9 @@ def _part(report: Report, who: str, position: int, contenders: int) -> Report:
 
 def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Entry:
     # scikit-learn takes a second to import, and only evaluation needs it.
-    from baigong.evals.baseline import baseline_answers  # noqa: PLC0415
+    from baigong.evals.baseline import NAMES, baseline_answers  # noqa: PLC0415
 
-    name = {
-        "classification": "TF-IDF, logistic regression",
-        "preference": "the longer answer"
-        if recipe.tune.objective != "kto"
-        else "the commoner verdict",
-        "text": "deflate",
-    }.get(recipe.task, "TF-IDF, nearest row")
+    name = NAMES[recipe.task]
+    if recipe.tune.objective == "kto":
+        name = "the commoner verdict"
     return Entry(name, asked, baseline_answers(train, asked, recipe.task))
