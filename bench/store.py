@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baigong.knowledge.stores.lance import LanceStores
+from baigong.knowledge.stores.mirror import Mirrors
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Scope, Stores
 from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Compare
@@ -93,6 +94,8 @@ class Corpus:
 def open_stores(name: str, folder: str) -> Stores:
     if name == "lance":
         return LanceStores(folder)
+    if name == "lance index":  # nothing in memory
+        return LanceStores(folder, mirrors=Mirrors(0))
     return QdrantStores(folder)
 
 

@@ -1,10 +1,12 @@
 import asyncio
 import sys
+import threading
+import time
 
 import pytest
 
-from baigong.errors import InvalidInput, NotFound
-from baigong.jobs import Jobs, Step
+from baigong.errors import Conflict, InvalidInput, NotFound
+from baigong.jobs import BACKGROUND, Jobs, Step, Stopped
 from baigong.types import Progress
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +123,130 @@ async def test_a_killed_job_goes_on_at_the_interrupted_step(tmp_path, database):
     assert log == ["y", "running"]
     assert jobs.get(left.id).state == "done"
     assert outputs["x"] == {"n": 1}
+
+
+def wait_until(is_so, seconds=20.0):
+    """Poll until something is so; a test that hangs fails here."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.02)
+
+
+def sleeper(begun):
+    async def work(outputs, report):
+        begun.set()
+        await asyncio.sleep(60)
+        return {}
+
+    return Step("sleep", work)
+
+
+@pytest.mark.parametrize(("wish", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+async def test_a_running_job_obeys_a_wish_from_elsewhere(database, wish, state):
+    jobs, log, begun = Jobs(database), [], asyncio.Event()
+    job = jobs.open("build", "a", "d1", {})
+    running = asyncio.create_task(jobs.run(job, [step("x", log), sleeper(begun)], Seen()))
+    await begun.wait()
+    assert Jobs(database).wish(job.id, wish).wish == wish
+    with pytest.raises(Stopped, match=job.id):
+        await running
+    assert jobs.get(job.id).state == state
+    assert [s.state for s in jobs.steps(job.id)] == ["done", state]
+    again = jobs.open("build", "a", "d1", {})
+    assert (again.id == job.id) == (wish == "pause")  # what was cancelled is begun anew
+    await jobs.run(again, [step("x", log), step("sleep", log)], Seen())
+    assert log == (["x", "sleep"] if wish == "pause" else ["x", "x", "sleep"])
+
+
+async def test_a_step_in_a_thread_ends_at_its_next_word(database):
+    jobs = Jobs(database)
+    job = jobs.open("build", "a", "d1", {})
+
+    def chatter(report):
+        while True:
+            report(Progress(1, 2))
+            time.sleep(0.01)
+
+    async def work(outputs, report):
+        chatter(report)  # never lets anybody else have the loop
+        return {}
+
+    thread = threading.Thread(
+        target=lambda: (wait_until(lambda: jobs.steps(job.id)), jobs.wish(job.id, "pause"))
+    )
+    thread.start()
+    with pytest.raises(Stopped):
+        await jobs.run(job, [Step("chatter", work)], Seen())
+    thread.join()
+    assert jobs.get(job.id).state == "paused"
+
+
+async def test_what_is_over_can_be_neither_paused_nor_resumed(database):
+    jobs = Jobs(database)
+    job = jobs.open("build", "a", "d1", {})
+    await jobs.run(job, [step("x", [])], Seen())
+    for change in (lambda: jobs.wish(job.id, "pause"), lambda: jobs.resume(job.id)):
+        with pytest.raises(Conflict, match="done already"):
+            change()
+
+
+async def test_the_job_of_a_killed_process_is_interrupted_and_can_be_paused_at_once(
+    tmp_path, database
+):
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, str(tmp_path / "db")
+    )
+    await killed.wait()
+    jobs = Jobs(database)
+    wait_until(lambda: jobs.recent()[0].state == "interrupted")
+    assert jobs.wish(jobs.recent()[0].id, "pause").state == "paused"
+
+
+async def test_a_job_of_the_background_waits_for_a_server(database):
+    jobs, log = Jobs(database), []
+    job = jobs.open("build", "a", "d1", {BACKGROUND: True})
+    assert [one.id for one in jobs.waiting("build")] == [job.id]
+    jobs.wish(job.id, "pause")
+    assert jobs.waiting("build") == []
+    with pytest.raises(Stopped):  # a server that saw it just before
+        await jobs.run(job, [step("x", log)], Seen())
+    assert jobs.get(job.id).state == "paused"
+    jobs.resume(job.id)
+    assert [one.id for one in jobs.waiting("build")] == [job.id]
+    await jobs.run(job, [step("x", log)], Seen())
+    assert jobs.waiting("build") == []
+
+
+async def test_two_jobs_take_turns_and_the_second_says_for_what_it_waits(database):
+    jobs, order, release = Jobs(database), [], asyncio.Event()
+
+    def user(name):
+        async def work(outputs, report):
+            async with jobs.turn(made[name], "gpu", report):
+                order.append(name)
+                if name == "a":
+                    await release.wait()
+            return {}
+
+        return Step("tune", work)
+
+    def in_line(name):
+        is_there = bool(jobs.steps(made[name].id))
+        return is_there and (name == "a" or jobs.get(made[name].id).state == "queued")
+
+    made = {name: jobs.open("build", name, "d", {}) for name in "abc"}
+    running = []
+    for name in "abc":
+        running.append(asyncio.create_task(jobs.run(made[name], [user(name)], Seen())))
+        await asyncio.to_thread(wait_until, lambda name=name: in_line(name))
+    assert order == ["a"]
+    assert jobs.steps(made["b"].id)[0].progress["note"] == "waits for build a"
+    assert jobs.steps(made["c"].id)[0].progress["note"] == "waits for build a and 1 more"
+    release.set()
+    await asyncio.gather(*running)
+    assert order == ["a", "b", "c"]
+    assert {jobs.get(job.id).state for job in made.values()} == {"done"}
 
 
 async def test_a_killed_job_does_not_seem_to_run_while_another_of_its_name_does(database):

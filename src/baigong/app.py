@@ -8,6 +8,7 @@ from pathlib import Path
 from baigong.compute import usable_cores
 from baigong.config import Settings
 from baigong.hub.repository import Hub
+from baigong.industry.aliases import Aliases
 from baigong.industry.build import Workshop
 from baigong.industry.releases import Releases
 from baigong.industry.serving import Serving
@@ -20,6 +21,7 @@ from baigong.jobs import Jobs
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.living import Living
 from baigong.knowledge.stores.lance import LanceStores
+from baigong.knowledge.stores.mirror import Mirrors
 from baigong.knowledge.stores.port import Stores
 from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.store.blobs import Blobs
@@ -40,6 +42,7 @@ class Platform:
     hub: Hub
     jobs: Jobs
     releases: Releases
+    aliases: Aliases
     knowledge: KnowledgeBases
     engines: Engines
     upstreams: Upstreams
@@ -56,7 +59,7 @@ class Platform:
         secret = Secret(home)
         blobs = Blobs(settings.blobs_url or str(home / "blobs"))
         hub = Hub(database, blobs, settings.cache_folder)
-        releases = Releases(database, secret)
+        releases, aliases = Releases(database, secret), Aliases(database)
         knowledge = KnowledgeBases(database, blobs, _stores(settings))
         engines = Engines(
             EngineConfig(
@@ -72,7 +75,7 @@ class Platform:
             idle_s=60 * settings.idle_minutes or None,
         )
         upstreams = Upstreams(read_upstreams(settings.upstreams_file), _vllm(settings))
-        serving = Serving(hub, releases, engines, knowledge, upstreams)
+        serving = Serving(hub, releases, engines, knowledge, upstreams, aliases)
         return cls(
             settings=settings,
             database=database,
@@ -81,6 +84,7 @@ class Platform:
             hub=hub,
             jobs=Jobs(database),
             releases=releases,
+            aliases=aliases,
             knowledge=knowledge,
             engines=engines,
             upstreams=upstreams,
@@ -115,7 +119,7 @@ def _stores(settings: Settings) -> Stores:
     url = settings.vectors_url or str(settings.home / "vectors")
     if url.startswith(_QDRANT):
         return QdrantStores(Path(url.removeprefix(_QDRANT) or settings.home / "vectors"))
-    return LanceStores(url)
+    return LanceStores(url, mirrors=Mirrors(settings.vectors_mb << 20))
 
 
 def _vllm(settings: Settings) -> VllmEngines | None:

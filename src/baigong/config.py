@@ -63,6 +63,12 @@ class Settings(BaseSettings):
         description="folder or s3:// URL for LanceDB, or qdrant:FOLDER for Qdrant in one process; "
         "empty means LanceDB in `vectors/` in the home",
     )
+    vectors_mb: int = Field(
+        512,
+        ge=0,
+        description="memory for chunks of knowledge bases in LanceDB, MiB; larger ones are searched "
+        "by their index alone",
+    )
 
     @property
     def jobs_folder(self) -> Path:

@@ -2,33 +2,61 @@
 
 A step's output is a small JSON object. A step that was killed runs again from its start, so each
 makes its own work repeatable (a folder keyed by the job's id, writes that end in a rename).
+
+Any process may wish that a job pauses or ends: whoever runs it sees that in the table within about
+a second, and cancels the step. A job of the background is run by a server, whichever sees it first.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from baigong.errors import BaigongError, NotFound, Refused
+from baigong.errors import BaigongError, Conflict, NotFound, Refused
 from baigong.store.database import Database
-from baigong.store.leases import held, lease
+from baigong.store.leases import held_among, lease, place
 from baigong.store.room import room_for
 from baigong.store.tables import jobs, steps
 from baigong.types import Progress, Report
 
 Output = dict[str, Any]
+Wish = Literal["pause", "cancel"]
+
+BACKGROUND = "background"  # key of a spec: a server runs it, and goes on with it by itself
+WISHED: dict[Wish, str] = {"pause": "paused", "cancel": "cancelled"}
+
+_ACTIVE = ("running", "queued", "interrupted")
+_OVER = ("done", "refused", "failed", "cancelled")
+_LOOK_S = 0.5
+_TURN_S = 0.3
+_FRESH_S = 2.0  # between a job's opening and its running
+
+
+class Stopped(BaigongError):
+    """A job was paused or cancelled, because somebody wished it."""
+
+    status = 409
+    code = "job_stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of the jobs table. Its state is `interrupted` where nobody works on it any more: the
-    same command, run again, goes on with it."""
+    """A row of the jobs table.
+
+    Attributes:
+        state: running, queued (waits for its turn, or for a server), paused, interrupted (its process
+            is gone), done, refused, failed or cancelled.
+        error_code: the code of the `BaigongError` that `error` tells of.
+        wish: what it is about to obey.
+    """
 
     id: str
     kind: str
@@ -38,6 +66,12 @@ class Job:
     created_at: float
     updated_at: float
     error: str | None = None
+    error_code: str | None = None
+    wish: Wish | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in _OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +112,23 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    # --- what there is
+
     def open(self, kind: str, name: str, digest: str, spec: Output) -> Job:
         """The unfinished job with this digest, or a new one."""
         with self._database.begin() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 select(jobs)
                 .where(jobs.c.kind == kind, jobs.c.name == name, jobs.c.digest == digest)
-                .where(jobs.c.state.in_(["running", "failed"]))
+                .where(jobs.c.state.in_([*_ACTIVE, "paused", "failed"]))
                 .order_by(jobs.c.created_at.desc())
-            ).first()
-            if found is not None:
-                return _job(found)
+            ).all()
+            for found in _seen(connection, rows):
+                if found.state != "cancelled":
+                    return found
             now = time.time()
-            job = Job(secrets.token_hex(8), kind, name, "running", spec, now, now)
+            state = "queued" if spec.get(BACKGROUND) else "running"
+            job = Job(secrets.token_hex(8), kind, name, state, spec, now, now)
             connection.execute(
                 insert(jobs).values(
                     id=job.id,
@@ -105,26 +143,151 @@ class Jobs:
             )
             return job
 
+    def recent(self, limit: int = 50) -> list[Job]:
+        """Newest first."""
+        return self._all(select(jobs).order_by(jobs.c.created_at.desc()).limit(limit))
+
+    def waiting(self, kind: str) -> list[Job]:
+        """Jobs of the background that nobody runs, oldest first."""
+        query = select(jobs).where(jobs.c.kind == kind, jobs.c.state.in_(_ACTIVE))
+        found = self._all(query.order_by(jobs.c.created_at))
+        with self._database.read() as connection:
+            held = held_among(connection, {_resource(job) for job in found})
+        return [j for j in found if j.state == "queued" and _resource(j) not in held]
+
+    def specs(self, kind: str, name: str) -> list[Output]:
+        """What was given to each job of that kind and name."""
+        with self._database.read() as connection:
+            query = select(jobs.c.spec).where(jobs.c.kind == kind, jobs.c.name == name)
+            return list(connection.execute(query).scalars())
+
+    def get(self, job_id: str) -> Job:
+        with self._database.read() as connection:
+            return _get(connection, job_id)
+
+    def steps(self, job_id: str) -> list[StepRow]:
+        """The steps that have begun, in order."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(steps).where(steps.c.job == job_id).order_by(steps.c.started_at)
+            )
+            return [StepRow(*(getattr(row, f) for f in StepRow.__slots__)) for row in rows]
+
+    # --- what others wish
+
+    def wish(self, job_id: str, wish: Wish) -> Job:
+        """Have a job pause, or end for good. Whoever runs it obeys within about a second; where
+        nobody does, it is so at once.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is over.
+        """
+        with self._database.begin() as connection:
+            job = _get(connection, job_id)
+            if job.state == WISHED[wish]:
+                return job
+            if job.is_over:
+                raise Conflict(f"The job {job.id} is {job.state} already.", param="job")
+            if held_among(connection, {_resource(job)}) and job.state in {"running", "queued"}:
+                _change(connection, job.id, wish=wish)
+            else:
+                _change(connection, job.id, state=WISHED[wish], wish=None)
+            return _get(connection, job_id)
+
+    def resume(self, job_id: str, *, background: bool = False) -> Job:
+        """Let a job go on that was paused or interrupted: one of the background by a server, any
+        other by whoever calls `run`. With `background` it becomes one of those.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is over.
+        """
+        with self._database.begin() as connection:
+            job = _get(connection, job_id)
+            is_background = background or bool(job.spec.get(BACKGROUND))
+            if job.is_over and (job.state != "failed" or job.spec.get(BACKGROUND)):
+                raise Conflict(f"The job {job.id} is {job.state} already.", param="job")
+            values: Output = {"wish": None}
+            if is_background and job.state not in {"running", "queued"}:
+                values |= {"state": "queued", "spec": {**job.spec, BACKGROUND: True}}
+            _change(connection, job.id, **values)
+            return _get(connection, job_id)
+
+    def fail(self, job_id: str, error: BaigongError) -> None:
+        """Say that a job cannot even begin."""
+        self._state(job_id, "failed", str(error), error.code)
+
+    # --- running
+
     async def run(self, job: Job, work: Sequence[Step], watch: Watch) -> dict[str, Output]:
         """Do what is left of the job; the outputs of all its steps by name.
 
         Raises:
             Conflict: another process works on the same kind and name.
+            Stopped: it was paused or cancelled.
         """
-        with lease(self._database, f"{job.kind} {job.name}"):
-            self._state(job.id, "running")
+        with lease(self._database, _resource(job)):
+            self._begin(job)
             try:
-                outputs = await self._run(job, work, watch)
+                outputs = await self._obey(job, work, watch)
+            except Stopped:
+                self._stop(job.id)
+                raise
             except BaigongError as error:
-                self._state(
-                    job.id, "refused" if isinstance(error, Refused) else "failed", str(error)
-                )
+                state = "refused" if isinstance(error, Refused) else "failed"
+                self._state(job.id, state, str(error), error.code)
                 raise
             except Exception as error:
                 self._state(job.id, "failed", f"{type(error).__name__}: {error}")
                 raise
             self._state(job.id, "done")
             return outputs
+
+    @asynccontextmanager
+    async def turn(self, job: Job, queue: str, report: Report) -> AsyncIterator[None]:
+        """Wait in line for what only one may use at a time, and have it for the length of the block.
+
+        The job is `queued` until then, and its progress says for what it waits.
+        """
+        with place(self._database, queue, f"{job.kind} {job.name}") as before:
+            waits = await asyncio.to_thread(before)
+            if waits:
+                self._state(job.id, "queued")
+            while waits:
+                more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
+                report(Progress(0, 1, "turns", note=f"waits for {waits[0]}{more}"))
+                await asyncio.sleep(_TURN_S)
+                waits = await asyncio.to_thread(before)
+            self._state(job.id, "running")
+            yield
+
+    async def _obey(self, job: Job, work: Sequence[Step], watch: Watch) -> dict[str, Output]:
+        """Do the steps, and cancel the one that runs when somebody wishes it."""
+        working = asyncio.ensure_future(self._run(job, work, watch))
+        looking = asyncio.ensure_future(self._look(job.id))
+        try:
+            await asyncio.wait({working, looking}, return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                looking.result()
+                working.cancel()
+                await asyncio.wait({working})
+                if working.cancelled():
+                    raise _stopped(job)
+            return working.result()
+        finally:
+            looking.cancel()
+            working.cancel()
+            await asyncio.wait({working, looking})
+
+    async def _look(self, job_id: str) -> None:
+        """Return once there is a wish."""
+        while not await asyncio.to_thread(self._wished, job_id):  # noqa: ASYNC110  others write it
+            await asyncio.sleep(_LOOK_S)
+
+    def _wished(self, job_id: str) -> bool:
+        with self._database.read() as connection:
+            return connection.scalar(select(jobs.c.wish).where(jobs.c.id == job_id)) is not None
 
     async def _run(self, job: Job, work: Sequence[Step], watch: Watch) -> dict[str, Output]:
         outputs = {row.name: row.output or {} for row in self.steps(job.id) if row.state == "done"}
@@ -148,70 +311,45 @@ class Jobs:
             if time.monotonic() - last > 1.0:  # other processes look on through the table
                 last = time.monotonic()
                 self._step_values(job.id, step.name, progress=msgspec.to_builtins(progress))
+                if self._wished(job.id):  # a step that never awaits, or is in a thread, stops here
+                    raise _stopped(job)
 
         with room_for(f"what {step.name} makes"):
             output = await step.work(outputs, report)
         self._step_values(job.id, step.name, state="done", output=output, finished_at=time.time())
         return output
 
-    def recent(self, limit: int = 50) -> list[Job]:
-        """Newest first."""
-        with self._database.read() as connection:
-            query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
-            rows = connection.execute(query).all()
-        return self._seen(rows)
+    # --- rows
 
-    def get(self, job_id: str) -> Job:
+    def _all(self, query: Any) -> list[Job]:
         with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
-            if row is None:
-                raise NotFound.among("job", job_id, _ids(connection))
-        return self._seen([row])[0]
+            return _seen(connection, connection.execute(query).all())
 
-    def specs(self, kind: str, name: str) -> list[Output]:
-        """What was given to each job of that kind and name."""
-        with self._database.read() as connection:
-            query = select(jobs.c.spec).where(jobs.c.kind == kind, jobs.c.name == name)
-            return list(connection.execute(query).scalars())
-
-    def steps(self, job_id: str) -> list[StepRow]:
-        """The steps that have begun, in order."""
-        with self._database.read() as connection:
-            rows = connection.execute(
-                select(steps).where(steps.c.job == job_id).order_by(steps.c.started_at)
+    def _begin(self, job: Job) -> None:
+        """
+        Raises:
+            Stopped: it is one of the background, and was paused or cancelled before it began.
+        """
+        with self._database.begin() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()
+            if job.spec.get(BACKGROUND) and row.state not in _ACTIVE:
+                raise _stopped(job)
+            # Whoever held the lease before is gone, whatever its row says.
+            others = (jobs.c.kind == job.kind) & (jobs.c.name == job.name) & (jobs.c.id != job.id)
+            connection.execute(
+                update(jobs).where(others, jobs.c.state.in_(_ACTIVE)).values(state="interrupted")
             )
-            return [
-                StepRow(
-                    row.name,
-                    row.state,
-                    row.attempts,
-                    row.started_at,
-                    row.finished_at,
-                    row.progress,
-                    row.output,
-                )
-                for row in rows
-            ]
+            _change(connection, job.id, state="running", error=None, error_code=None, wish=None)
 
-    def _seen(self, rows: Sequence[Row[Any]]) -> list[Job]:
-        """As others see them: of the jobs of a kind and name only the one begun last is worked on,
-        and only by a process that lives."""
-        running = {(row.kind, row.name) for row in rows if row.state == "running"}
-        last = {}
-        living = held(self._database, [f"{kind} {name}" for kind, name in running])
-        with self._database.read() as connection:
-            for kind, name in running:
-                query = select(jobs.c.id).where(
-                    jobs.c.kind == kind, jobs.c.name == name, jobs.c.state == "running"
-                )
-                newest = query.order_by(jobs.c.updated_at.desc()).limit(1)
-                last[connection.execute(newest).scalar()] = f"{kind} {name}" in living
-        return [
-            replace(_job(row), state="interrupted")
-            if row.state == "running" and not last.get(row.id, False)
-            else _job(row)
-            for row in rows
-        ]
+    def _stop(self, job_id: str) -> None:
+        """The wish is fulfilled; where it was taken back meanwhile, a server goes on."""
+        with self._database.begin() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+            taken_back = "queued" if row.spec.get(BACKGROUND) else "paused"
+            state = WISHED[row.wish] if row.wish else taken_back
+            _change(connection, job_id, state=state, wish=None)
+            running = (steps.c.job == job_id) & (steps.c.state == "running")
+            connection.execute(update(steps).where(running).values(state=state))
 
     def _begin_step(self, job_id: str, name: str) -> None:
         with self._database.begin() as connection:
@@ -235,27 +373,58 @@ class Jobs:
                 update(steps).where(steps.c.job == job_id, steps.c.name == name).values(**values)
             )
 
-    def _state(self, job_id: str, state: str, error: str | None = None) -> None:
+    def _state(
+        self, job_id: str, state: str, error: str | None = None, code: str | None = None
+    ) -> None:
         with self._database.begin() as connection:
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id)
-                .values(state=state, error=error, updated_at=time.time())
-            )
+            _change(connection, job_id, state=state, error=error, error_code=code)
 
 
-def _job(row: Row[Any]) -> Job:
+def _change(connection: Connection, job_id: str, **values: Any) -> None:
+    values["updated_at"] = time.time()
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def _get(connection: Connection, job_id: str) -> Job:
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise NotFound.among("job", job_id, list(connection.scalars(select(jobs.c.id))))
+    return _seen(connection, [row])[0]
+
+
+def _seen(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
+    """Jobs as they stand: of a process that was killed the row still says that it runs."""
+    held = held_among(connection, {_resource(row) for row in rows if row.state in _ACTIVE})
+    return [_job(row, is_held=_resource(row) in held) for row in rows]
+
+
+def _job(row: Row[Any], *, is_held: bool) -> Job:
+    state = row.state
+    is_fresh = row.updated_at == row.created_at and time.time() - row.updated_at < _FRESH_S
+    if state in _ACTIVE and not is_held and not is_fresh:
+        gone = "queued" if row.spec.get(BACKGROUND) else "interrupted"
+        state = WISHED[row.wish] if row.wish else gone
     return Job(
         row.id,
         row.kind,
         row.name,
-        row.state,
+        state,
         row.spec,
         row.created_at,
         row.updated_at,
         row.error,
+        row.error_code,
+        row.wish,
     )
 
 
-def _ids(connection: Connection) -> list[str]:
-    return list(connection.scalars(select(jobs.c.id)))
+def _resource(job: Job | Row[Any]) -> str:
+    return f"{job.kind} {job.name}"
+
+
+def _stopped(job: Job) -> Stopped:
+    return Stopped(
+        f"The {job.kind} of '{job.name}' was stopped, as somebody wished.",
+        hint=f"`baigong jobs {job.id}` shows how far it is; if paused, `baigong jobs resume {job.id}`"
+        " or the same command goes on.",
+    )

@@ -117,6 +117,7 @@ class Passage(msgspec.Struct, frozen=True):
 
     `document` is its name, e.g. the path below the source folder; `page` is 1-based where the format
     has pages. `published_at` is in seconds since the epoch, `url` where a person may open it.
+    `lead` is what stands above the table that it begins in: caption, head and rule, not in `text`.
     `score` ranks it among those found with it: by its words, whose BM25 is `matched`, and where there
     are vectors by its `nearness` too, the cosine.
     """
@@ -133,6 +134,12 @@ class Passage(msgspec.Struct, frozen=True):
     url: str | None = None
     matched: float = 0.0
     nearness: float | None = None
+    lead: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text under its headings, and under the head of its table."""
+        return "\n".join(filter(None, [self.title, self.lead, self.text]))
 
 
 class CallDelta(msgspec.Struct, frozen=True):
@@ -213,6 +220,12 @@ class Embed(Protocol):
     async def __call__(
         self, texts: Sequence[str], /
     ) -> Sequence[Sequence[float]] | NDArray[np.float32]: ...
+
+
+class Vectors(Protocol):
+    """Unit vectors of texts, (texts, size), at once and in any thread: of a table, not of a model."""
+
+    def __call__(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...
 
 
 class Embedders(Protocol):

@@ -71,7 +71,12 @@ class Stage:
             platform.hub.add("model", f"tests/{family}", folder, {})
         engines = ScriptedEngines()
         serving = Serving(
-            platform.hub, platform.releases, engines, platform.knowledge, platform.upstreams
+            platform.hub,
+            platform.releases,
+            engines,
+            platform.knowledge,
+            platform.upstreams,
+            platform.aliases,
         )
         return cls(replace(platform, engines=engines, serving=serving))
 

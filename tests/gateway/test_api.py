@@ -56,6 +56,19 @@ def test_jobs_are_listed_with_their_steps(tmp_path):
         assert (shown["state"], shown["steps"]) == ("running", [])
 
 
+def test_a_job_is_paused_resumed_by_the_server_and_cancelled(tmp_path):
+    platform = open_platform(tmp_path)
+    job = platform.jobs.open("build", "support", "0" * 64, {"recipe": "x"})
+    with serving(platform) as url:
+        at = f"{url}/api/jobs/{job.id}"
+        assert httpx2.post(f"{at}/pause").json()["state"] == "paused"
+        reply = httpx2.post(f"{at}/resume")  # a row of old, which does not hold its recipe
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "job")
+        assert httpx2.post(f"{at}/cancel").json()["state"] == "cancelled"
+        assert httpx2.post(f"{at}/pause").status_code == 409
+        assert httpx2.post(f"{url}/api/jobs/none/pause").status_code == 404
+
+
 @pytest.mark.parametrize(("name", "text"), [("returns.md", RETURNS), ("zh/保修 说明.md", WARRANTY)])
 def test_a_document_is_given_whole_under_any_encoding_of_its_name(url, platform, name, text):
     knowledge = platform.knowledge.versions("handbook")[0].ref

@@ -260,3 +260,34 @@ def test_bad_input_names_the_field(url: str, path: str, body: dict[str, Any], pa
     reply = post(url, path, model="tests/classifier", **body)
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == param
+
+
+def test_a_vector_store_is_searched_in_the_order_of_a_ranker(
+    client: openai.OpenAI, models: dict[str, Any], tokenizer: ChatTokenizer
+) -> None:
+    """OpenAI's own names mean our order; a model that is not in the hub is told."""
+    store = client.vector_stores.create(name="ranked").id
+    for n, text in enumerate(DOCUMENTS):
+        client.vector_stores.files.upload_and_poll(
+            vector_store_id=store, file=(f"{n}.md", text.encode())
+        )
+    query = "days, years, no"
+
+    def found(**ranking: Any) -> list[Any]:
+        page = client.vector_stores.search(store, query=query, ranking_options=ranking)
+        return list(page.data)
+
+    assert {hit.filename for hit in found(ranker="auto")} == {
+        f"{n}.md" for n in range(len(DOCUMENTS))
+    }
+    ranked = found(ranker="tests/ranker")
+    told = {
+        f"{n}.md": score(models["tests/ranker"], tokenizer, query, f"{n}\n{text}")
+        for n, text in enumerate(DOCUMENTS)
+    }
+    assert [hit.filename for hit in ranked] == sorted(told, key=lambda name: -told[name])
+    assert [hit.score for hit in ranked] == pytest.approx(
+        sorted(told.values(), reverse=True), abs=1e-4
+    )
+    with pytest.raises(openai.NotFoundError, match="tests/ranker"):
+        found(ranker="tests/rankers")

@@ -336,9 +336,8 @@ async def test_a_build_proves_what_is_preferred_and_serves_it(
         name = "the commoner verdict" if objective == "kto" else "the longer answer"
         assert scores["baseline"]["name"] == name
         assert "Preference" in release.verdict["sentence"]["en"]
-        assert {"accuracy", "reward_chosen"} <= release.content.lineage["curve"][-1][
-            "figures"
-        ].keys()
+        curve = release.content.lineage["curve"]
+        assert any("margin" in point["figures"] for point in curve)
         answer = await platform.serving.open("desk").answer(
             [Message("user", "door 7")], Sampling(max_tokens=3)
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from baigong.errors import DataProblems
+from baigong.errors import DataProblems, InvalidInput
 from baigong.evals.text import fold
 from baigong.industry.grounding import NOT_FOUND, ground_row
 from baigong.industry.recipe import Recipe, SplitSpec
@@ -561,3 +561,15 @@ def test_without_a_document_column_any_passage_with_the_answer_counts(tmp_path):
 def test_a_document_without_an_answer_is_a_mistake(tmp_path):
     with pytest.raises(DataProblems, match="empty, although the document is one"):
         grounded(tmp_path, ("q", "", "one.md"))
+
+
+def test_rows_that_the_bases_template_refuses_are_named_by_line(tmp_path):
+    def count(messages):
+        if "number 7 " in messages[0].content:
+            raise InvalidInput("The model's chat template refuses these messages: turns alternate")
+        return 3
+
+    said = problems(recipe(write_csv(tmp_path / "a.csv", PAIRS)), count_tokens=count, context=40)
+    assert said == (
+        "a.csv:9: messages: The model's chat template refuses these messages: turns alternate"
+    )

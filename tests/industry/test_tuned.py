@@ -100,12 +100,19 @@ def test_settings_and_fields_reach_the_recipe_and_mistakes_are_named(tmp_path):
     found = made(tmp_path, FEW, ("text", "label"), spec={"epochs": 3}, overrides={"tune.rank": "4"})
     assert (found.recipe.tune.epochs, found.recipe.tune.rank) == (3, 4)
     assert found.recipe.name == "rows"
-    with pytest.raises(DataProblems, match=r"tune.rank: got -1; allowed auto or at least 1"):
+    with pytest.raises(DataProblems, match=r"tune.rank: got .-1.; allowed auto or at least 1"):
         made(tmp_path, FEW, ("text", "label"), overrides={"tune.rank": "-1"})
-    with pytest.raises(DataProblems, match="name: got 'My Model'|name: got \"My Model\""):
+    with pytest.raises(DataProblems, match=r"name: got .My Model."):
         made(tmp_path, FEW, ("text", "label"), name="My Model")
 
 
 def test_a_name_is_made_of_any_files(tmp_path):
     assert name_of(tmp_path / "Kunden Fragen_2024.csv.gz") == "kunden-fragen-2024"
     assert name_of(tmp_path / "客服.csv") == "tuned"
+
+
+def test_chosen_and_rejected_answers_are_preferences(tmp_path):
+    rows = [(f"question {i}", "a good answer", f"a bad one {i}") for i in range(200)]
+    found = made(tmp_path, rows, ("prompt", "chosen", "rejected"))
+    assert found.recipe.task == "preference"
+    assert "chosen and rejected" in found.reasons[0]

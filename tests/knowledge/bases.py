@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from baigong.hub.repository import FOUNDATION
+from baigong.inference.static import StaticEmbed
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.connectors.folder import Folder
@@ -17,6 +19,8 @@ from baigong.knowledge.stores.lance import LanceStores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.types import Embed, Passage
+
+VECTORS = StaticEmbed(FOUNDATION / "pollen").vectors
 
 
 def open_bases(home: Path) -> KnowledgeBases:

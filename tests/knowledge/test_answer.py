@@ -10,7 +10,7 @@ from baigong.knowledge.quote import Quote
 from baigong.knowledge.retrieve import Search
 from baigong.knowledge.support import Evidence, Weighed, support
 from baigong.types import Passage
-from tests.knowledge.bases import open_bases, search, sync
+from tests.knowledge.bases import VECTORS, open_bases, search, sync
 
 PAGES = {
     "returns.md": "# Returns\n\nUnused goods may be returned within thirty days of delivery.\n\n"
@@ -43,7 +43,7 @@ def ask(
     bases: KnowledgeBases, question: str, knowledge: str = "pages", **narrow: object
 ) -> QuotedAnswer:
     found = search(bases, knowledge, question, JUDGED, narrow=Search(**narrow))  # type: ignore[arg-type]
-    return quote_answer(question, found)
+    return quote_answer(question, found, VECTORS)
 
 
 ASKED = [
@@ -105,7 +105,7 @@ def test_a_lone_passage_answers_what_it_holds_and_nothing_else(bases: KnowledgeB
 def test_quotations_fall_in_support_and_are_no_more_than_asked_for(bases: KnowledgeBases) -> None:
     found = search(bases, "pages", "Are kettles and filters covered for two years?", JUDGED)
     for limit in (1, 2, 3):
-        quotes = quote_answer("Are kettles covered for two years?", found, limit).quotes
+        quotes = quote_answer("Are kettles covered for two years?", found, VECTORS, limit).quotes
         supports = [quoted.support for quoted in quotes]
         assert 1 <= len(quotes) <= limit
         assert supports == sorted(supports, reverse=True)
@@ -113,21 +113,24 @@ def test_quotations_fall_in_support_and_are_no_more_than_asked_for(bases: Knowle
 
 
 def test_no_passages_are_no_answer() -> None:
-    assert quote_answer("When?", []) == QuotedAnswer(False, ())
+    assert quote_answer("When?", [], VECTORS) == QuotedAnswer(False, ())
 
 
-@pytest.mark.parametrize("nearness", [None, 0.5])
-def test_more_evidence_is_more_support(nearness: float | None) -> None:
-    passage = Passage("k@1", "a.md", "", "text", 0, 4, matched=1.0, nearness=nearness)
-    middling = Weighed(passage, Quote("text", 0, 4, 1.0), Evidence(0.5, 0.5, 0.5, 0.5, 0.0))
+@pytest.mark.parametrize("is_across", [False, True])
+def test_more_evidence_is_more_support(is_across: bool) -> None:
+    """In another language words say nothing, and how clearly one is nearest all."""
+    passage = Passage("k@1", "a.md", "", "text", 0, 4, matched=1.0)
+    evidence = Evidence(0.5, -0.5, 0.5, 0.5, 0.5, 0.2, 0.2)
+    middling = Weighed(passage, Quote("text", 0, 4, 1.0), evidence, is_across=is_across)
 
     def told(**evidence: float) -> float:
         return support(middling._replace(evidence=middling.evidence._replace(**evidence)))
 
-    for name in ("quoted", "rank", "peak"):
+    for name in ("clear",) if is_across else ("quoted", "rank", "peak", "close"):
         assert told(**{name: 1.0}) > support(middling)
     assert told(missing=0.0) > support(middling)
-    assert (told(nearer=0.5) > support(middling)) is (nearness is not None)
+    if not is_across:
+        assert told(named=0.0) > support(middling)
 
 
 def test_who_says_the_same_does_not_stand_against_it() -> None:
@@ -139,7 +142,25 @@ def test_who_says_the_same_does_not_stand_against_it() -> None:
         for n, text in enumerate(texts)
     ]
     question = "What does a ferry ticket cost?"
-    alone = quote_answer(question, [same[0], other]).quotes[0].support
-    both = quote_answer(question, [*same, other])
+    alone = quote_answer(question, [same[0], other], VECTORS).quotes[0].support
+    both = quote_answer(question, [*same, other], VECTORS)
     assert both.quotes[0].support > alone - 0.05
     assert [one.passage.document for one in both.quotes] == ["0.md", "1.md"]
+
+
+def test_another_quarter_of_the_same_report_does_not_stand_against_it_and_is_named() -> None:
+    """Four reports with one table: the quarter that is asked for is quoted, the others are told."""
+    quarters = ("March", "June", "September", "December")
+    head = "Ferry company\n\n| | {} 2024 |\n| --- | --- |\n| Total fares | {} |\n| Fuel | 3 |"
+    found = [
+        Passage("k@1", f"{quarter}.md", "", text, 0, len(text), matched=8.0 - n / 10)
+        for n, quarter in enumerate(quarters)
+        for text in [head.format(quarter, 40 + n)]
+    ]
+    answer = quote_answer(
+        "What were the total fares of the Ferry company in June 2024?", found, VECTORS, 1
+    )
+    assert answer.is_answered
+    assert answer.quotes[0].passage.document == "June.md"
+    assert answer.quotes[0].quote.text == "| Total fares | 41 |"
+    assert {one.document for one in answer.also} == {"March.md", "September.md", "December.md"}

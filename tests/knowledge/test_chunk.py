@@ -108,12 +108,30 @@ def test_a_table_over_several_chunks_is_led_by_its_header() -> None:
     assert_tiles(text, chunks)
     inner = [piece for piece in chunks if piece.text.startswith("| Seal")]
     assert len(inner) > 10
-    assert {piece.lead for piece in inner} == {"| Part | Price in 2024 |"}
+    lead = "All in euros.\n\n| Part | Price in 2024 |\n| --- | --- |"
+    assert {piece.lead for piece in inner} == {lead}
     assert all(piece.text.endswith("|\n") for piece in inner[:-1])
     assert all("Price in 2024" in piece.indexed for piece in inner)
     others = [piece for piece in chunks if piece not in inner]
-    assert {piece.lead for piece in others} == {""}
-    assert all(piece.indexed == f"{piece.title}\n{piece.text}" for piece in others)
+    assert {piece.lead for piece in others} <= {"", "All in euros."}
+    assert all(piece.indexed.endswith(piece.text) for piece in others)
+
+
+def test_a_table_cut_from_its_caption_and_a_row_from_its_group_keep_them() -> None:
+    """What was added up ends with its sum; text alone above a table is no caption after a heading."""
+    rows = "".join(f"| Lamp of kind {n} | {n} |\n" for n in range(20))
+    text = f"Sales of the shop\n(in coins)\n\n| | May |\n| --- | --- |\n| Lamps: | |\n{rows}| Total | 190 |\n| Rent | 12 |\n"
+    chunks = chunk(Document("a.md", "Shop", text, is_markdown=True), Chunking(60, 60))
+    assert_tiles(text, chunks)
+    head = "Sales of the shop\n(in coins)\n\n| | May |\n| --- | --- |"
+    assert {piece.lead for piece in chunks if piece.text.startswith("| Lamp of")} == {
+        f"{head}\n| Lamps: | |"
+    }
+    assert {piece.lead for piece in chunks if piece.text.startswith("| Rent")} <= {head}
+    assert {piece.lead for piece in chunks if piece.text.lstrip().startswith("| |")} <= {
+        "Sales of the shop\n(in coins)",
+        "",
+    }
 
 
 def test_bars_of_plain_text_are_no_table() -> None:

@@ -9,7 +9,7 @@ import pytest
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.measure import Question, measure_base
 from baigong.knowledge.questions import made_questions
-from tests.knowledge.bases import open_bases, sync
+from tests.knowledge.bases import VECTORS, open_bases, sync
 
 HANDBOOK = Path(__file__).parents[2] / "recipes" / "customer-service" / "handbook"
 
@@ -51,12 +51,12 @@ def test_both_languages_ask_by_words_and_by_headings(bases: KnowledgeBases) -> N
 
 def test_a_base_without_a_sentence_makes_no_questions(bases: KnowledgeBases) -> None:
     assert made_questions(bases, "short") == []
-    assert asyncio.run(measure_base(bases, "short", [])).questions == 0
+    assert asyncio.run(measure_base(bases, "short", [], VECTORS)).questions == 0
 
 
 def test_the_figures_tell_a_right_document_from_a_wrong_one(bases: KnowledgeBases) -> None:
     asked = made_questions(bases, "handbook", 24)
-    good = asyncio.run(measure_base(bases, "handbook", asked))
+    good = asyncio.run(measure_base(bases, "handbook", asked, VECTORS))
     assert good.questions == 24
     assert good.recall_at_3 > 0.9
     assert good.cited > 0.7
@@ -68,7 +68,7 @@ def test_the_figures_tell_a_right_document_from_a_wrong_one(bases: KnowledgeBase
         msgspec.structs.replace(one, document=other.document, quote=other.quote)
         for one, other in zip(asked, others, strict=True)
     ]
-    bad = asyncio.run(measure_base(bases, "handbook", wrong))
+    bad = asyncio.run(measure_base(bases, "handbook", wrong, VECTORS))
     assert bad.cited < 0.1
     assert bad.recall_at_1 < 0.1
     assert bad.declined < 0.2  # what answers was not left out
@@ -79,4 +79,4 @@ def test_a_citation_must_hold_the_wanted_words(bases: KnowledgeBases) -> None:
     right = Question(question, document, "you may use them for 14 days and still return them")
     wrong = Question(question, document, "Return postage is free for faulty products.")
     for asked, cited in ((right, 1.0), (wrong, 0.0), (Question(question, document), 1.0)):
-        assert asyncio.run(measure_base(bases, "handbook", [asked])).cited == cited
+        assert asyncio.run(measure_base(bases, "handbook", [asked], VECTORS)).cited == cited

@@ -4,6 +4,7 @@ import pytest
 
 from baigong.knowledge.quote import best_quote
 from baigong.types import Passage
+from tests.knowledge.bases import VECTORS
 
 
 def passage(text: str, start: int = 0) -> Passage:
@@ -70,3 +71,46 @@ def test_without_a_match_it_is_the_first_sentence() -> None:
 def test_odd_passages_never_raise(text: str) -> None:
     quote = best_quote("what?", passage(text, 7))
     assert text.encode()[quote.start - 7 : quote.end - 7].decode() == quote.text
+
+
+REPORT = """Lantern House
+Sales of the shop
+(in thousands of coins)
+
+| | May 2024 | May 2023 |
+| --- | --- | --- |
+| Lamps: | | |
+| Oil lamps | 412 | 388 |
+| Paper lamps | 95 | 120 |
+| Total lamps | 507 | 508 |
+| Rent received | 31 | 30 |
+"""
+
+
+def test_a_row_is_quoted_under_its_caption_head_and_group() -> None:
+    """The span holds the row alone; after the sum of its group a row is of no group."""
+    quote = best_quote("How much were sales of paper lamps in May 2024?", passage(REPORT, 9))
+    assert quote.text == "| Paper lamps | 95 | 120 |"
+    assert REPORT.encode()[quote.start - 9 : quote.end - 9].decode() == quote.text
+    head = REPORT[: REPORT.index("| Lamps:")]
+    assert quote.table == f"{head}| Lamps: | | |\n{quote.text}"
+    assert (
+        best_quote("Rent received", passage(REPORT)).table == f"{head}| Rent received | 31 | 30 |"
+    )
+
+
+def test_a_row_of_a_passage_that_begins_in_the_table_has_what_stands_above() -> None:
+    cut = REPORT.index("| Paper")
+    lead = REPORT[: REPORT.index("| Oil")].rstrip("\n")
+    found = Passage("kb@1", "a.md", "t", REPORT[cut:], cut, len(REPORT), lead=lead)
+    quote = best_quote("paper lamps", found)
+    assert REPORT.encode()[quote.start : quote.end].decode() == "| Paper lamps | 95 | 120 |"
+    assert quote.table == f"{lead}\n{quote.text}"
+
+
+def test_in_another_language_the_nearest_sentence_is_quoted() -> None:
+    text = "The museum is closed on Mondays. Dogs must wait outside. Tickets cost four dollars."
+    assert best_quote("门票多少钱？", passage(text), VECTORS, sentences=1).text.startswith(
+        "Tickets"
+    )
+    assert best_quote("狗可以进去吗？", passage(text), VECTORS, sentences=1).text.startswith("Dogs")

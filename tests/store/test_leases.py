@@ -5,7 +5,7 @@ import time
 import pytest
 
 from baigong.errors import Conflict
-from baigong.store.leases import lease
+from baigong.store.leases import lease, place
 
 HOLD = """
 import sys, time
@@ -58,3 +58,28 @@ def test_a_released_lease_can_be_taken_again(database):
     for _ in range(2):
         with lease(database, "build a"):
             pass
+
+
+IN_LINE = (
+    HOLD
+    .replace("import lease\n", "import place\n")
+    .replace('"build a"):', '"gpu", "build a"):')
+    .replace("with lease(", "with place(")
+)
+
+
+def test_the_line_moves_on_when_its_first_is_killed(tmp_path, database):
+    first = subprocess.Popen(
+        [sys.executable, "-c", IN_LINE, str(tmp_path / "db")], stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    with place(database, "gpu", "build b") as before, place(database, "gpu", "build c") as behind:
+        assert before() == ["build a"]
+        assert behind() == ["build a", "build b"]
+        first.kill()
+        first.wait()
+        first.stdout.close()
+        assert before() == []
+        assert behind() == ["build b"]
+    with place(database, "gpu", "build d") as before:
+        assert before() == []

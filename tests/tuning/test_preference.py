@@ -32,7 +32,7 @@ from baigong.tuning.workers import Workers
 from baigong.types import Message, Progress, Row, Split
 from tests.tuning.conftest import make_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 COLOURS = ("red", "blue")
 

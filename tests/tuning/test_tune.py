@@ -23,7 +23,7 @@ from baigong.tuning.plan import read_base
 from baigong.tuning.rows import Example
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.tuning.trainer import Run
-from baigong.tuning.tune import Diverged, TuneResult, lay_job, tune
+from baigong.tuning.tune import Diverged, TuneResult, kept_checkpoints, lay_job, tune
 from baigong.tuning.weights import load_weights
 from baigong.tuning.workers import Workers
 from baigong.types import Progress, Row
@@ -31,7 +31,7 @@ from tests.inference.local import save_model
 
 pytestmark = pytest.mark.anyio
 
-SPEC = TuneSpec(rank=8, epochs=4, learning_rate=5e-3, batch_size=4, threads=1)
+SPEC = TuneSpec(rank=8, epochs=4, learning_rate=5e-3, batch_size=4, threads=1, checkpoints=2)
 
 
 def ignore(_: Progress) -> None:
@@ -70,6 +70,9 @@ async def test_progress_tells_loss_rate_and_time_left(
     assert all(progress.rate > 0 for progress in heard)
     assert {"loss", "seconds_left"} <= heard[0].metrics.keys()
     assert "validation_loss" in heard[-1].metrics
+    assert [progress.metrics["steps"] for progress in heard] == [20] * 20
+    assert 0 <= heard[0].metrics["token_accuracy"] < heard[-1].metrics["token_accuracy"] <= 1
+    assert 0 <= heard[-1].metrics["validation_token_accuracy"] <= 1
 
 
 async def test_the_curve_lies_beside_the_adapter(
@@ -81,6 +84,16 @@ async def test_the_curve_lies_beside_the_adapter(
     assert [point.step for point in points] == list(range(1, 21))
     assert sum(point.validation_loss is not None for point in points) == 4
     assert not (result.folder.parent / CHECKPOINT_FILE).exists()
+
+
+async def test_the_last_evaluations_keep_their_adapters(
+    tuned: tuple[TuneResult, list[Progress]],
+) -> None:
+    result, _ = tuned
+    kept = kept_checkpoints(result.folder.parent)
+    assert [point for _, point in kept] == [result.curve[14], result.curve[19]]
+    weights = [load_file(folder / "adapter_model.safetensors") for folder, _ in kept]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 async def test_a_finished_folder_answers_at_once(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import quote
 
 import typer
@@ -17,12 +17,14 @@ from baigong.config import Settings
 from baigong.errors import InvalidInput
 from baigong.evals.text import language_of
 from baigong.industry.citing import Citation, citation_of, marked, marks
+from baigong.industry.embedder import sentence_vectors
 from baigong.industry.grounding import NOT_FOUND, answer_prompt, inert
 from baigong.industry.serving import Served
 from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
 from baigong.knowledge.records import document_row
 from baigong.knowledge.retrieve import Retriever, Search
 from baigong.knowledge.where import typed_where
+from baigong.types import Passage
 
 app = verb()
 
@@ -49,6 +51,10 @@ def command(
         typer.Option(help="only documents whose metadata say so: year>=2026", metavar="KEY=VALUE"),
     ] = [],  # noqa: B006  typer reads it, nothing writes it
     limit: Annotated[int, typer.Option(help="citations at most", min=1, max=50)] = 3,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help="a model of the hub that orders the passages anew", metavar="MODEL"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Ask knowledge bases. Without --model no text is generated: the answer is quoted.
@@ -60,7 +66,18 @@ def command(
     if not names:
         raise InvalidInput("No knowledge base is named.", hint="baigong ask NAME QUESTION")
     platform = Platform.open(Settings.load())
-    asyncio.run(_ask(platform, names, question, search, model, limit, json))
+    asyncio.run(_ask(platform, names, _Asked(question, search, model, rerank, limit, json)))
+
+
+class _Asked(NamedTuple):
+    """What was typed."""
+
+    question: str
+    search: Search
+    model: str | None
+    rerank: str | None
+    limit: int
+    json: bool
 
 
 def _moment(text: str) -> float | None:
@@ -78,20 +95,18 @@ def _moment(text: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _ask(
-    platform: Platform,
-    names: list[str],
-    question: str,
-    search: Search,
-    model: str | None,
-    limit: int,
-    json: bool,
-) -> None:
+async def _ask(platform: Platform, names: list[str], asked: _Asked) -> None:
+    question, model = asked.question, asked.model
     try:
-        embedders = platform.serving.embedders
-        retrieve = Retriever(platform.knowledge, names, embedders, search=search)
-        passages = await retrieve(question, max(limit, JUDGED))
-        answer = quote_answer(question, passages, limit)
+        serving = platform.serving
+        rank = None if asked.rerank is None else serving.rankers(asked.rerank)
+        retrieve = Retriever(
+            platform.knowledge, names, serving.embedders, rank=rank, search=asked.search
+        )
+        passages = await retrieve(question, max(asked.limit, JUDGED))
+        answer = quote_answer(
+            question, passages, sentence_vectors, asked.limit, in_order=rank is not None
+        )
         citations = [
             citation_of(n, one.passage, one.quote) for n, one in enumerate(answer.quotes, start=1)
         ]
@@ -100,17 +115,27 @@ async def _ask(
         elif model is None:
             text = _quoted(answer)
         else:
-            text = await _written(platform, model, question, answer, not json)
+            text = await _written(platform, model, question, answer, not asked.json)
             citations = list(marked(citations, marks(text, citations)))
-        if json:
+        if asked.json:
             shown = {"answered": answer.is_answered, "answer": text, "citations": citations}
-            print_json(shown)
+            print_json(shown | {"also": [_also(one) for one in answer.also]})
             return
         is_told = answer.is_answered and model is not None
         console.print("" if is_told else text, markup=False, soft_wrap=True)
         _show(platform, citations, is_answered=answer.is_answered)
+        if answer.also:
+            said = "; ".join(" · ".join(_also(one).values()) for one in answer.also)
+            console.print(f"\nAlso in: {said}", markup=False, soft_wrap=True)
     finally:
         await platform.close()
+
+
+def _also(passage: Passage) -> dict[str, str]:
+    """A document that says the like, and its day."""
+    at = passage.published_at
+    day = {} if at is None else {"published": f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"}
+    return {"document": passage.document, **day}
 
 
 def _declined(question: str, answer: QuotedAnswer) -> str:
@@ -122,9 +147,7 @@ def _declined(question: str, answer: QuotedAnswer) -> str:
 
 def _quoted(answer: QuotedAnswer) -> str:
     """The quotations in a row, each with its number."""
-    return "\n".join(
-        f"{' '.join(one.quote.text.split())} [{n}]" for n, one in enumerate(answer.quotes, start=1)
-    )
+    return "\n".join(f"{one.quote.shown} [{n}]" for n, one in enumerate(answer.quotes, start=1))
 
 
 async def _written(
@@ -158,7 +181,8 @@ def _show(platform: Platform, citations: list[Citation], *, is_answered: bool) -
         console.print(
             f"\\[{citation.number}] {escape(' · '.join(_place(citation)))}", soft_wrap=True
         )
-        console.print(f"    [dim]{escape(' '.join(citation.quote.split()))}[/]", soft_wrap=True)
+        for line in (citation.table or " ".join(citation.quote.split())).splitlines():
+            console.print(f"    [dim]{escape(line)}[/]", soft_wrap=True)
         if citation.is_supported is False:
             console.print("    [yellow]the answer cites it for something that it does not say[/]")
         for address in _addresses(platform, citation):

@@ -14,6 +14,7 @@ from baigong.app import Platform
 from baigong.cli.live import LiveView
 from baigong.cli.screen import Json, console, duration, errors, print_json, verb
 from baigong.config import Settings
+from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.measure import Quality, Question, measure_base, read_questions
 from baigong.knowledge.questions import made_questions
 from baigong.types import Progress
@@ -67,7 +68,9 @@ async def _eval(platform: Platform, knowledge: str, file: Path | None, json: boo
 
             view.started(_STEP)
             embedders = platform.serving.embedders
-            quality = await measure_base(bases, version.ref, asked, embedders, report)
+            quality = await measure_base(
+                bases, version.ref, asked, sentence_vectors, embedders, report
+            )
             view.finished(_STEP, {"summary": f"{len(asked)} questions"}, again=False)
     finally:
         await platform.close()

@@ -60,7 +60,7 @@ def tune(
         base,
         name,
         spec,
-        task=task or None,  # type: ignore[arg-type]
+        task=task or None,
         columns=overrides(column, "--column"),
         overrides=overrides(set_),
     )

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import best_quote
 from baigong.knowledge.records import KnowledgeDocument, KnowledgeVersion
+from baigong.knowledge.tables import tables
 from baigong.types import Passage
 
 PAGE = 50
@@ -42,7 +44,10 @@ class DocumentRow:
 
 @dataclass(frozen=True, slots=True)
 class HitView:
-    """A passage; its `quote` stands between what is `before` and `after` it."""
+    """A passage; its `quote` stands between what is `before` and `after` it.
+
+    The cells of a quoted table, `rows` with the head first, stand by themselves too.
+    """
 
     title: str
     document: str
@@ -52,6 +57,8 @@ class HitView:
     before: str
     quote: str
     after: str
+    caption: str
+    rows: list[list[str]]
 
 
 def base_row(version: KnowledgeVersion, knowledge: str) -> BaseRow:
@@ -81,11 +88,12 @@ def hits(question: str, knowledge: str, passages: Sequence[Passage]) -> list[Hit
 
 
 def _hit(question: str, knowledge: str, passage: Passage) -> HitView:
-    found = best_quote(question, passage)
+    found = best_quote(question, passage, sentence_vectors)
     data = passage.text.encode()
     cuts = (found.start - passage.start, found.end - passage.start)
     parts = (data[: cuts[0]], data[cuts[0] : cuts[1]], data[cuts[1] :])
     before, quoted, after = (part.decode("utf-8", "ignore") for part in parts)
+    quoted_tables = tables(found.table)  # one or none
     at = passage.published_at
     return HitView(
         title=passage.title or passage.document,
@@ -96,6 +104,8 @@ def _hit(question: str, knowledge: str, passage: Passage) -> HitView:
         before=before,
         quote=quoted,
         after=after,
+        caption="\n".join(table.caption for table in quoted_tables),
+        rows=[row for table in quoted_tables for row in table.cells],
     )
 
 

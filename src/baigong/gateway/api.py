@@ -15,8 +15,9 @@ from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert, read_object
 from baigong.gateway.knowledge import KnowledgeApi
 from baigong.gateway.replies import json_reply
+from baigong.industry.build import KIND
 from baigong.industry.releases import Release
-from baigong.jobs import Job
+from baigong.jobs import Job, Wish
 
 
 class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +44,9 @@ class Api:
                 Route("/upstreams", self.upstreams, methods=["GET"]),
                 Route("/jobs", self.jobs, methods=["GET"]),
                 Route("/jobs/{job}", self.job, methods=["GET"]),
+                Route("/jobs/{job}/pause", self.pause, methods=["POST"]),
+                Route("/jobs/{job}/cancel", self.cancel, methods=["POST"]),
+                Route("/jobs/{job}/resume", self.resume, methods=["POST"]),
                 *self._knowledge.routes(),
             ],
         )
@@ -114,6 +118,34 @@ class Api:
 
         return json_reply(await asyncio.to_thread(read))
 
+    async def pause(self, request: Request) -> Response:
+        """Have a job stop where it is, within about a second of whoever runs it."""
+        return await self._wish(request, "pause")
+
+    async def cancel(self, request: Request) -> Response:
+        """The same, for good."""
+        return await self._wish(request, "cancel")
+
+    async def resume(self, request: Request) -> Response:
+        """Have this server go on with a build that was paused or interrupted."""
+
+        def change() -> dict[str, Any]:
+            jobs = self._platform.jobs
+            job = jobs.get(request.path_params["job"])
+            if job.kind != KIND or "declared" not in job.spec:
+                raise InvalidInput(
+                    f"The job {job.id} is not resumed by a server.",
+                    hint="The command or request that began it goes on where it was.",
+                    param="job",
+                )
+            return _job(jobs.resume(job.id, background=True))
+
+        return json_reply(await asyncio.to_thread(change))
+
+    async def _wish(self, request: Request, wish: Wish) -> Response:
+        job = await asyncio.to_thread(self._platform.jobs.wish, request.path_params["job"], wish)
+        return json_reply(_job(job))
+
 
 def summary(release: Release, live: dict[str, int]) -> dict[str, Any]:
     """A release in a line."""
@@ -142,6 +174,7 @@ def _job(job: Job) -> dict[str, Any]:
         "kind": job.kind,
         "name": job.name,
         "state": job.state,
+        "wish": job.wish,
         "error": job.error,
         "created_at": job.created_at,
         "updated_at": job.updated_at,

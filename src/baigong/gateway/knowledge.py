@@ -19,7 +19,7 @@ from baigong.gateway.pushing import LineReplies, Sent, Time, seconds
 from baigong.gateway.replies import json_reply
 from baigong.gateway.sources import Ingests, allowed
 from baigong.gateway.streams import unless_gone
-from baigong.industry.embedder import DEFAULT
+from baigong.industry.embedder import DEFAULT, sentence_vectors
 from baigong.industry.releases import Releases
 from baigong.knowledge.batch import Pushed
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
@@ -260,13 +260,14 @@ def passage_object(question: str, knowledge: str, passage: Passage) -> dict[str,
     A present version is gone with the next change, so that the page is the one under the name that
     was asked for.
     """
-    quoted = best_quote(question, passage)
+    quoted = best_quote(question, passage, sentence_vectors)
     place = f"{quote(knowledge, safe='@')}/{quote(passage.document)}"
     return {
         **msgspec.structs.asdict(passage),
         "quote": quoted.text,
         "quote_start": quoted.start,
         "quote_end": quoted.end,
+        "table": quoted.table,
         "page_url": f"/knowledge/{place}?span={quoted.start}-{quoted.end}#passage",
     }
 

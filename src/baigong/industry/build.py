@@ -9,24 +9,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from pydantic import ValidationError
 
 from baigong import __version__
-from baigong.errors import Conflict, DataProblems, Problem
+from baigong.errors import Conflict, InvalidInput
 from baigong.evals.report import Contender, EvalReport
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.card import write_card
+from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
 from baigong.industry.contest import contest
+from baigong.industry.documents import keep_documents, measure_documents, own_sources
+from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
 from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
-from baigong.industry.recipe import Knowledge, Recipe, recipe_digest
+from baigong.industry.recipe import Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.rows import Dataset
 from baigong.industry.serving import Served, Serving
@@ -35,14 +40,7 @@ from baigong.inference.engines import Engines
 from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.connectors.folder import Folder
-from baigong.knowledge.ingest import ingest
-from baigong.knowledge.measure import measure_base, read_questions
-from baigong.knowledge.questions import made_questions
-from baigong.knowledge.records import KnowledgeVersion
-from baigong.knowledge.reindex import prepare
 from baigong.knowledge.retrieve import Retriever
-from baigong.knowledge.write import sources_of
 from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
@@ -51,6 +49,7 @@ from baigong.types import Embed, Message, Report, Row
 
 Outputs = Mapping[str, Output]
 
+KIND = "build"  # of the job
 PARITY_PROMPTS = 8
 PARITY_CHARACTERS = 400  # of a plain text
 
@@ -87,44 +86,44 @@ async def build(workshop: Workshop, recipe: Recipe, watch: Watch) -> Release:
         Conflict: the same recipe is being built by another process.
         Refused: what was trained is not what would be served (parity).
     """
-    sources = await asyncio.to_thread(_own_sources, workshop, recipe)
+    sources = await asyncio.to_thread(own_sources, workshop.jobs, workshop.knowledge, recipe)
     digest = await asyncio.to_thread(_digest, workshop, recipe)
     job = _job_of_live(workshop, recipe.name, digest)
     if job is None:
         work_digest = digest
         if workshop.weights is not None:
             work_digest = hashlib.sha256(f"{digest} {workshop.weights}".encode()).hexdigest()
-        spec = {"recipe": digest, "sources": sources}
-        job = workshop.jobs.open("build", recipe.name, work_digest, spec)
-    work = Build(workshop, recipe, job, digest)
-    outputs = await workshop.jobs.run(job, work.steps, watch)
-    return workshop.releases.get(outputs["release"]["ref"])
+        job = workshop.jobs.open(KIND, recipe.name, work_digest, job_spec(recipe, digest, sources))
+    return await _run(Build(workshop, recipe, job, digest), watch)
 
 
-def _own_sources(workshop: Workshop, recipe: Recipe) -> list[str]:
-    """The names of the sources whose documents the recipe's own knowledge base holds.
+async def go_on(workshop: Workshop, job: Job, watch: Watch) -> Release:
+    """Go on with a build from its row alone.
 
     Raises:
-        Conflict: it holds others' documents, which the build would take out. Its own are those of
-            this recipe and of earlier builds of it.
+        InvalidInput: the row does not say what is built.
+        DataProblems, Conflict, Refused: as `build`.
     """
-    spec = recipe.knowledge
-    if spec is None or spec.from_ is not None:
-        return []
-    name, own = recipe.name, [Folder(Path(source)).name for source in spec.sources]
-    earlier = {
-        each for said in workshop.jobs.specs("build", name) for each in said.get("sources", [])
-    }
-    others = sorted(sources_of(workshop.knowledge, name) - set(own) - earlier)
-    if others:
-        raise Conflict(
-            f"The knowledge base '{name}' holds documents that no build of this recipe put there, "
-            f"from {', '.join(others[:3])}; its sources would replace them.",
-            hint=f"Use it as it is with `knowledge: {{from: {name}}}`, name these sources in the "
-            "recipe too, or give the recipe another name.",
-            param="knowledge.sources",
-        )
-    return own
+    try:
+        recipe = Recipe.model_validate(job.spec.get("declared"))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"The job {job.id} does not hold a recipe that this version can read.",
+            hint="Run `baigong build` with the recipe again.",
+            param="job",
+        ) from error
+    return await _run(Build(workshop, recipe, job, job.spec["recipe"]), watch)
+
+
+def job_spec(recipe: Recipe, digest: str, sources: Sequence[str] = ()) -> Output:
+    """What the row of a build says: enough to go on with it."""
+    declared = recipe.model_dump(mode="json", by_alias=True)
+    return {"recipe": digest, "declared": declared, "sources": list(sources)}
+
+
+async def _run(work: Build, watch: Watch) -> Release:
+    outputs = await work.shop.jobs.run(work.job, work.steps, watch)
+    return work.shop.releases.get(outputs["release"]["ref"])
 
 
 def _digest(workshop: Workshop, recipe: Recipe) -> str:
@@ -215,9 +214,13 @@ class Build:
         spec = self.recipe.knowledge
         if spec is None:
             return {"version": None, "summary": "no knowledge in this recipe"}
-        embed = self._embed(self._base(outputs))
-        version, problems = await asyncio.to_thread(self._ingest, spec, embed, report)
-        quality = await self._measure(version.ref, spec.questions, report)
+        embed, bases = self._embed(self._base(outputs)), self.shop.knowledge
+        version, problems = await asyncio.to_thread(
+            keep_documents, bases, self.recipe.name, spec, embed, report
+        )
+        quality = await measure_documents(
+            bases, version.ref, spec.questions, self.shop.serving.embedders, report
+        )
         share, asked = 100 * quality["recall_at_3"], "questions" if spec.questions else "made ones"
         found = f"; the right passage is in the first 3 for {share:.0f} % of "
         found += f"{quality['questions']:.0f} {asked}"
@@ -229,15 +232,25 @@ class Build:
         }
 
     async def tune(self, outputs: Outputs, report: Report) -> Output:
-        """An adapter, trained in a process of its own that resumes from its checkpoints."""
+        """An adapter, trained in a process of its own that resumes from its checkpoints.
+
+        One tuning at a time has the processors and GPUs of a machine; others wait in line.
+        """
         base = self._base(outputs)
         rows = await self._rows(outputs)
         name, done = outputs["plan"].get("teacher"), self.folder / "teacher.jsonl"
         lesson = await learn_from(self.shop.serving, self.recipe, name, rows, done, report)
-        result = await tune(lesson.rows, base.folder, lesson.wish, self.folder / "tune", report)
+        async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
+            result = await tune(
+                lesson.rows, base.folder, lesson.wish, self.folder / TUNE_FOLDER, report
+            )
         curve.write(result.curve, result.folder)
         picture.write(result.curve, result.folder)
+        checkpoints = await asyncio.to_thread(
+            keep_checkpoints, self.shop.hub, self.recipe.name, outputs["plan"]["base"], self.folder
+        )
         output: Output = {
+            "checkpoints": checkpoints,
             "curve": msgspec.to_builtins(result.curve),
             "settings": msgspec.to_builtins(result.settings),
             "seconds": result.seconds,
@@ -305,8 +318,8 @@ class Build:
         if content.adapter is not None:  # a whole model would be loaded again for another card
             report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
             folder, base = self.folder / "tune" / "adapter", self._base(outputs)
-            keep = (self._keep, base, outputs["tune"], folder, report)
-            content = msgspec.structs.replace(content, adapter=await asyncio.to_thread(*keep))
+            kept = await asyncio.to_thread(self._keep, base, outputs["tune"], folder, report)
+            content = msgspec.structs.replace(content, adapter=kept)
         release = await asyncio.to_thread(
             self.shop.releases.create,
             self.recipe.name,
@@ -335,7 +348,7 @@ class Build:
 
     @property
     def _hub_name(self) -> str:
-        return f"recipes/{self.recipe.name}"
+        return hub_name(self.recipe.name)
 
     def _live(self) -> Release | None:
         number = self.shop.releases.live().get(self.recipe.name)
@@ -366,33 +379,18 @@ class Build:
         if self.recipe.task != "grounded" or self.recipe.knowledge is None:
             return list(dataset.rows)
         ref = f"{self._knowledge}@{outputs['ground']['version']}"
-        retrieve = Retriever(self.shop.knowledge, ref, self.shop.serving.embedders)
+        serving = self.shop.serving
+        ranker = serving.rankers(rerank) if (rerank := self.recipe.knowledge.rerank) else None
+        retrieve = Retriever(self.shop.knowledge, ref, serving.embedders, rank=ranker)
         tokenizer = tokenizer_of(self._base(outputs).folder)
         spec, rows = self.recipe.knowledge, []
         for row in dataset.rows:
-            found, is_answered = await find(retrieve, row.messages[-1].content, spec.passages)
+            question = row.messages[-1].content
+            found, is_answered = await find(retrieve, question, spec.passages, sentence_vectors)
             # As when serving: where no passage answers, the model is shown none.
             shown = inert(found, tokenizer) if is_answered or not spec.decline else []
             rows.append(ground_row(row, shown))
         return rows
-
-    def _ingest(
-        self, spec: Knowledge, embed: Embed | None, report: Report
-    ) -> tuple[KnowledgeVersion, Sequence[Problem]]:
-        """What the sources hold now and nothing else, kept as a version."""
-        bases, name = self.shop.knowledge, self.recipe.name
-        if spec.from_ is not None:
-            return bases.pin(spec.from_), ()
-        prepare(bases, name, embed)
-        sources = [Folder(Path(source)) for source in spec.sources]
-        summary = ingest(bases, name, sources, embed, report, only=True)
-        version = bases.get(name)
-        if not version.documents:
-            problems = summary.problems or [
-                Problem(path, None, "", "holds no files.") for path in spec.sources
-            ]
-            raise DataProblems(problems, hint="Give a folder with documents that hold text.")
-        return bases.pin(name), summary.problems
 
     @property
     def _knowledge(self) -> str | None:
@@ -405,17 +403,6 @@ class Build:
         spec = self.recipe.knowledge
         wanted = "none" if spec is None else spec.embedder
         return self.shop.serving.embedders.wanted(base.ref if wanted == "base" else wanted)
-
-    async def _measure(self, ref: str, file: str | None, report: Report) -> dict[str, float]:
-        """Figures of the knowledge base, on questions of its own where the recipe has none."""
-        bases = self.shop.knowledge
-        if file is None:
-            questions = await asyncio.to_thread(made_questions, bases, ref)
-        else:
-            questions = read_questions(Path(file))
-        embedders = self.shop.serving.embedders
-        quality = await measure_base(bases, ref, questions, embedders, report)
-        return {name: float(value) for name, value in msgspec.to_builtins(quality).items()}
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
@@ -431,6 +418,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
+            rerank=None if knowledge is None else knowledge.rerank,
             declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,

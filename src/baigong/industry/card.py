@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from baigong.evals.metrics import METRICS
 from baigong.evals.report import EvalReport, Score
 from baigong.hub.repository import Revision
+from baigong.industry.data_report import DataReport
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import DataReport
 
 FILE = "README.md"
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from baigong.industry.embedder import sentence_vectors
 from baigong.knowledge.quote import Quote, best_quote, words_of
 from baigong.knowledge.terms import question_terms
 from baigong.types import Passage
@@ -15,6 +16,7 @@ from baigong.types import Passage
 class Citation(msgspec.Struct, frozen=True):
     """A passage beside an answer. `start:end` and the quote's span are bytes in the document.
 
+    Of rows of a table `table` has the caption, the head and the rows, in Markdown; else it is "".
     `published_at` is in seconds since the epoch, `url` where a person may open the source.
     `is_supported` says whether the passage holds what the answer cites it for; None where the
     answer does not name it.
@@ -34,6 +36,7 @@ class Citation(msgspec.Struct, frozen=True):
     page: int | None = None
     published_at: float | None = None
     url: str | None = None
+    table: str = ""
     is_supported: bool | None = None
 
 
@@ -52,7 +55,7 @@ class Mark(msgspec.Struct, frozen=True):
 def cite(question: str, passages: Sequence[Passage]) -> list[Citation]:
     """The passages, numbered from 1 as in a prompt, each with its best sentences."""
     return [
-        citation_of(number, passage, best_quote(question, passage))
+        citation_of(number, passage, best_quote(question, passage, sentence_vectors))
         for number, passage in enumerate(passages, start=1)
     ]
 
@@ -73,6 +76,7 @@ def citation_of(number: int, passage: Passage, quote: Quote) -> Citation:
         passage.page,
         passage.published_at,
         passage.url,
+        quote.table,
     )
 
 
@@ -90,7 +94,7 @@ def marks(answer: str, citations: Sequence[Citation]) -> list[Mark]:
     if not found:
         return []
     leads = not answer[: found[0].start()].strip()
-    texts = {one.number: words_of(f"{one.title}\n{one.text}") for one in citations}
+    texts = {one.number: words_of(f"{one.title}\n{one.text}\n{one.table}") for one in citations}
     made = []
     for at, match in enumerate(found):
         start, end = _after(answer, found, at) if leads else _before(answer, found, at)

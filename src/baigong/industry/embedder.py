@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.repository import BUILT_IN, Hub, Revision
+from baigong.hub.repository import BUILT_IN, FOUNDATION, Hub, Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
 from baigong.inference.static import StaticEmbed, is_static
@@ -29,6 +32,14 @@ MAX_TOKENS = 512  # of one text; a chunk is shorter, and a longer query is a pas
 def static_embed(folder: Path, name: str) -> StaticEmbed:
     """The embedder whose table of token vectors lies in `folder`; read once."""
     return StaticEmbed(folder, name)
+
+
+def sentence_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+    """How near sentences are (types.Vectors), by the table in the package, some 7 us for each.
+
+    It is not the embedder of a knowledge base: what an answer needs is calibrated for this one.
+    """
+    return static_embed(FOUNDATION / "pollen", PACKAGED).vectors(texts)
 
 
 class HubEmbedders:

@@ -22,7 +22,7 @@ def ground_prompt(messages: Sequence[Message], passages: Sequence[Passage]) -> t
     another one or pass for the question. A tokenizer's own marks in it are for `inert` to break.
     """
     found = [
-        f"[{i}] {' '.join(passage.title.split())}".rstrip() + f"\n{_quotation(passage.text)}"
+        f"[{i}] {' '.join(passage.title.split())}".rstrip() + f"\n{_quotation(_read(passage))}"
         for i, passage in enumerate(passages, start=1)
     ]
     content = "\n\n".join([*found, messages[-1].content])
@@ -61,15 +61,23 @@ def search_prompt(messages: Sequence[Message], passages: Sequence[Passage]) -> t
 _LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
+def _read(passage: Passage) -> str:
+    """The text, under the head of the table that it begins in."""
+    return "\n".join(filter(None, [passage.lead, passage.text]))
+
+
 def _quotation(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in _LINE_END.split(text))
+
+
+_SHOWN = ("title", "lead", "text")  # what a prompt holds of a passage
 
 
 def inert(passages: Sequence[Passage], tokenizer: ChatTokenizer) -> list[Passage]:
     """The passages, none of whose words is a mark of the model's template."""
     return [
         msgspec.structs.replace(
-            passage, title=tokenizer.inert(passage.title), text=tokenizer.inert(passage.text)
+            passage, **{name: tokenizer.inert(getattr(passage, name)) for name in _SHOWN}
         )
         for passage in passages
     ]

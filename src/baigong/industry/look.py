@@ -18,7 +18,7 @@ class Look:
 
     leaks: Collection[int]
     near: int
-    private: Mapping[str, int]
+    private: dict[str, int]
     notes: Mapping[str, Sequence[str]]
 
 

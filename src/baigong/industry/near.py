@@ -62,8 +62,8 @@ def find_near(texts: Sequence[str], is_apart: Sequence[bool]) -> Near:
             search.note(int(anchor), free, leaks)
         if len(leaks) > most:
             break
-    named = ({int(judged[a]): int(judged[b]) for a, b in found.items()} for found in (twins, leaks))
-    return Near(*named, is_patterned=len(leaks) > most)
+    named = [{int(judged[a]): int(judged[b]) for a, b in found.items()} for found in (twins, leaks)]
+    return Near(named[0], named[1], len(leaks) > most)
 
 
 class _Search:
@@ -99,7 +99,9 @@ def _pieces(text: str) -> NDArray[np.uint64]:
     if len(codes) < 3:
         return np.zeros(0, np.uint64)
     numbers = np.uint64(zlib.crc32(" ".join(_NUMBER.findall(plain)).encode()))
-    return (codes[:-2] * _ODD[0] + codes[1:-1] * _ODD[1] + codes[2:] * _ODD[2]) ^ numbers
+    mixed: NDArray[np.uint64] = codes[:-2] * _ODD[0] + codes[1:-1] * _ODD[1] + codes[2:] * _ODD[2]
+    mixed ^= numbers
+    return mixed
 
 
 _ODD = np.random.default_rng(7).integers(1, 2**63, 3, np.uint64) | np.uint64(1)

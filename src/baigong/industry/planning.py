@@ -12,9 +12,9 @@ from baigong.compute.memory import available
 from baigong.errors import Problem
 from baigong.evals.stats import detectable_difference
 from baigong.industry.build import Workshop
+from baigong.industry.data_report import DataReport
 from baigong.industry.loading import load_rows
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import DataReport
 from baigong.industry.teaching import find_teacher, wish_of
 from baigong.tuning.plan import TunePlan, plan_tuning
 from baigong.tuning.probe import Probe, probe
@@ -75,7 +75,7 @@ async def plan_build(
     dataset = await asyncio.to_thread(load_rows, shop.hub, recipe, base, lacking)
     spec = wish_of(recipe, await asyncio.to_thread(find_teacher, shop.serving, recipe))
     plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, spec)
-    tried = await probe(dataset.rows, base.folder, spec) if tries and not lacking else None
+    tried = await probe(dataset.rows, base.folder, spec) if tries else None
     seconds = plan.seconds if tried is None else tried.seconds(plan)
     limit = None if spec.max_minutes is None else 60 * spec.max_minutes
     number = shop.releases.live().get(recipe.name)

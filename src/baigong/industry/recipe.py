@@ -219,6 +219,9 @@ class Tune(_Part):
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of everything random in the tuning."
     )
+    checkpoints: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0, description="Adapters of the last evaluations that are kept in the hub as well."
+    )
 
 
 class Knowledge(_Part):
@@ -242,7 +245,11 @@ class Knowledge(_Part):
     decline: bool = Field(
         default=True,
         description="task: grounded. Say that it is not in the documents, and ask no model, where no passage"
-        " answers. Words decide: turn it off where questions and documents differ in language.",
+        " answers. Words and nearness decide, the latter alone where question and document differ in language.",
+    )
+    rerank: str | None = Field(
+        default=None,
+        description="A model of the hub that reads each passage with the question and orders them anew.",
     )
     embedder: Literal["builtin", "none", "base"] = Field(
         default="builtin",
@@ -280,6 +287,11 @@ class Gate(_Part):
     metric: str = Field(description="What decides; the first of the metrics if not given.")
     minimum: Annotated[Number, Field(ge=0, le=1)] = Field(
         default=0.0, description="What a candidate must reach."
+    )
+    rows: Annotated[Whole, Field(ge=1)] = Field(
+        default=20,
+        description="The least test rows that a verdict is made of: with 20, a difference of some 25 points"
+        " is the least that shows.",
     )
     margin: Annotated[Number, Field(ge=-1, le=1)] = Field(
         default=0.0, description="How far above live a candidate must be."

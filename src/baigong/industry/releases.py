@@ -38,6 +38,7 @@ class Content(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     lineage: dict[str, Any]  # digests of recipe, dataset and software; seconds of each step
     declines: bool = False  # grounded: not asked where no passage answers
+    rerank: str | None = None  # a model that orders the passages anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ class Releases:
             )
         with self._database.begin() as connection:
             return _move(connection, release.name, release.number, reason)
+
+    def retire(self, name: str) -> None:
+        """Have nothing live under the name any more; its releases stay, by their numbers."""
+        with self._database.begin() as connection:
+            connection.execute(delete(live).where(live.c.name == name))
 
     def rollback(self, name: str) -> tuple[int, int]:
         """Make what was live before live again; (from, to).

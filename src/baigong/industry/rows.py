@@ -21,6 +21,7 @@ from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.cells import Cells
+from baigong.industry.data_report import DataReport, count_slices, percentiles
 from baigong.industry.formats import shape_table
 from baigong.industry.look import look_at
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
@@ -29,8 +30,6 @@ from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
 
-# Fewer test rows than this prove nothing: with 20, a difference of some 25 points is the least that shows.
-MIN_TEST_ROWS = 20
 # Up to this share of rows may be too long for the context and is left out; more is a mistake to mend.
 MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
@@ -38,25 +37,6 @@ MAX_SLICE_VALUES = 50
 CountTokens = Callable[[Sequence[Message]], int]
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
-
-
-class DataReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the rows. Counts by split; `languages` are shares; `tokens` are percentiles."""
-
-    rows: dict[str, int]
-    labels: dict[str, dict[str, int]] = {}
-    slices: dict[str, dict[str, dict[str, int]]] = {}
-    dropped: dict[str, int] = {}
-    languages: dict[str, float] = {}
-    tokens: dict[str, int] = {}
-    warnings: tuple[str, ...] = ()
-    files: dict[str, str] = {}
-    near: int = 0
-    """Rows to learn from that are nearly the same as another one; told, and kept."""
-    private: dict[str, int] = {}
-    """Rows that hold what may belong to a person, by its kind."""
-    detectable: float = 0.0
-    """The least difference in a 0/1 metric that the test rows are likely to show."""
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -159,7 +139,7 @@ def load_dataset(
     loading.compare(parts)
     loading.stop_if_bad()
     items = _sample(parts["rows"], recipe.data.limit)
-    rows = [_in_split(item, split_of(item.key, recipe.data.split)) for item in items]
+    rows = _divided(items, recipe.data.split)
     rows += [_in_split(item, "validation") for item in parts["validation"]]
     rows += [_in_split(item, "test") for item in parts["test"]]
     rows = loading.look(rows)
@@ -188,6 +168,14 @@ def split_of(key: str, spec: SplitSpec) -> Split:
         return "test"
     # Validation is counted from the far end, so that a larger test share takes from training first.
     return "validation" if point >= 1 - validation else "train"
+
+
+def _divided(items: Sequence[_Item], spec: SplitSpec) -> list[Row]:
+    """Every row in its split. Where a share of a few rows leaves none to test, the nearest are taken."""
+    splits = {item.key: split_of(item.key, spec) for item in items}
+    if isinstance(spec.test, float) and len(splits) > 1 and "test" not in splits.values():
+        splits[min(splits, key=lambda key: _point("split", key))] = "test"
+    return [_in_split(item, splits[item.key]) for item in items]
 
 
 def _point(purpose: str, key: str) -> float:
@@ -435,12 +423,13 @@ class _Loading:
         count = Counter(row.split for row in rows)
         if not count["train"]:
             self.bad(f"none of {len(rows)} rows is left for training; add rows", "data.rows")
-        if count["test"] < MIN_TEST_ROWS:
+        least = self.recipe.gate.rows
+        if count["test"] < least:
             share = self.recipe.data.split.test
             remedy = "" if isinstance(share, str) else f", or raise data.split.test from {share:g}"
             self.bad(
                 f"{count['test']} of {len(rows)} rows are for testing, and a verdict needs"
-                f" {MIN_TEST_ROWS}; add rows{remedy}",
+                f" {least}; add rows{remedy}",
                 "data.split.test",
             )
         if self.recipe.task == "classification":
@@ -449,7 +438,7 @@ class _Loading:
         if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
             said = f"every row's verdict is {str(verdicts.pop()).lower()}"
             self.bad(f"{said}; kto learns from both: add rows of the other kind", "label")
-        for column, values in _count_slices(rows).items():
+        for column, values in count_slices(rows).items():
             if len(values) > MAX_SLICE_VALUES:
                 self.warnings.append(
                     f"data.slices: {column} has {len(values)} values; too many to judge one by one"
@@ -473,10 +462,10 @@ class _Loading:
         return DataReport(
             rows={name: count[name] for name in _SPLITS},
             labels={label: dict(by_split) for label, by_split in sorted(labels.items())},
-            slices=_count_slices(rows),
+            slices=count_slices(rows),
             dropped=dict(self.dropped),
             languages={name: round(n / len(rows), 4) for name, n in sorted(spoken.items())},
-            tokens=_percentiles(lengths),
+            tokens=percentiles(lengths),
             warnings=tuple(self.warnings),
             files=dict(sorted(self.files.items())),
             near=self.near,
@@ -489,23 +478,3 @@ class _Loading:
 
 def _both(group: Sequence[_Item]) -> str:
     return ", ".join(f"{item.row.source} {item.row.answer[:40]!r}" for item in group)
-
-
-def _count_slices(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, int]]]:
-    counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for row in rows:
-        for column, value in row.slices.items():
-            counts[column][value][row.split] += 1
-    return {
-        column: {value: dict(n) for value, n in sorted(values.items())}
-        for column, values in counts.items()
-    }
-
-
-def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
-    """Nearest-rank percentiles of row lengths in tokens."""
-    if not lengths:
-        return {}
-    ordered = sorted(lengths)
-    names = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
-    return {name: ordered[max(-(-len(ordered) * p // 100) - 1, 0)] for name, p in names.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,12 @@ from baigong.errors import NotFound, Unsupported
 from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.repository import Hub, Revision
+from baigong.industry.aliases import Alias, Aliases
 from baigong.industry.citing import Citation, cite
-from baigong.industry.embedder import HubEmbedders, static_embed
+from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
 from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
 from baigong.industry.releases import Content, Release, Releases
+from baigong.industry.reranker import HubRankers
 from baigong.inference.answer import read_answer
 from baigong.inference.client import Engine, ModelFacts
 from baigong.inference.engines import Engines
@@ -40,7 +42,7 @@ from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
 from baigong.tuning.parity import Heard
-from baigong.types import Delta, Embedders, Message, Passage, Row, Sampling, ToolUse
+from baigong.types import Delta, Embedders, Message, Passage, Rank, Row, Sampling, ToolUse
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -83,6 +85,7 @@ class Served:
     knowledge: KnowledgeBases | None = None
     remote: Remote | None = None  # answers in the engine's place
     embedders: Embedders | None = None
+    ranker: Rank | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -265,10 +268,10 @@ class Served:
         if not question.strip():
             return [], False
         name = f"{content.knowledge}@{content.knowledge_version}"
-        retrieve = Retriever(self.knowledge, name, self.embedders)
+        retrieve = Retriever(self.knowledge, name, self.embedders, rank=self.ranker)
         if content.task != "grounded":  # they are shown beside an answer that does not need them
             return await retrieve(question, content.passages), True
-        return await find(retrieve, question, content.passages)
+        return await find(retrieve, question, content.passages, sentence_vectors)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
         persona = self.content.persona if self.content is not None else None
@@ -322,21 +325,26 @@ class Serving:
         engines: Engines,
         knowledge: KnowledgeBases,
         upstreams: Upstreams,
+        aliases: Aliases,
     ) -> None:
         self.embedders = HubEmbedders(hub, engines)
+        self.rankers = HubRankers(hub, engines)
         self._hub = hub
         self._releases = releases
         self._engines = engines
         self._knowledge = knowledge
         self._upstreams = upstreams
+        self._aliases = aliases
 
     def open(self, name: str) -> Served:
-        """What answers `name`: a live release, a numbered one, or a foundation model.
+        """What answers `name`: a live release, a numbered one, an alias, or a foundation model.
 
         Raises:
             NotFound: nothing has this name; near names are suggested.
             Unsupported: only an upstream has it.
         """
+        if (alias := self._aliases.find(name)) is not None:
+            return self._of_alias(alias)
         bare, _, number = name.partition("@")
         if bare in self._releases.live() or number.isdigit():
             return self.of_release(self._releases.get(name))
@@ -386,20 +394,34 @@ class Serving:
             self._knowledge,
             self._upstreams.of_base(base.name, base.folder, has_adapter=adapter is not None),
             self.embedders,
+            self.rankers(content.rerank) if content.rerank else None,
         )
+
+    def _of_alias(self, alias: Alias) -> Served:
+        if alias.release is not None:
+            return replace(self.of_release(self._releases.get(alias.release)), name=alias.name)
+        assert alias.adapter is not None
+        adapter = self._hub.get("adapter", alias.adapter)
+        base = self._hub.get("model", adapter.facts["base"])
+        remote = self._upstreams.of_base(base.name, base.folder, has_adapter=True)
+        words = tokenizer_of(base.folder)
+        return Served(alias.name, base, words, self._engines, adapter, remote=remote)
 
     def live(self) -> list[str]:
         """Names that a live release answers to."""
         return list(self._releases.live())
 
     def models(self) -> list[ServedModel]:
-        """Live releases first, then foundation models, then those that only upstreams have."""
-        live = self._releases.live()
+        """Live releases first, then aliases of releases, foundation models, and those that only
+        upstreams have. A release that is called by an alias is not listed twice."""
+        live, aliases = self._releases.live(), self._aliases.releases()
+        called = {alias.release for alias in aliases}
         listed = [
             ServedModel(r.name, r.created_at, "baigong", r.number, r.content.title)
             for r in self._releases.history()
-            if live.get(r.name) == r.number
+            if live.get(r.name) == r.number and r.ref not in called
         ]
+        listed += [ServedModel(alias.name, alias.created_at, "baigong") for alias in aliases]
         seen = {model.name for model in listed}
         for name, _revision, _facts, created_at in self._hub.all("model"):
             short = name.removeprefix("baigong/")

@@ -154,7 +154,7 @@ def _work_out(
 
 def _of_fields(columns: Sequence[str], mapped: dict[str, str]) -> _Guess:
     """The task that has the fields which were mapped."""
-    chosen: tuple[Task, ...] = ("classification", "chat", "preference")  # type: ignore[assignment]
+    chosen: tuple[Task, ...] = ("classification", "chat", "preference")
     for task in chosen:
         if mapped.keys() <= set(TASK_FIELDS.get(task, ())):
             named = " and ".join(mapped)
@@ -191,7 +191,7 @@ def _of_columns(columns: Sequence[str], records: Sequence[Record]) -> _Guess:
     there = set(columns)
     for pair in ({"chosen", "rejected"}, {"preferred_output", "non_preferred_output"}):
         if pair <= there and "preference" in TASK_FIELDS:
-            task: Task = "preference"  # type: ignore[assignment]
+            task: Task = "preference"
             return _Guess(task, {}, f"preference, for the file has {' and '.join(sorted(pair))}")
     if "messages" in there:
         return _Guess("chat", {}, "chat, for the column messages holds conversations")

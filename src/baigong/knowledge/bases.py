@@ -14,7 +14,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+)
 
 from baigong.errors import Conflict, NotFound
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
@@ -37,7 +46,12 @@ from baigong.knowledge.stores.port import Chunks, Stores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.store.leases import abandoned, lease
-from baigong.store.tables import documents, knowledge_bases, knowledge_pins
+from baigong.store.tables import (
+    documents,
+    knowledge_bases,
+    knowledge_leaving,
+    knowledge_pins,
+)
 from baigong.types import Embed
 
 _CHUNKS = "chunks "  # of a generation; what their leases are called
@@ -250,37 +264,30 @@ class KnowledgeBases:
             NotFound: there is none, or it is not kept.
         """
         name, _, number = knowledge.partition("@")
-        base = self.base(name)
-        if not number:
-            return self._head(base)
         with self.database.read() as connection:
-            pin = connection.execute(
-                select(knowledge_pins).where(
-                    knowledge_pins.c.knowledge == name,
-                    knowledge_pins.c.number == (int(number) if number.isdecimal() else -1),
+            row = connection.execute(_OPENING, {"name": name}).first()
+            if row is None:
+                raise NotFound.among("knowledge base", name, self.names(), param="knowledge")
+            pin = self._pin(connection, name, number) if number else None
+            if pin is not None:
+                withdrawn = held(name, pin.number, withdrawn=True), documents.c.withdrawn
+                without = tuple(
+                    connection.execute(select(documents.c.id).where(*withdrawn)).scalars()
                 )
-            ).first()
-            if pin is None:
-                if number == str(base.head):
-                    return self._head(base)
-                self.get(knowledge)  # says which there are
-                raise NotFound(f"There is no knowledge base '{knowledge}'.", param="knowledge")
-            withdrawn = connection.execute(
-                select(documents.c.id).where(
-                    held(name, pin.number, withdrawn=True), documents.c.withdrawn
-                )
-            ).scalars()
-            without = tuple(withdrawn)
-            expires = _expires(connection, name)
-        chunks = self._chunks(pin.generation, pin.vector_size).pinned(number)
-        return Reading(name, pin.number, pin.embedder, chunks, without, expires)
+                chunks = self._chunks(pin.generation, pin.vector_size).pinned(number)
+                return Reading(name, pin.number, pin.embedder, chunks, without, row.expires)
+            without = leaving_of(connection, name) if row.leaves else ()
+        base = base_of(row)
+        if number not in {"", str(base.head)}:
+            self.get(knowledge)  # says which there are
+            raise NotFound(f"There is no knowledge base '{knowledge}'.", param="knowledge")
+        return Reading(name, base.head, base.embedder, self.chunks(base), without, row.expires)
 
-    def _head(self, base: Base) -> Reading:
-        with self.database.read() as connection:
-            without = leaving_of(connection, base.name)
-            expires = _expires(connection, base.name)
-        chunks = self.chunks(base)
-        return Reading(base.name, base.head, base.embedder, chunks, without, expires)
+    @staticmethod
+    def _pin(connection: Connection, name: str, number: str) -> Any:
+        number_ = int(number) if number.isdecimal() else -1
+        which = knowledge_pins.c.knowledge == name, knowledge_pins.c.number == number_
+        return connection.execute(select(knowledge_pins).where(*which)).first()
 
     @contextmanager
     def tended(self, name: str) -> Iterator[None]:
@@ -357,14 +364,6 @@ def _values(base: Base, now: float) -> dict[str, Any]:
     return {**msgspec.to_builtins(base), "created_at": now}
 
 
-def _expires(connection: Connection, name: str) -> bool:
-    """Where nothing does, a search need not look at the time of each chunk: 8 ms of 146,000."""
-    query = select(documents.c.id).where(
-        documents.c.knowledge == name, documents.c.expires_at.is_not(None)
-    )
-    return connection.execute(query.limit(1)).first() is not None
-
-
 def _used(database: Database, generations: Collection[str]) -> set[str]:
     """Those that a knowledge base or a kept version of one refers to."""
     found: set[str] = set()
@@ -373,3 +372,14 @@ def _used(database: Database, generations: Collection[str]) -> set[str]:
             query = select(column).where(column.in_(list(generations)))
             found.update(connection.execute(query).scalars())
     return found
+
+
+# All that a search has to know of a base, in one statement that is put together but once. Where no
+# document expires, a search need not look at the time of each chunk: 8 ms of 146,000.
+_OPENING = select(
+    knowledge_bases,
+    exists().where(knowledge_leaving.c.knowledge == knowledge_bases.c.name).label("leaves"),
+    exists()
+    .where(documents.c.knowledge == knowledge_bases.c.name, documents.c.expires_at.is_not(None))
+    .label("expires"),
+).where(knowledge_bases.c.name == bindparam("name"))

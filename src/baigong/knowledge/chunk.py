@@ -15,6 +15,7 @@ import msgspec
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from baigong.knowledge.formats import Document, Span
+from baigong.knowledge.tables import lead, tables
 from baigong.knowledge.terms import unspaced_share
 from baigong.knowledge.titles import is_telling
 
@@ -41,7 +42,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
     Attributes:
         title: the path of headings above it.
-        lead: the header row of the table that it begins in the middle of; not part of the text.
+        lead: the caption and the head of the table that it begins in; not part of the text.
     """
 
     text: str
@@ -67,7 +68,7 @@ def chunk(document: Document, chunking: Chunking = DEFAULT_CHUNKING) -> list[Chu
     headings = _headings(text) if document.is_markdown else []
     titles = [document.title, *_paths(document.title, headings)]
     positions = [heading.at for heading in headings]
-    tables = list(_tables(text)) if document.is_markdown else []
+    found = tables(text) if document.is_markdown else []
     starts = [0, *_inner_cuts(text, document.is_markdown, chunking), len(text)]
     chunks = []
     at = 0
@@ -82,7 +83,7 @@ def chunk(document: Document, chunking: Chunking = DEFAULT_CHUNKING) -> list[Chu
                 at + size,
                 titles[bisect_right(positions, first_words)],
                 _page(document.pages, at + size // 2),
-                _lead(tables, start),
+                lead(found, start + len(piece) - len(piece.lstrip())),
             )
         )
         at += size
@@ -146,30 +147,6 @@ def _headings(text: str) -> list[_Heading]:
             level = 1 if match["rule"].startswith("=") else 2
             found.append(_Heading(match.start(), level, match["above"].strip()))
     return found
-
-
-class _Table(msgspec.Struct, frozen=True):
-    """Characters `rows:end` of a text are rows under this header."""
-
-    rows: int
-    end: int
-    header: str
-
-
-_TABLE = re.compile(r"^(\|.*\|)\n\|(?: *:?-+:? *\|)+$(?:\n\|.*)*", re.MULTILINE)
-_LONGEST_LEAD = 400  # characters; a header beyond that would drown the rows
-
-
-def _tables(text: str) -> Iterator[_Table]:
-    for match in _TABLE.finditer(text):
-        if match.end(1) - match.start(1) <= _LONGEST_LEAD:
-            yield _Table(match.end(1), match.end(), match[1])
-
-
-def _lead(tables: Sequence[_Table], start: int) -> str:
-    """The header of the table that a chunk from `start` on goes on with."""
-    at = bisect_right(tables, start, key=lambda table: table.rows) - 1
-    return tables[at].header if at >= 0 and start < tables[at].end else ""
 
 
 def _paths(document: str, headings: Sequence[_Heading]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from baigong.knowledge.answer import JUDGED, QuotedAnswer, quote_answer
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.quote import words_of
 from baigong.knowledge.retrieve import Retriever, Search
-from baigong.types import Embedders, Passage, Progress, Report
+from baigong.types import Embedders, Passage, Progress, Report, Vectors
 
 _DEPTH = 10
 _HOLDS = 0.7  # of the wanted words that a quotation must hold to be the right one
@@ -62,6 +62,7 @@ async def measure_base(
     bases: KnowledgeBases,
     knowledge: str,
     questions: Sequence[Question],
+    vectors: Vectors,
     embedders: Embedders | None = None,
     report: Report | None = None,
 ) -> Quality:
@@ -77,14 +78,15 @@ async def measure_base(
     for done, asked in enumerate(questions, start=1):
         began = time.perf_counter()
         passages = await retrieve(asked.question, JUDGED)
-        answer = await asyncio.to_thread(quote_answer, asked.question, passages)
+        answer = await asyncio.to_thread(quote_answer, asked.question, passages, vectors)
         spent += time.perf_counter() - began
         found[asked.question] = passages
         answered += answer.is_answered
         cited += _is_cited(asked, answer)
         without = Retriever(bases, knowledge, embedders, search=Search(without=(asked.document,)))
         rest = await without(asked.question, JUDGED)
-        declined += not (await asyncio.to_thread(quote_answer, asked.question, rest)).is_answered
+        other = await asyncio.to_thread(quote_answer, asked.question, rest, vectors)
+        declined += not other.is_answered
         if report is not None:
             report(Progress(done, len(questions), "questions", done / max(spent, 1e-9)))
     ranking = measure(questions, lambda question, limit: found[question][:limit])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from baigong.errors import InvalidInput
@@ -111,12 +111,13 @@ def live_ids(connection: Connection, name: str, paths: Sequence[str]) -> dict[st
 
 def urls_of(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
     """Where documents of these numbers may be opened, for those that say."""
-    rows = connection.execute(
-        select(documents.c.id, documents.c.url).where(
-            documents.c.id.in_(ids), documents.c.url.is_not(None)
-        )
-    )
+    rows = connection.execute(_URLS, {"ids": list(ids)})
     return {row.id: row.url for row in rows}
+
+
+_URLS = select(documents.c.id, documents.c.url).where(
+    documents.c.id.in_(bindparam("ids", expanding=True)), documents.c.url.is_not(None)
+)
 
 
 def check_name(name: str) -> None:

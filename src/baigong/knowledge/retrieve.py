@@ -189,7 +189,7 @@ _RANKED = 20  # passages that a reranker reads
 
 
 async def _ranked(rank: Rank, question: str, found: Sequence[Passage], limit: int) -> list[Passage]:
-    scores = await rank(question, [f"{one.title}\n{one.text}" for one in found])
+    scores = await rank(question, [one.whole for one in found])
     order = sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])
     return [msgspec.structs.replace(one, score=score) for score, one in order[:limit]]
 
@@ -293,4 +293,5 @@ def _passage(group: _Group, url: str | None) -> Passage:
         url=url,
         matched=group.found.matched,
         nearness=group.found.nearness,
+        lead=group.chunks[0].lead,
     )

@@ -252,6 +252,7 @@ def chunk_rows(
             access=content.access,
             published_at=content.published_at,
             expires_at=content.expires_at,
+            lead=piece.lead,
             vector=None if vectors is None else vectors[at],
         )
 

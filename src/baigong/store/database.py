@@ -11,7 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from baigong.store.room import room_for
 
-HEAD = "0003"
+HEAD = "0004"
 
 
 class Database:

@@ -1,4 +1,7 @@
-"""Leases: who works on a resource right now. A holder that is killed never blocks the next one."""
+"""Leases: who works on a resource right now. A holder that is killed never blocks the next one.
+
+`lease` holds a resource, `place` stands in line for one.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psutil
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy.exc import IntegrityError
 
 from baigong.errors import Conflict
 from baigong.store.database import Database
@@ -18,6 +23,7 @@ from baigong.store.tables import leases
 
 SECONDS = 30.0
 _LOOK_EVERY_S = 0.02
+_LABEL = 80  # characters
 
 
 @contextmanager
@@ -31,16 +37,49 @@ def lease(
     """
     owner = _me()
     _claim(database, resource, owner, seconds, wait_s)
+    with _renewed(database, resource, owner, seconds):
+        yield
+
+
+@contextmanager
+def place(
+    database: Database, queue: str, label: str, *, seconds: float = SECONDS
+) -> Iterator[Callable[[], list[str]]]:
+    """Stand in line for the length of the block. Whoever stands first has what the line is for.
+
+    Gives what tells the labels of the living who stand before, the first one first.
+    """
+    owner = f"{_me()} {label[:_LABEL]}"
+    mine = _enter(database, queue, owner, seconds)
+
+    def before() -> list[str]:
+        earlier = _in_line(queue).where(leases.c.resource < mine).order_by(leases.c.resource)
+        with database.read() as connection:
+            rows = connection.execute(earlier).all()
+        return [row.owner.partition(" ")[2] for row in rows if _is_living(row)]
+
+    with _renewed(database, mine, owner, seconds):
+        yield before
+
+
+def held_among(connection: Connection, resources: Collection[str]) -> set[str]:
+    """Those of the resources that somebody living holds."""
+    if not resources:
+        return set()
+    rows = connection.execute(select(leases).where(leases.c.resource.in_(resources)))
+    return {row.resource for row in rows if _is_living(row)}
+
+
+@contextmanager
+def _renewed(database: Database, resource: str, owner: str, seconds: float) -> Iterator[None]:
+    """A row that is renewed from a thread, and gone afterwards."""
     stop = threading.Event()
+    mine = (leases.c.resource == resource) & (leases.c.owner == owner)
 
     def renew() -> None:
         while not stop.wait(seconds / 3):
             with database.begin() as connection:
-                connection.execute(
-                    update(leases)
-                    .where(leases.c.resource == resource, leases.c.owner == owner)
-                    .values(until=time.time() + seconds)
-                )
+                connection.execute(update(leases).where(mine).values(until=time.time() + seconds))
 
     thread = threading.Thread(target=renew, name=f"lease-{resource}", daemon=True)
     thread.start()
@@ -50,15 +89,33 @@ def lease(
         stop.set()
         thread.join()
         with database.begin() as connection:
-            connection.execute(
-                delete(leases).where(leases.c.resource == resource, leases.c.owner == owner)
-            )
+            connection.execute(delete(leases).where(mine))
 
 
-def held(database: Database, resources: Collection[str]) -> set[str]:
-    """Those of the resources that a living process holds now."""
-    with database.read() as connection:
-        return {each for each in resources if _living_holder(connection, each) is not None}
+def _enter(database: Database, queue: str, owner: str, seconds: float) -> str:
+    """A row behind all others in the line."""
+    while True:
+        # Another server may take the same number, where transactions overlap.
+        with suppress(IntegrityError), database.begin() as connection:
+            mine = f"{queue}#{_last(connection, queue) + 1:012d}"
+            until = time.time() + seconds
+            connection.execute(leases.insert().values(resource=mine, owner=owner, until=until))
+            return mine
+
+
+def _last(connection: Connection, queue: str) -> int:
+    """The number of the last one in the line; the dead leave it."""
+    last = 0
+    for row in connection.execute(_in_line(queue)).all():
+        if _is_living(row):
+            last = max(last, int(row.resource.rpartition("#")[2]))
+        else:
+            connection.execute(delete(leases).where(leases.c.resource == row.resource))
+    return last
+
+
+def _in_line(queue: str) -> Any:
+    return select(leases).where(leases.c.resource.startswith(f"{queue}#", autoescape=True))
 
 
 def abandoned(database: Database, prefix: str) -> list[str]:
@@ -96,9 +153,11 @@ def _claimed(database: Database, resource: str, owner: str, seconds: float) -> s
 
 def _living_holder(connection: Connection, resource: str) -> str | None:
     row = connection.execute(select(leases).where(leases.c.resource == resource)).first()
-    if row is None or row.until < time.time() or _is_dead_here(row.owner):
-        return None
-    return str(row.owner)
+    return None if row is None or not _is_living(row) else str(row.owner)
+
+
+def _is_living(row: Row[Any]) -> bool:
+    return row.until >= time.time() and not _is_dead_here(row.owner)
 
 
 def _me() -> str:
@@ -111,7 +170,7 @@ def _me() -> str:
 
 def _is_dead_here(owner: str) -> bool:
     """Whether the owner was a process of this machine that no longer runs. Its pid may be reused."""
-    host, pid, started, _ = owner.split(":")
+    host, pid, started, _ = owner.split(":", 3)
     if host != socket.gethostname():
         return False
     try:

@@ -54,9 +54,11 @@ jobs = Table(
     Column("kind", String(32), nullable=False),
     Column("name", String(200), nullable=False),
     Column("digest", String(64), nullable=False, comment="of everything the job depends on"),
-    Column("state", String(16), nullable=False, comment="running | done | refused | failed"),
+    Column("state", String(16), nullable=False, comment="see jobs.Job"),
     Column("spec", JSON, nullable=False),
     Column("error", Text),
+    Column("error_code", String(64)),
+    Column("wish", String(16), comment="pause | cancel: for whoever runs it to obey"),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Index("ix_jobs_digest", "digest"),
@@ -114,6 +116,53 @@ live_history = Table(
     Column("previous", Integer),
     Column("reason", String(200), nullable=False),
     Column("at", Float, nullable=False),
+)
+
+# Other names that models are called by: a release's, or an adapter's on the base that it was made for.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("name", String(250), primary_key=True),
+    Column("release", String(120), comment="name@number"),
+    Column("adapter", String(300), comment="owner/name@revision, where it is no release"),
+    Column("created_at", Float, nullable=False),
+)
+
+# What OpenAI's clients call a fine-tuning job: a build, and what they want to know of it.
+fine_tunings = Table(
+    "fine_tunings",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("key", String(16), nullable=False, comment="whose it is; empty where no key was needed"),
+    Column("job", String(32), comment="the build; null where it could not begin"),
+    Column("name", String(100), nullable=False, comment="of the recipe and its release"),
+    Column("called", String(250), nullable=False, comment="ft:BASE:ORG:SUFFIX:ID"),
+    Column("asked", JSON, nullable=False, comment="what the job was made from"),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("status", String(24), nullable=False, comment="the last that an event told of"),
+    Column("error", JSON, comment="code, message and param"),
+    Column("results", JSON, nullable=False, comment="ids of files"),
+    Column("tokens", Integer, comment="trained on, all epochs together"),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+)
+
+fine_tuning_events = Table(
+    "fine_tuning_events",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column(
+        "fine_tuning",
+        String(40),
+        ForeignKey("fine_tunings.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("created_at", Float, nullable=False),
+    Column("level", String(8), nullable=False, comment="info | warn | error"),
+    Column("message", Text, nullable=False),
+    Column("type", String(16), nullable=False, comment="message | metrics"),
+    Column("data", JSON),
 )
 
 # Documents that are searched together. `generation` names the chunks' place in the vector store.

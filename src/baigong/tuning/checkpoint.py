@@ -24,6 +24,7 @@ class State(msgspec.Struct):
         steps: at which it ends; fewer than planned once a time limit shortened it.
         micro: padded tokens that go through the model at once; halved when memory runs out.
         best: (accuracy, -loss, step) of the evaluation whose weights are kept.
+        losses: of the steps since the last point of the curve.
     """
 
     step: int = 0
@@ -34,6 +35,7 @@ class State(msgspec.Struct):
     micro: int = 0
     best: tuple[float, float, int] | None = None
     points: list[Point] = []
+    losses: list[float] = []
 
 
 def write_checkpoint(

@@ -34,6 +34,11 @@ def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
     partial.rename(path)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether it is what a kill left of a file or a folder that was being written."""
+    return path.name.endswith(_PARTIAL)
+
+
 def _force(file: Path) -> None:
     with file.open("rb") as stream:
         os.fsync(stream.fileno())

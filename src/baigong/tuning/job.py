@@ -16,6 +16,8 @@ from baigong.tuning.spec import Goal, Settings
 JOB_FILE = "job.json"
 ROWS_FILE = "rows.msgpack"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINTS_FOLDER = "checkpoints"  # one folder for each evaluation whose adapter is kept
+POINT_FILE = "point.json"  # beside such an adapter: how the run stood
 RESULT_FILE = "result.json"  # written last: a folder that has it is finished
 
 # Exit codes by which the trainer names what the platform can explain.
@@ -37,6 +39,7 @@ class TuneJob(msgspec.Struct, frozen=True):
     threads: int
     processes: int = 1
     teacher: str = ""
+    checkpoints: int = 0
 
 
 class Line(msgspec.Struct, frozen=True):

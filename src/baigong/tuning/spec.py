@@ -57,6 +57,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         rewards: of grpo; what an answer is worth is the mean of what they say.
         group: of grpo; answers that are sampled for each prompt.
         answer_tokens: of grpo; the longest answer that is sampled.
+        checkpoints: how many adapters of the last evaluations are kept beside the result.
+        trials: how many settings to try; the best on the validation rows is kept (`search`).
     """
 
     objective: Goal = "supervised"
@@ -79,6 +81,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     rewards: tuple[Grader, ...] = ()
     group: int = 8
     answer_tokens: int | Auto = AUTO
+    checkpoints: int = 0
+    trials: int = 1
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -96,6 +100,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("mix", self.mix, 0, 1)
         _within("group", self.group, 2, 256)
         _within("answer_tokens", self.answer_tokens, 1, 100_000)
+        _within("checkpoints", self.checkpoints, 0, 100)
+        _within("trials", self.trials, 1, 1000)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
         if self.objective == "grpo" and not self.rewards:

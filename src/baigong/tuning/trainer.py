@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -30,11 +31,13 @@ from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.checkpoint import Named, State, read_checkpoint, write_checkpoint
 from baigong.tuning.curve import Point
-from baigong.tuning.files import write_folder, write_whole
+from baigong.tuning.files import is_partial, write_folder, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
+    CHECKPOINTS_FOLDER,
     DISK_FULL,
     DIVERGED,
+    POINT_FILE,
     RESULT_FILE,
     STOPPED,
     Line,
@@ -84,7 +87,6 @@ class Run:
         )
         self.best: Named = {}
         self.state = State(steps=self.settings.steps, micro=tokens_at_once(self.weights))
-        self.losses: list[float] = []
         self.started = self.saved = time.monotonic()
         self.before = 0.0
         self.spoken = (0, 0.0)
@@ -133,7 +135,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.tokens += sum(example.length for example in examples)
-        self.losses.append(loss)
+        state.losses.append(loss)
 
     def gradients(self, examples: Sequence[Any]) -> float:
         """The mean loss of a batch, with its gradients in the parameters.
@@ -214,8 +216,8 @@ class Run:
     def point(self) -> None:
         """Add a point to the curve, say so, and keep a checkpoint when one is due."""
         state = self.state
-        loss = sum(self.losses) / len(self.losses)
-        self.losses.clear()
+        loss = sum(state.losses) / len(state.losses)
+        state.losses.clear()
         validation = accuracy = None
         if self.validation and self.is_evaluation:
             validation, accuracy = self.evaluate()
@@ -232,6 +234,8 @@ class Run:
         state.points.append(point)
         is_shorter = self.fit_to_limit()
         if self.workers.is_first:
+            if self.job.checkpoints and self.is_evaluation and self.settings.makes_adapter:
+                self.keep(point)
             self.say(point)
         due = time.monotonic() - self.saved >= self.job.checkpoint_s
         if (due or is_shorter) and state.step < state.steps:
@@ -292,6 +296,19 @@ class Run:
         )
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
         sys.stdout.flush()
+
+    def keep(self, point: Point) -> None:
+        """Write the adapter as it is now beside those of the evaluations before."""
+        folder = self.folder / CHECKPOINTS_FOLDER
+
+        def fill(place: Path) -> None:
+            self.weights.save(place)
+            (place / POINT_FILE).write_bytes(msgspec.json.encode(point))
+
+        write_folder(folder / f"step-{point.step:08d}", fill)
+        whole = sorted(path for path in folder.iterdir() if not is_partial(path))
+        for old in whole[: -self.job.checkpoints]:
+            shutil.rmtree(old)
 
     # --- what survives a kill
 

@@ -16,12 +16,14 @@ from baigong.errors import Conflict, InvalidInput, StorageFull
 from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.curve import Point
-from baigong.tuning.files import write_whole
+from baigong.tuning.files import is_partial, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
+    CHECKPOINTS_FOLDER,
     DISK_FULL,
     DIVERGED,
     JOB_FILE,
+    POINT_FILE,
     RESULT_FILE,
     ROWS_FILE,
     Line,
@@ -144,14 +146,27 @@ def lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pat
         threads=spec.threads or max(1, usable_cores() // processes),
         processes=processes,
         teacher=spec.teacher,
+        checkpoints=spec.checkpoints,
     )
     write_whole(workdir / JOB_FILE, msgspec.json.encode(job))
     return job
 
 
+def kept_checkpoints(workdir: Path) -> list[tuple[Path, Point]]:
+    """The adapters of the last evaluations, the oldest first, and how the run stood then.
+
+    Not while it trains: the folders move on with it.
+    """
+    found = sorted((workdir / CHECKPOINTS_FOLDER).glob(f"step-*/{POINT_FILE}"))
+    decode = msgspec.json.Decoder(Point).decode
+    return [
+        (file.parent, decode(file.read_bytes())) for file in found if not is_partial(file.parent)
+    ]
+
+
 def _digest(rows: Sequence[Row], base: Base, spec: TuneSpec) -> str:
     """Stands for all that decides the result. Of the weights, sizes and samples are enough."""
-    wish = msgspec.structs.replace(spec, threads=0, processes=0, checkpoint_s=0)
+    wish = msgspec.structs.replace(spec, threads=0, processes=0, checkpoint_s=0, checkpoints=0)
     if wish.teacher:  # its weights count, and not where they lie
         wish = msgspec.structs.replace(wish, teacher="?")
     used = sorted(
@@ -203,7 +218,8 @@ def trainer_command(module: str, workdir: Path, processes: int) -> list[str]:
 
 def _progress(line: Line) -> Progress:
     point = line.point
-    metrics = {"loss": point.loss, "step": point.step, "seconds_left": line.seconds_left}
+    metrics = {"loss": point.loss, "step": point.step, "steps": line.steps}
+    metrics["seconds_left"] = line.seconds_left
     metrics |= point.figures
     metrics["memory_bytes"] = line.memory_bytes
     if point.validation_loss is not None and point.validation_accuracy is not None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
 from baigong.knowledge.stores.lance import LanceStores
+from baigong.knowledge.stores.mirror import Mirrors
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Hit, Scope, Stores
 from baigong.knowledge.stores.qdrant import QdrantStores
 from baigong.knowledge.where import Both, Compare, Where
@@ -23,11 +24,13 @@ SIZE = 8
 OpenStores = Callable[[Path], Stores]
 
 
-@pytest.fixture(params=["lance", "lance graph", "qdrant"])
+@pytest.fixture(params=["lance", "lance graph", "lance in memory", "qdrant"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     if request.param != "qdrant":
         large = 10 if request.param == "lance graph" else 10_000
-        yield LanceStores(tmp_path / "store", index_from=10, graph_from=large)
+        mirrors = Mirrors(beside=False) if request.param == "lance in memory" else Mirrors(0)
+        folder = tmp_path / "store"
+        yield LanceStores(folder, index_from=10, graph_from=large, mirrors=mirrors)
         return
     stores = QdrantStores(tmp_path / "store", graph_from=10)
     yield stores

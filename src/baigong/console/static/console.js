@@ -184,8 +184,28 @@ function citationItem(citation, say) {
   passage.append(before, element("mark", "", quote), after);
   const item = element("li", "", "");
   item.dataset.number = citation.number;
-  item.append(link, " ", where, passage);
+  item.append(link, " ", where);
+  if (citation.table) item.append(quotedTable(citation.table));
+  item.append(passage);
   return item;
+}
+
+// A quoted row under the head of its table, and the caption above; it comes as Markdown.
+function quotedTable(markdown) {
+  const lines = markdown.split("\n");
+  const at = lines.findIndex((line) => line.startsWith("|"));
+  const [head, , ...rows] = lines.slice(at).map((line) => line.replace(/^\||\|$/g, "").split("|"));
+  const table = element("table", "", "");
+  const caption = lines.slice(0, at).join("\n").trim();
+  if (caption) table.append(element("caption", "", caption));
+  for (const [kind, row] of [["th", head], ...rows.map((row) => ["td", row])]) {
+    const line = element("tr", "", "");
+    line.append(...row.map((cell) => element(kind, "", cell.trim())));
+    table.append(line);
+  }
+  const box = element("div", "scroll quoted", "");
+  box.append(table);
+  return box;
 }
 
 // Spans count bytes of UTF-8 in the document; the passage begins at `start`.

@@ -6,7 +6,6 @@ each pinned state: a branch is one small file, and cleaning up spares what it re
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import threading
@@ -17,11 +16,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 from typing_extensions import override
 
 from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
+from baigong.knowledge.stores.arrow import hits_of, metadata_field, schema_of, table_of
 from baigong.knowledge.stores.indexes import (
     GRAPH_FROM_ROWS,
     INDEX_FROM_ROWS,
@@ -34,6 +33,7 @@ from baigong.knowledge.stores.indexes import (
     search_indexes,
     words_indexes,
 )
+from baigong.knowledge.stores.mirror import NOT_MIRRORED, Mirror, Mirrors
 from baigong.knowledge.stores.port import (
     EVERYTHING,
     ChunkRow,
@@ -44,18 +44,15 @@ from baigong.knowledge.stores.port import (
     Stores,
 )
 from baigong.knowledge.stores.rows import (
-    SHOWN,
     THE_CHUNKS,
-    access_marks,
     check_keys,
     check_query,
     check_size,
     check_vectors,
     checked_name,
-    kind_of_column,
     metadata_columns,
 )
-from baigong.knowledge.stores.sql import condition, of_documents
+from baigong.knowledge.stores.sql import columns_of, condition, of_documents
 from baigong.store.room import room_for
 
 if TYPE_CHECKING:
@@ -71,9 +68,7 @@ _EF = 400
 _THREADS = 4  # at least, in which LanceDB computes
 
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
-_SHOWN_AGAIN = msgspec.msgpack.Decoder(
-    tuple[int, str, str, str, int, int, int | None, float | None]
-)
+_TEXT = 800  # bytes of a chunk beside its vector, to see whether it is worth reading all of them
 _LISTED = 1000  # numbers in one condition
 
 
@@ -86,10 +81,12 @@ class LanceStores(Stores):
         *,
         index_from: int = INDEX_FROM_ROWS,
         graph_from: int = GRAPH_FROM_ROWS,
+        mirrors: Mirrors | None = None,
     ) -> None:
         """`url` is a folder or what LanceDB understands, e.g. `s3://bucket/prefix`."""
         self.url = str(url)
         self._sizes = Sizes(index_from, graph_from)
+        self._mirrors = mirrors or Mirrors()
         self._open: dict[str, LanceChunks] = {}
         self._mutex = threading.Lock()
 
@@ -99,7 +96,9 @@ class LanceStores(Stores):
         with self._mutex:
             chunks = self._open.get(key)
             if chunks is None:
-                chunks = LanceChunks(lambda: self._table(key, vector_size), self._sizes)
+                chunks = LanceChunks(
+                    lambda: self._table(key, vector_size), self._sizes, self._mirrors
+                )
                 self._open[key] = chunks
         check_size(chunks.vector_size, vector_size, key)
         return chunks
@@ -108,7 +107,9 @@ class LanceStores(Stores):
     def drop(self, key: str) -> None:
         checked_name(key, "key")
         with self._mutex:
-            self._open.pop(key, None)
+            chunks = self._open.pop(key, None)
+            if chunks is not None:
+                chunks.close()
             _run(self._database.drop_table(key, ignore_missing=True))
 
     @cached_property
@@ -134,7 +135,7 @@ class LanceStores(Stores):
             except ValueError as error:
                 if "not found" not in str(error):
                     raise
-                schema = _schema(vector_size)
+                schema = schema_of(vector_size)
                 table = _run(self._database.create_table(key, schema=schema, exist_ok=True))
             # There from the first row on: without an index, words cannot be searched for at all.
             _run(create_missing(table, words_indexes()))
@@ -144,10 +145,19 @@ class LanceStores(Stores):
 class LanceChunks(Chunks):
     """The chunks of a table, or of a branch of it that nobody writes to."""
 
-    def __init__(self, reopen: Callable[[], Any], sizes: Sizes, pin: str | None = None) -> None:
+    def __init__(
+        self,
+        reopen: Callable[[], Any],
+        sizes: Sizes,
+        mirrors: Mirrors,
+        pin: str | None = None,
+    ) -> None:
         self._reopen = reopen
         self._sizes = sizes
         self._pin = pin
+        self._pinned: dict[str, LanceChunks] = {}  # by branch
+        self._mirrors = mirrors
+        self._mirror = Mirror(mirrors, self._whole)
         self._table = reopen()
         schema = _run(self._table.schema())
         self._columns = frozenset(schema.names)
@@ -164,10 +174,12 @@ class LanceChunks(Chunks):
             old = self._held(table, documents)
             if not rows:
                 if old:
-                    _run(table.delete(of_documents(old)))
+                    done = _run(table.delete(of_documents(old)))
+                    self._mirror.follow(done.version, old, None)
                 return
-            data = _arrow(rows, metadata, _run(table.schema()))
-            _run(_exchange(table, old, data) if old else table.add(data))
+            data = table_of(rows, metadata, _run(table.schema()))
+            done = _run(_exchange(table, old, data) if old else table.add(data))
+            self._mirror.follow(done.version, old, data)
 
     @override
     def words(self, terms: Sequence[str], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
@@ -184,6 +196,12 @@ class LanceChunks(Chunks):
     @override
     def near(self, vector: NDArray[np.float32], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         check_query(vector, self.vector_size)
+        if limit < 1:
+            return []
+        version = self._read(lambda table: table.version())
+        mirrored = self._mirror.near(version, vector, limit, scope)
+        if mirrored is not None:
+            return hits_of(*mirrored)
 
         def search(table: Any) -> Any:
             query = table.vector_search(vector).distance_type("cosine")
@@ -238,6 +256,8 @@ class LanceChunks(Chunks):
         branch = self._branch(name)
         if branch is not None:
             _run(self._writable().branches.delete(branch))
+            if branch in self._pinned:
+                self._pinned.pop(branch).close()
 
     @override
     def pinned(self, name: str) -> LanceChunks:
@@ -246,8 +266,12 @@ class LanceChunks(Chunks):
         if branch is None:
             names = [known.partition(".")[0] for known in self._branches()]
             raise NotFound.among("pin", name, names, param="pin")
-        table = self._table
-        return LanceChunks(lambda: _run(table.branches.checkout(branch)), self._sizes, name)
+        if branch not in self._pinned:
+            table = self._table
+            self._pinned[branch] = LanceChunks(
+                lambda: _run(table.branches.checkout(branch)), self._sizes, self._mirrors, name
+            )
+        return self._pinned[branch]
 
     def _branch(self, name: str) -> str | None:
         return next((each for each in self._branches() if each.partition(".")[0] == name), None)
@@ -266,7 +290,7 @@ class LanceChunks(Chunks):
         new = sorted(name for name in metadata if name not in self._columns)
         check_keys(new, self._columns)
         if new:
-            _run(table.add_columns([_metadata_field(name) for name in new]))
+            _run(table.add_columns([metadata_field(name) for name in new]))
             self._columns |= set(new)
 
     def _held(self, table: Any, documents: Collection[int]) -> list[int]:
@@ -283,7 +307,8 @@ class LanceChunks(Chunks):
         self, search: Callable[[Any], Any], limit: int, scope: Scope, score: str
     ) -> list[Hit]:
         async def found(table: Any) -> Any:
-            if scope.where is not None:  # another process may have added a column
+            if scope.where is not None and not columns_of(scope.where) <= self._columns:
+                # Another process may have added some.
                 self._columns = frozenset((await table.schema()).names)
             where = condition(scope, self._columns)
             query = search(table).select(["shown", score]).limit(limit)
@@ -295,8 +320,36 @@ class LanceChunks(Chunks):
         scores = table[score].to_pylist()
         if score == "_distance":
             scores = [1.0 - distance for distance in scores]
-        shown = map(_SHOWN_AGAIN.decode, table["shown"].to_pylist())
-        return [Hit(*each, score) for each, score in zip(shown, scores, strict=True)]
+        return hits_of(table["shown"].to_pylist(), scores)
+
+    def _whole(self, budget: int) -> tuple[int, Any] | None:
+        """A version and all of its rows but what only full text needs.
+
+        None where they are beyond the budget, or where their files go away meanwhile.
+        """
+
+        async def rows() -> tuple[int, Any] | None:
+            version = await table.version()
+            if self._pin is None:  # which never changes
+                await table.checkout(version)
+            if await table.count_rows() * (4 * (self.vector_size or 0) + _TEXT) > budget:
+                return None
+            names = [name for name in (await table.schema()).names if name not in NOT_MIRRORED]
+            return version, await table.query().select(names).to_arrow()
+
+        try:
+            table = self._reopen()
+            return _run(rows())
+        except (RuntimeError, ValueError) as error:
+            if "not found" not in str(error).lower():
+                raise
+            return None
+
+    def close(self) -> None:
+        """Let go of what is in memory."""
+        for chunks in self._pinned.values():
+            chunks.close()
+        self._mirror.close()
 
     def _read(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         """What `work` makes of the table, once more where its files went away under it."""
@@ -317,78 +370,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     return done
 
 
-def _schema(vector_size: int | None) -> Any:
-    """`batch` is a number that all rows of one `replace` share and no others.
-
-    `shown` is all that a hit says, in one column: to read eight took 1.5 ms more of each search.
-    """
-    import pyarrow as pa  # noqa: PLC0415
-
-    text, number, seconds = pa.string(), pa.int64(), pa.float64()
-    fields = [
-        ("document", number),
-        ("batch", number),
-        ("shown", pa.binary()),
-        ("terms", text),
-        ("access", pa.list_(text)),
-        ("published_at", seconds),
-        ("expires_at", seconds),
-    ]
-    if vector_size is not None:
-        fields += [("vector", pa.list_(pa.float32(), vector_size))]
-    return pa.schema(fields)
-
-
-def _metadata_field(name: str) -> Any:
-    import pyarrow as pa  # noqa: PLC0415
-
-    types = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
-    return pa.field(name, types[str(kind_of_column(name))])
-
-
-def _arrow(rows: Sequence[ChunkRow], metadata: dict[str, Any], schema: Any) -> Any:
-    """The rows as a table. Vectors go through one array, never through lists of floats."""
-    import numpy as np  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
-
-    batch = secrets.randbits(62)
-
-    def column(field: Any) -> Any:
-        if field.name == "vector":
-            values = pa.array(np.concatenate([row.vector for row in rows]), pa.float32())
-            return pa.FixedSizeListArray.from_arrays(values, field.type.list_size)
-        if field.name == "batch":
-            return pa.array(np.full(len(rows), batch))
-        if field.name == "access":
-            return pa.array([access_marks(row.access) for row in rows], field.type)
-        if kind_of_column(field.name):
-            held = metadata.get(field.name)
-            return pa.nulls(len(rows), field.type) if held is None else pa.array(held, field.type)
-        if field.name == "shown":
-            return pa.array([_shown(row) for row in rows], field.type)
-        if field.name == "published_at":
-            seconds = (row.published_at for row in rows)
-            return pa.array([-math.inf if at is None else at for at in seconds])
-        if field.name == "expires_at":
-            seconds = (row.expires_at for row in rows)
-            return pa.array([math.inf if at is None else at for at in seconds])
-        return pa.array([getattr(row, field.name) for row in rows], field.type)
-
-    return pa.Table.from_arrays([column(field) for field in schema], schema=schema)
-
-
-def _shown(row: ChunkRow) -> bytes:
-    return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
-
-
-async def _exchange(table: Any, documents: Iterable[int], data: Any) -> None:
+async def _exchange(table: Any, documents: Iterable[int], data: Any) -> Any:
     """These documents' rows go and `data` comes, in one commit.
 
     LanceDB can do both at once only in a merge. The batch of `data` is new, so that no row matches:
     all of them are inserted, and of the others those of the documents deleted.
     """
     merge = table.merge_insert("batch").when_not_matched_insert_all()
-    await merge.when_not_matched_by_source_delete(of_documents(documents)).execute(data)
+    return await merge.when_not_matched_by_source_delete(of_documents(documents)).execute(data)
 
 
 async def _documents(some: Sequence[int], table: Any) -> Any:

@@ -18,7 +18,8 @@ class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk as it is kept. Bytes `start:end` of the text of `document`, a number.
 
     Attributes:
-        path: the document's name; `title` is the path of headings, `text` the chunk's own.
+        path: the document's name; `title` is the path of headings, `text` the chunk's own, `lead`
+            what stands above the table that it begins in.
         terms: what full text searches: index terms between blanks.
         access: who may find it; None is everybody.
         published_at: seconds since the epoch, as `expires_at`.
@@ -37,6 +38,7 @@ class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
     access: tuple[str, ...] | None = None
     published_at: float | None = None
     expires_at: float | None = None
+    lead: str = ""
     vector: NDArray[np.float32] | None = None
 
 
@@ -51,6 +53,7 @@ class Hit(msgspec.Struct, frozen=True):
     end: int
     page: int | None
     published_at: float | None
+    lead: str
     score: float
 
 

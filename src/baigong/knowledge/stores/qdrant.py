@@ -424,7 +424,7 @@ def _points(rows: Sequence[ChunkRow], metadata: dict[str, Any], batch: int) -> l
 
 
 def _hit(payload: dict[str, Any]) -> dict[str, Any]:
-    return {name: payload.get(name) for name in SHOWN}
+    return {name: payload.get(name) for name in SHOWN} | {"lead": payload.get("lead") or ""}
 
 
 def _among(name: str, values: list[str] | list[int]) -> Any:

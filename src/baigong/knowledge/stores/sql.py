@@ -31,6 +31,13 @@ def condition(scope: Scope, columns: Collection[str]) -> str | None:
     return " AND ".join(parts) or None
 
 
+def columns_of(where: Where) -> set[str]:
+    """The columns that it looks at, where they are there."""
+    if isinstance(where, Both):
+        return set().union(*map(columns_of, where.parts))
+    return set(by_column(where))
+
+
 def of_documents(documents: Iterable[int]) -> str:
     """The condition that a chunk belongs to one of them."""
     return f"document IN ({_listed(documents)})"

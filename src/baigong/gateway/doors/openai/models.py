@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/{name}`."""
+"""`/v1/models`: what can be called, and taking back what was fine-tuned."""
 
 from __future__ import annotations
 
@@ -8,28 +8,65 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
+from baigong.app import Platform
 from baigong.errors import NotFound
-from baigong.gateway.replies import json_reply
+from baigong.gateway.replies import Forbidden, json_reply
 from baigong.industry.serving import Foreign, Served, ServedModel, Serving
 
 T = TypeVar("T")
 
 
-async def list_models(serving: Serving, _request: Request) -> Response:
-    """Live releases, then foundation models, then those of upstreams."""
-    models = await asyncio.to_thread(serving.models)
-    return json_reply({"object": "list", "data": [_model(model) for model in models]})
+class ModelsApi:
+    """The endpoints."""
 
+    def __init__(self, platform: Platform) -> None:
+        self._serving = platform.serving
+        self._aliases = platform.aliases
+        self._releases = platform.releases
 
-async def get_model(serving: Serving, request: Request) -> Response:
-    """One model by any name that can be called: `support`, `support@3`, `owner/name`."""
-    # The server has decoded `%2F` already, and no name holds a percent sign.
-    name = request.path_params["name"]
-    for model in await asyncio.to_thread(serving.models):
-        if model.name == name:
-            return json_reply(_model(model))
-    return json_reply(_model(_described(name, await open_model(serving, name))))
+    def routes(self) -> list[Route]:
+        return [
+            Route("/models", self.page, methods=["GET"]),
+            Route("/models/{name:path}", self.retrieve, methods=["GET"]),
+            Route("/models/{name:path}", self.delete, methods=["DELETE"]),
+        ]
+
+    async def page(self, _request: Request) -> Response:
+        """Live releases and what was fine-tuned, then foundation models, then those of upstreams."""
+        models = await asyncio.to_thread(self._serving.models)
+        return json_reply({"object": "list", "data": [_model(model) for model in models]})
+
+    async def retrieve(self, request: Request) -> Response:
+        """One model by any name that can be called: `support`, `support@3`, `owner/name`."""
+        # The server has decoded `%2F` already, and no name holds a percent sign.
+        name = request.path_params["name"]
+        for model in await asyncio.to_thread(self._serving.models):
+            if model.name == name:
+                return json_reply(_model(model))
+        return json_reply(_model(_described(name, await open_model(self._serving, name))))
+
+    async def delete(self, request: Request) -> Response:
+        """Take back the name of a fine-tuned model, and those of its checkpoints. Its release stays
+        to be read; other models are not deleted over this protocol."""
+        name = request.path_params["name"]
+        await asyncio.to_thread(self._delete, name)
+        return json_reply({"id": name, "object": "model", "deleted": True})
+
+    def _delete(self, name: str) -> None:
+        alias = self._aliases.find(name)
+        if alias is None:
+            _opening(self._serving.open, name)
+            raise Forbidden(
+                f"'{name}' was not fine-tuned over this protocol, so it is not deleted over it.",
+                hint="`baigong releases` shows what is live.",
+            )
+        self._aliases.delete(name)
+        if alias.release is not None:
+            release, _, number = alias.release.partition("@")
+            if self._releases.live().get(release) == int(number):
+                self._releases.retire(release)
 
 
 async def open_model(serving: Serving, name: str) -> Served:
@@ -52,8 +89,12 @@ async def open_chat(serving: Serving, name: str) -> Served | Foreign:
 
 
 async def _opened(find: Callable[[str], T], name: str) -> T:
+    return await asyncio.to_thread(_opening, find, name)
+
+
+def _opening(find: Callable[[str], T], name: str) -> T:
     try:
-        return await asyncio.to_thread(find, name)
+        return find(name)
     except NotFound as error:
         error.code, error.param = "model_not_found", "model"
         raise

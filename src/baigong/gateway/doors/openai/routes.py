@@ -13,7 +13,8 @@ from baigong.gateway.doors.openai.chat import chat
 from baigong.gateway.doors.openai.completions import complete
 from baigong.gateway.doors.openai.embeddings import embed
 from baigong.gateway.doors.openai.files import FilesApi
-from baigong.gateway.doors.openai.models import get_model, list_models
+from baigong.gateway.doors.openai.fine_tuning.endpoints import FineTuningApi
+from baigong.gateway.doors.openai.models import ModelsApi
 from baigong.gateway.doors.openai.reading import classify, rerank
 from baigong.gateway.doors.openai.responses.endpoint import ResponsesApi
 from baigong.gateway.doors.openai.vector_stores.endpoints import VectorStoreApi
@@ -31,6 +32,8 @@ class OpenAiDoor:
         self._serving = platform.serving
         self._stores = VectorStoreApi(platform, files)
         self._files = FilesApi(platform, files, self._stores.forget)
+        self._tunings = FineTuningApi(platform, files)
+        self._models = ModelsApi(platform)
         self._responses = ResponsesApi(platform.serving, self._stores.search_stores)
 
     def routes(self) -> Mount:
@@ -44,9 +47,9 @@ class OpenAiDoor:
                 Route("/embeddings", bound(embed), methods=["POST"]),
                 Route("/rerank", bound(rerank), methods=["POST"]),
                 Route("/classify", bound(classify), methods=["POST"]),
-                Route("/models", bound(list_models), methods=["GET"]),
-                Route("/models/{name:path}", bound(get_model), methods=["GET"]),
+                *self._models.routes(),
                 *self._files.routes(),
+                *self._tunings.routes(),
                 *self._stores.routes(),
             ],
         )
@@ -54,9 +57,11 @@ class OpenAiDoor:
     async def start(self) -> None:
         """Go on with what was begun in the background before."""
         await self._stores.attaching.resume()
+        self._tunings.start()
 
     async def close(self) -> None:
         """Leave what is done in the background to the next start."""
+        await self._tunings.close()
         await self._stores.attaching.close()
 
     def _bound(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

@@ -69,6 +69,7 @@ class ResponsesApi:
             tool.max_num_results,
             tool.filters,
             tool.threshold,
+            tool.ranker,
             param="tools.filters",
         )
         return Searched(said[-1:], found)

@@ -68,6 +68,10 @@ class FileSearch(msgspec.Struct, frozen=True):
         options = self.ranking_options
         return 0.0 if options is None else options.score_threshold or 0.0
 
+    @property
+    def ranker(self) -> str | None:
+        return None if self.ranking_options is None else self.ranking_options.model
+
 
 T = TypeVar("T", FileSearch, FunctionItem)
 

@@ -55,7 +55,9 @@ class VectorStoreApi:
         self._files = files
         self._stores = VectorStores(platform.database, platform.knowledge)
         self.attaching = Attaching(self._stores, files, platform.living)
-        self.search_stores = Searcher(self._stores, platform.knowledge, self._embedders)
+        self.search_stores = Searcher(
+            self._stores, platform.knowledge, self._embedders, platform.serving.rankers
+        )
 
     def routes(self) -> list[Route]:
         stores, store = "/vector_stores", "/vector_stores/{store}"
@@ -140,6 +142,7 @@ class VectorStoreApi:
                 asked.max_num_results,
                 asked.filters,
                 asked.threshold,
+                asked.ranker,
             ),
         )
         return json_reply({

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import select
 
 from baigong.gateway.doors.openai.vector_stores.rows import VectorStore, VectorStores
+from baigong.industry.reranker import HubRankers
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.records import parts_of
 from baigong.knowledge.retrieve import Retriever, Search
@@ -35,7 +36,14 @@ class Found(msgspec.Struct, frozen=True):
 class Searcher:
     """Asks vector stores."""
 
-    def __init__(self, stores: VectorStores, bases: KnowledgeBases, embedders: Embedders) -> None:
+    def __init__(
+        self,
+        stores: VectorStores,
+        bases: KnowledgeBases,
+        embedders: Embedders,
+        rankers: HubRankers,
+    ) -> None:
+        self._rankers = rankers
         self._stores = stores
         self._bases = bases
         self._embedders = embedders
@@ -47,18 +55,21 @@ class Searcher:
         limit: int,
         filters: Mapping[str, Any] | None = None,
         threshold: float = 0.0,
+        ranker: str | None = None,
         param: str = "filters",
     ) -> list[Found]:
         """The best of all stores and queries first, each passage once.
 
         Raises:
-            NotFound: there is no such store.
+            NotFound: there is no such store, or no such model.
             InvalidInput: a store has expired, or `filters` are none.
         """
         where = None if filters is None else read_where(dict(filters), param)
         opened = await asyncio.to_thread(lambda: [self._stores.usable(one) for one in stores])
         names = list(dict.fromkeys(store.knowledge for store in opened))
-        retrieve = Retriever(self._bases, names, self._embedders, search=Search(where=where))
+        rank = None if ranker is None else self._rankers(ranker)
+        narrow = Search(where=where)
+        retrieve = Retriever(self._bases, names, self._embedders, rank=rank, search=narrow)
         best: dict[tuple[str, str, int], Passage] = {}
         for query in queries:
             for passage in await retrieve(query, limit):
@@ -66,14 +77,17 @@ class Searcher:
                 if key not in best or passage.score > best[key].score:
                     best[key] = passage
         passages = sorted(best.values(), key=lambda passage: -passage.score)[:limit]
-        found = await asyncio.to_thread(self._found, opened, passages)
+        found = await asyncio.to_thread(self._found, opened, passages, is_ranked=rank is not None)
         return [one for one in found if one.score >= threshold]
 
-    def _found(self, stores: Sequence[VectorStore], passages: Sequence[Passage]) -> list[Found]:
+    def _found(
+        self, stores: Sequence[VectorStore], passages: Sequence[Passage], *, is_ranked: bool
+    ) -> list[Found]:
         attributes, bare = {}, {}
         for store in stores:
             paths = [p.document for p in passages if _name(p) == store.knowledge]
-            bare[store.knowledge] = self._bases.base(store.knowledge).embedder is None
+            embedder = self._bases.base(store.knowledge).embedder
+            bare[store.knowledge] = embedder is None and not is_ranked
             for path, said in self._attributes(store.knowledge, paths).items():
                 attributes[store.knowledge, path] = said
         found = []

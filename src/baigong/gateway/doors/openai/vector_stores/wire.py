@@ -97,11 +97,16 @@ class ChangeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RankingOptions(msgspec.Struct, frozen=True):
-    """Whatever the ranker is called, it is ours."""
+    """`ranker` is a reranker of the hub, `owner/name`; one of OpenAI's names means our own order."""
 
     ranker: str | None = None
     score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     hybrid_search: dict[str, Any] | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model that orders what was found anew, where one is named."""
+        return self.ranker if self.ranker is not None and "/" in self.ranker else None
 
 
 class SearchStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +126,10 @@ class SearchStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def threshold(self) -> float:
         options = self.ranking_options
         return 0.0 if options is None else options.score_threshold or 0.0
+
+    @property
+    def ranker(self) -> str | None:
+        return None if self.ranking_options is None else self.ranking_options.model
 
 
 def check_attributes(attributes: Mapping[str, Scalar] | None) -> dict[str, Scalar]:

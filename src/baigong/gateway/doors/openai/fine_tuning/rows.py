@@ -1,0 +1,141 @@
+"""Fine-tuning jobs and their events, as rows beside the builds."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Row, and_, insert, null, or_, select, update
+
+from baigong.errors import NotFound
+from baigong.store.database import Database
+from baigong.store.paging import Cut, cut
+from baigong.store.tables import fine_tuning_events as events
+from baigong.store.tables import fine_tunings
+
+Level = Literal["info", "warn", "error"]
+_PART = 400  # ids in one query
+
+
+class FineTuning(msgspec.Struct, frozen=True):
+    """A row of its table; `asked` is the `wire.Asked` that it was made from, as JSON."""
+
+    id: str
+    key: str
+    job: str | None
+    name: str
+    called: str
+    asked: dict[str, Any]
+    metadata: dict[str, str] | None
+    status: str
+    error: dict[str, str | None] | None
+    results: list[str]
+    tokens: int | None
+    created_at: float
+    finished_at: float | None
+
+    @property
+    def short(self) -> str:
+        return self.id.removeprefix("ftjob-")
+
+
+class Event(msgspec.Struct, frozen=True):
+    id: str
+    fine_tuning: str
+    created_at: float
+    level: Level
+    message: str
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, Any] | None = None
+
+
+def event(row: FineTuning, message: str, level: Level = "info") -> Event:
+    """Something that happened just now."""
+    return Event(f"ftevent-{secrets.token_hex(12)}", row.id, time.time(), level, message)
+
+
+class FineTunings:
+    """The rows. All methods block."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, made: FineTuning, told: Iterable[Event]) -> None:
+        with self._database.begin() as connection:
+            connection.execute(insert(fine_tunings).values(msgspec.structs.asdict(made)))
+        self.tell(told)
+
+    def get(self, id: str, key: str) -> FineTuning:
+        """
+        Raises:
+            NotFound: there is none, or it is another key's.
+        """
+        query = select(fine_tunings).where(fine_tunings.c.id == id, _visible(key))
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise NotFound(f"There is no fine-tuning job '{id[:80]}'.", param="fine_tuning_job_id")
+        return _fine_tuning(row)
+
+    def page(
+        self, key: str, at: Cut, metadata: Mapping[str, str] | None
+    ) -> tuple[list[FineTuning], bool]:
+        """Some of them, and whether there are more.
+
+        Args:
+            key: whose.
+            at: which page.
+            metadata: what theirs must hold; an empty one holds of all. None is for those without.
+        """
+        column = fine_tunings.c.metadata
+        query = select(fine_tunings).where(_visible(key))
+        if metadata is None:
+            query = query.where(column.is_(null()))
+        wanted = [column[name].as_string() == value for name, value in (metadata or {}).items()]
+        query = query.where(and_(True, *wanted))
+        with self._database.read() as connection:
+            rows, more = cut(connection, query, fine_tunings.c.created_at, fine_tunings.c.id, at)
+        return [_fine_tuning(row) for row in rows], more
+
+    def unfinished(self) -> list[FineTuning]:
+        """Those that something may still happen to, oldest first."""
+        query = select(fine_tunings).where(fine_tunings.c.finished_at.is_(None))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(fine_tunings.c.created_at)).all()
+        return [_fine_tuning(row) for row in rows]
+
+    def change(self, id: str, told: Iterable[Event] = (), **values: Any) -> None:
+        """New values for a row, and what is said of them, together."""
+        with self._database.begin() as connection:
+            connection.execute(update(fine_tunings).where(fine_tunings.c.id == id).values(**values))
+            for one in told:
+                connection.execute(insert(events).values(msgspec.structs.asdict(one)))
+
+    def tell(self, told: Iterable[Event]) -> None:
+        """Add events, of which some may be there already."""
+        by_id = {one.id: one for one in told}
+        with self._database.begin() as connection:
+            for at in range(0, len(by_id), _PART):
+                part = list(by_id)[at : at + _PART]
+                known = set(connection.scalars(select(events.c.id).where(events.c.id.in_(part))))
+                new = [msgspec.structs.asdict(by_id[id]) for id in part if id not in known]
+                if new:
+                    connection.execute(insert(events), new)
+
+    def events(self, row: FineTuning, at: Cut) -> tuple[list[Event], bool]:
+        query = select(events).where(events.c.fine_tuning == row.id)
+        with self._database.read() as connection:
+            rows, more = cut(connection, query, events.c.created_at, events.c.id, at)
+        return [Event(*(getattr(r, name) for name in Event.__struct_fields__)) for r in rows], more
+
+
+def _visible(key: str) -> Any:
+    """A key sees its own, and what was made before there were keys."""
+    return or_(fine_tunings.c.key == key, fine_tunings.c.key == "")
+
+
+def _fine_tuning(row: Row[Any]) -> FineTuning:
+    return FineTuning(*(getattr(row, name) for name in FineTuning.__struct_fields__))

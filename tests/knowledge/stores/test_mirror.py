@@ -1,0 +1,133 @@
+"""Vectors in memory: for one version alone, followed by this process's writes, within a budget."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from baigong.knowledge.stores.lance import LanceChunks, LanceStores
+from baigong.knowledge.stores.mirror import Mirrors
+from baigong.knowledge.stores.port import Scope
+from baigong.knowledge.where import Compare
+from tests.knowledge.stores.test_contract import SIZE, row, vector
+
+ASKED = vector(5)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[LanceChunks]:
+    """Whose rows were read into memory, one entry for each time."""
+    found: list[LanceChunks] = []
+    whole = LanceChunks._whole
+
+    def counted(self: LanceChunks, budget: int) -> Any:
+        found.append(self)
+        return whole(self, budget)
+
+    monkeypatch.setattr(LanceChunks, "_whole", counted)
+    return found
+
+
+def opened(folder: Path, mirrors: Mirrors | None = None) -> LanceChunks:
+    return LanceStores(folder, mirrors=mirrors or Mirrors(beside=False)).open("base", SIZE)
+
+
+def numbers(hits: Iterable[Any]) -> set[int]:
+    return {hit.document for hit in hits}
+
+
+def test_it_follows_what_this_process_writes(tmp_path: Path, reads: list[LanceChunks]) -> None:
+    chunks = opened(tmp_path)
+    chunks.replace([], [row(n, metadata={"part": n % 2}) for n in range(40)])
+    chunks.near(ASKED, 5)
+    held = set(range(40))
+    for turn in range(30):
+        chunks.replace([turn, turn + 1], [row(100 + turn, metadata={"part": turn % 2})])
+        held = (held - {turn, turn + 1}) | {100 + turn}
+        assert numbers(chunks.near(ASKED, 999)) == held
+        odd = Scope(where=Compare("eq", "part", 1.0))
+        assert numbers(chunks.near(ASKED, 999, odd)) == {n for n in held if n % 2}
+    chunks.replace(list(held), [])
+    assert chunks.near(ASKED, 9) == []
+    assert len(reads) == 1
+
+
+def test_what_another_process_deletes_is_gone_at_once(
+    tmp_path: Path, reads: list[LanceChunks]
+) -> None:
+    ours, theirs = opened(tmp_path, Mirrors()), opened(tmp_path)
+    ours.replace([], [row(n) for n in range(40)])
+    read_beside(ours, reads)
+    theirs.replace([3, 4], [row(50)])
+    for _ in range(9):
+        assert numbers(ours.near(ASKED, 99)) == {*range(40), 50} - {3, 4}
+
+
+def read_beside(chunks: LanceChunks, reads: list[LanceChunks]) -> None:
+    """Ask until what was asked for is in memory."""
+    while not reads:
+        chunks.near(ASKED, 5)
+    for thread in threading.enumerate():
+        if thread.name == "mirror":
+            thread.join()
+
+
+def test_what_is_written_while_it_is_read_is_there_after(
+    tmp_path: Path, reads: list[LanceChunks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = LanceChunks._whole
+
+    def slow(self: LanceChunks, budget: int) -> Any:
+        found = whole(self, budget)
+        self.replace([2], [row(20)])
+        self.replace([3], [])
+        return found
+
+    monkeypatch.setattr(LanceChunks, "_whole", slow)
+    chunks = opened(tmp_path)
+    chunks.replace([], [row(n) for n in range(9)])
+    chunks.near(ASKED, 9)
+    assert numbers(chunks.near(ASKED, 99)) == {0, 1, 4, 5, 6, 7, 8, 20}
+    assert len(reads) == 1
+
+
+def test_who_was_asked_last_stays_within_the_budget(
+    tmp_path: Path, reads: list[LanceChunks]
+) -> None:
+    stores = LanceStores(tmp_path, mirrors=Mirrors(120_000, beside=False))
+    first, second, third = (stores.open(name, SIZE) for name in ("first", "second", "third"))
+    for chunks, rows in ((first, 50), (second, 50), (third, 500)):
+        chunks.replace([], [row(n, text="t" * 1200) for n in range(rows)])
+    for chunks in (first, first, second, second):  # one of them has room
+        assert len(chunks.near(ASKED, 999)) == 50
+    assert reads == [first, second]
+    first.near(ASKED, 9)
+    assert reads == [first, second, first]
+    assert len(third.near(ASKED, 999)) == 500  # never has
+    second.near(ASKED, 9)
+    stores.drop("second")
+    assert stores.open("second", SIZE).near(ASKED, 9) == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_cosines_are_those_of_a_plain_product(
+    tmp_path: Path, share: float, reads: list[LanceChunks]
+) -> None:
+    """More vectors than are gathered at once, and a question that is not of length 1."""
+    chunks = opened(tmp_path)
+    count = 3000
+    rows = [row(n, metadata={"part": float(n) / count}) for n in range(count)]
+    chunks.replace([], rows)
+    scope = Scope(where=Compare("lt", "part", share))
+    hits = chunks.near(3 * ASKED, 20, scope)
+    passing = rows[: round(share * count)]
+    cosines = np.array([each.vector @ ASKED for each in passing if each.vector is not None])
+    best = np.argsort(-cosines)[:20]
+    assert [hit.document for hit in hits] == best.tolist()
+    np.testing.assert_allclose([hit.score for hit in hits], cosines[best], atol=1e-5)
+    assert reads == [chunks]
