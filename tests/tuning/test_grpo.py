@@ -35,8 +35,8 @@ SPEC = TuneSpec(
     group=8,
     answer_tokens=6,
     rank=8,
-    epochs=8,
-    learning_rate=0.02,
+    epochs=5,
+    learning_rate=0.01,
     batch_size=8,
     threads=1,
 )
@@ -55,10 +55,10 @@ async def learnt(
 
 
 async def test_what_earns_a_reward_becomes_likelier(learnt: TuneResult) -> None:
-    begin = [point.figures for point in learnt.curve[:3]]
+    first = learnt.curve[0].figures
     signs = [point.figures for point in learnt.curve if point.figures["without_signal"] < 1]
     last = learnt.curve[-1].figures
-    assert all(figures["reward"] < 0.4 for figures in begin)
+    assert first["reward"] < 0.4
     assert last["reward"] > 0.9
     assert learnt.validation_accuracy == 1
     assert signs and all(0 < figures["reward_spread"] <= 0.5 for figures in signs)
@@ -71,7 +71,7 @@ async def test_a_killed_run_samples_the_same_answers_again(
     work = tmp_path / "work"
 
     def kill_in_the_middle(progress: Progress) -> None:
-        if progress.metrics["step"] == 11:
+        if progress.metrics["step"] == 4:
             for child in psutil.Process().children(recursive=True):
                 if str(work) in child.cmdline() and "supervise.py" not in " ".join(child.cmdline()):
                     child.kill()
@@ -81,7 +81,7 @@ async def test_a_killed_run_samples_the_same_answers_again(
         await tune(rows, base, spec, work, kill_in_the_middle)
     heard: list[Progress] = []
     again = await tune(rows, base, spec, work, heard.append)
-    assert heard[0].metrics["step"] > 5
+    assert heard[0].metrics["step"] > 3
     assert [p.figures for p in again.curve] == [p.figures for p in learnt.curve]
     theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (learnt, again))
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)

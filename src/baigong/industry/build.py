@@ -29,6 +29,7 @@ from baigong.industry.documents import keep_documents, measure_documents, own_so
 from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
+from baigong.industry.head_parity import check_heads
 from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Recipe, recipe_digest
@@ -45,6 +46,7 @@ from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.search import Tried, search
+from baigong.tuning.spec import WHOLE
 from baigong.types import Embed, Message, Report, Row
 
 Outputs = Mapping[str, Output]
@@ -272,6 +274,10 @@ class Build:
         """What was trained is what is served: the same bytes, token ids and greedy answers."""
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
+        if self.recipe.tune.objective in WHOLE:
+            folder = (self.folder / outputs["tune"]["folder"]).parent
+            agreed = await check_heads(folder, served, rows)
+            return {"summary": f"{agreed} rows agree in token ids or pixels, and in what is said"}
         adapter = served.adapter.folder if served.adapter else None
         prompts = [_asked(row, self.recipe) for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
@@ -370,7 +376,7 @@ class Build:
         """What was tuned, in the hub, with its card; the weights stay what they are."""
         rows = Dataset.read(self.folder / "dataset").report
         write_card(folder, self.recipe, base, rows, tuned, report)
-        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        kind: Kind = "adapter" if self.recipe.tune.makes_adapter else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
         return f"{kept.name}@{kept.revision}"
@@ -411,7 +417,7 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_whole = recipe.tune.method != "lora"
+        is_whole = not recipe.tune.makes_adapter
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,

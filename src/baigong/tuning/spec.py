@@ -11,9 +11,26 @@ from baigong.graders import Grader
 
 Auto = Literal["auto"]
 Method = Literal["lora", "dora", "full"]
-Goal = Literal["supervised", "continued", "distill", "grpo", "dpo", "kto", "orpo"]
+Goal = Literal[
+    "supervised",
+    "continued",
+    "distill",
+    "grpo",
+    "dpo",
+    "kto",
+    "orpo",
+    "classify",
+    "regress",
+    "embed",
+    "rerank",
+    "images",
+]
 
 AUTO: Auto = "auto"
+
+# Objectives whose result is a model folder, whatever the method: a head goes with it, or files that say
+# how it is read, and an adapter has no place for them.
+WHOLE: frozenset[Goal] = frozenset({"classify", "regress", "embed", "rerank", "images"})
 
 # Where a model is this small its usual LoRA settings learn almost nothing: there is little in the
 # base to reuse, so that the adapter must carry more and move further.
@@ -42,6 +59,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         epochs: passes over the training rows.
         learning_rate: the highest; warm-up leads to it, a cosine from it to zero.
         batch_size: rows in one step.
+        augment: of pictures, train on moved, turned and otherwise lit ones.
+        flip: and on mirrored ones.
         beta: "dpo", "kto": how strongly the model is held
             to the one it was; "orpo": how much the odds weigh beside the likelihood (its lambda);
             "grpo": the weight of the divergence from the base, none unless it is given.
@@ -69,6 +88,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     epochs: float | Auto = AUTO
     learning_rate: float | Auto = AUTO
     batch_size: int | Auto = AUTO
+    augment: bool = True
+    flip: bool = False
     beta: float | Auto = AUTO
     seed: int = 0
     max_minutes: float | None = None
@@ -144,6 +165,8 @@ class Settings(msgspec.Struct, frozen=True):
     steps: int
     warmup_steps: int
     evaluate_steps: int
+    augment: bool = True
+    flip: bool = False
     temperature: float = 1.0
     mix: float = 0.5
     rewards: tuple[Grader, ...] = ()
@@ -159,7 +182,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def makes_adapter(self) -> bool:
         """Whether an adapter is what comes out: one of DoRA is merged, for it scales the base."""
-        return self.method == "lora"
+        return self.method == "lora" and self.objective not in WHOLE
 
 
 def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
@@ -187,6 +210,8 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
         epochs=epochs,
         learning_rate=rate,
         batch_size=batch,
+        augment=spec.augment,
+        flip=spec.flip,
         seed=spec.seed,
         steps=steps,
         warmup_steps=max(1, min(100, steps // 16)),
