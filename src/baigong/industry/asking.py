@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from baigong.evals.run import Ask
 from baigong.industry.labelling import answers_of
+from baigong.industry.preferring import Scoring
+from baigong.industry.reading import read_text
 from baigong.industry.serving import Served
 from baigong.types import Delta, Row, Sampling
 
@@ -22,10 +25,14 @@ MOST_PAIRS = 30
 
 
 def asking(task: str, model: Served, rows: Sequence[Row]) -> Ask:
-    """What answers the rows of a task.
+    """What answers the rows of a task, or scores what stands in them.
 
     A base that cannot answer yet, such as an encoder without a head, says nothing: it scores zero.
     """
+    if task == "preference":
+        return Scoring(model)
+    if task == "text":
+        return partial(read_text, model)
     if task == "pairs":
         return Search(model, rows)
     return model.reply if answers_of(model.base.folder) is not None else _silence

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
-from baigong.evals.run import Ask, predict
-from baigong.industry.preferring import Scoring, preferences
+from baigong.evals.run import predict
+from baigong.industry.asking import asking
+from baigong.industry.preferring import preferences
 from baigong.industry.quantised import weigh
-from baigong.industry.reading import read_text
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
@@ -51,7 +50,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            _asker(recipe, model, asked),
+            asking(recipe.task, model, asked),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -74,15 +73,6 @@ async def contest(
         dataset=digest_of(rows),
     )
     return msgspec.structs.replace(found, weights=weights)
-
-
-def _asker(recipe: Recipe, model: Served, rows: Sequence[Row]) -> Ask:
-    """How a contender is asked: to answer, or to score what stands in the row."""
-    if recipe.task == "preference":
-        return Scoring(model)
-    if recipe.task == "text":
-        return partial(read_text, model)
-    return asking(recipe.task, model, rows)
 
 
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:
