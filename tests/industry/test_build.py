@@ -41,7 +41,7 @@ def killed_at(step: str, home: Path, recipe: Path) -> int:
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(home), str(recipe), step],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         check=False,
     )
     return done.returncode

@@ -116,3 +116,8 @@ def test_chosen_and_rejected_answers_are_preferences(tmp_path):
     found = made(tmp_path, rows, ("prompt", "chosen", "rejected"))
     assert found.recipe.task == "preference"
     assert "chosen and rejected" in found.reasons[0]
+
+
+def test_a_column_of_text_alone_is_text(tmp_path):
+    found = made(tmp_path, [(f"a long passage, number {i}",) for i in range(200)], ("Content",))
+    assert (found.recipe.task, found.recipe.data.columns) == ("text", {"text": "Content"})

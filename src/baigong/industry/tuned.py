@@ -210,6 +210,9 @@ def _of_columns(columns: Sequence[str], records: Sequence[Record]) -> _Guess:
         return _Guess(
             "chat", mapped, f"chat, with {asked!r} as what is asked and {answer!r} as the answer"
         )
+    if asked is not None and len(columns) == 1:
+        why = f"text, for {asked!r} is the only column: nothing is asked, and all of it is learnt"
+        return _Guess("text", _renamed(text=asked), why)
     raise InvalidInput(
         f"The columns {', '.join(columns) or '(none)'} do not say what is asked and what is answered.",
         hint="Name them: --column text=COLUMN --column label=COLUMN where answers are classes, or"
