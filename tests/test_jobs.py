@@ -149,6 +149,10 @@ async def test_a_running_job_obeys_a_wish_from_elsewhere(database, wish, state):
     running = asyncio.create_task(jobs.run(job, [step("x", log), sleeper(begun)], Seen()))
     await begun.wait()
     assert Jobs(database).wish(job.id, wish).wish == wish
+    if wish == "cancel":  # for good
+        for change in (lambda: jobs.wish(job.id, "pause"), lambda: jobs.resume(job.id)):
+            with pytest.raises(Conflict, match="being cancelled"):
+                change()
     with pytest.raises(Stopped, match=job.id):
         await running
     assert jobs.get(job.id).state == state

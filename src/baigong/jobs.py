@@ -187,8 +187,7 @@ class Jobs:
             job = _get(connection, job_id)
             if job.state == WISHED[wish]:
                 return job
-            if job.is_over:
-                raise Conflict(f"The job {job.id} is {job.state} already.", param="job")
+            _refuse_over(job)
             if held_among(connection, {_resource(job)}) and job.state in {"running", "queued"}:
                 _change(connection, job.id, wish=wish)
             else:
@@ -206,8 +205,8 @@ class Jobs:
         with self._database.begin() as connection:
             job = _get(connection, job_id)
             is_background = background or bool(job.spec.get(BACKGROUND))
-            if job.is_over and (job.state != "failed" or job.spec.get(BACKGROUND)):
-                raise Conflict(f"The job {job.id} is {job.state} already.", param="job")
+            if job.state != "failed" or job.spec.get(BACKGROUND):
+                _refuse_over(job)
             values: Output = {"wish": None}
             if is_background and job.state not in {"running", "queued"}:
                 values |= {"state": "queued", "spec": {**job.spec, BACKGROUND: True}}
@@ -416,6 +415,13 @@ def _job(row: Row[Any], *, is_held: bool) -> Job:
         row.error_code,
         row.wish,
     )
+
+
+def _refuse_over(job: Job) -> None:
+    if job.is_over:
+        raise Conflict(f"The job {job.id} is {job.state} already.", param="job")
+    if job.wish == "cancel":
+        raise Conflict(f"The job {job.id} is being cancelled.", param="job")
 
 
 def _resource(job: Job | Row[Any]) -> str:

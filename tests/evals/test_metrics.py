@@ -164,3 +164,17 @@ def test_the_language_is_that_of_most_words(text, language):
 
 def test_tokens_are_chinese_characters_and_other_words():
     assert tokens("退货 ABC-12, ｄａｙｓ!") == ["退", "货", "abc", "12", "days"]
+
+
+def test_numbers_are_scored_by_how_near_they_are():
+    rows = [row("200"), row("0"), row("5")]
+    closeness, within = METRICS["closeness"], METRICS["within_tenth"]
+    assert list(closeness.row_scores(rows, ["200", "0", "-5"], None)) == [1, 1, 0]
+    assert closeness.value([row("100")], ["300"]) == 0.5
+    assert list(within.row_scores(rows, ["181", "1", "many"], None)) == [1, 0, 0]
+
+
+def test_a_search_is_scored_by_the_place_it_found():
+    rows = [row("a"), row("b"), row("c")]
+    assert METRICS["recall_at_1"].value(rows, ["1", "2", ""]) == pytest.approx(1 / 3)
+    assert METRICS["mrr"].value(rows, ["1", "2", ""]) == pytest.approx(0.5)

@@ -35,7 +35,7 @@ async def test_the_best_of_some_trials_is_kept_and_a_stop_loses_none(
         if progress.done > 1:
             second.set()
 
-    running = asyncio.create_task(search(rows, base, SPEC, usual, tmp_path, until_the_second))
+    running = asyncio.create_task(search(rows, base, SPEC, tmp_path, until_the_second))
     await second.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -43,7 +43,7 @@ async def test_the_best_of_some_trials_is_kept_and_a_stop_loses_none(
     before = msgspec.json.decode((tmp_path / TRIED_FILE).read_bytes(), type=list[Tried])
     assert [tried.state for tried in before] == ["done", "running"]
 
-    result, tried = await search(rows, base, SPEC, usual, tmp_path)
+    result, tried = await search(rows, base, SPEC, tmp_path)
     assert [t.choice for t in tried[:2]] == [t.choice for t in before]
     assert tried[0] == before[0]
     assert tried[0].choice == {"learning_rate": usual.learning_rate}
@@ -57,16 +57,14 @@ async def test_the_best_of_some_trials_is_kept_and_a_stop_loses_none(
 async def test_without_validation_rows_there_is_nothing_to_choose_by(
     base: Path, rows: list[Row], tmp_path: Path
 ) -> None:
-    usual = plan_tuning(rows, base, SPEC).settings
     train = [row for row in rows if row.split == "train"]
     with pytest.raises(InvalidInput, match="no validation rows to choose by"):
-        await search(train, base, SPEC, usual, tmp_path)
+        await search(train, base, SPEC, tmp_path)
 
 
 async def test_what_is_given_leaves_nothing_to_choose(
     base: Path, rows: list[Row], tmp_path: Path
 ) -> None:
     spec = msgspec.structs.replace(SPEC, learning_rate=1e-3)
-    usual = plan_tuning(rows, base, spec).settings
     with pytest.raises(InvalidInput, match="rank, learning_rate and epochs are all given"):
-        await search(rows, base, spec, usual, tmp_path)
+        await search(rows, base, spec, tmp_path)

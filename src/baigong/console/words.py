@@ -41,6 +41,9 @@ TEXT: dict[str, Words] = {
     "task_grounded": Words("answers from documents", "依据文档作答"),
     "task_text": Words("plain text", "纯文本"),
     "task_preference": Words("preferred answers", "偏好应答"),
+    "task_regression": Words("numbers", "数值预测"),
+    "task_pairs": Words("search", "检索"),
+    "task_images": Words("pictures", "图像分类"),
     # Nothing is live.
     "nothing_title": Words("Nothing is live yet", "还没有模型上线"),
     "nothing_text": Words(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -17,7 +18,17 @@ from baigong.evals.text import fold, normalise, tokens
 from baigong.graders import common_subsequence
 from baigong.types import Row
 
-Task = Literal["chat", "classification", "extraction", "grounded", "preference", "text"]
+Task = Literal[
+    "chat",
+    "classification",
+    "extraction",
+    "grounded",
+    "preference",
+    "text",
+    "regression",
+    "pairs",
+    "images",
+]
 Schema = Mapping[str, Any] | None
 Floats = NDArray[np.float64]
 
@@ -210,6 +221,40 @@ def cited_passage(prompt: str, k: int) -> str:
     return "" if found is None else re.sub("^> ?", "", found[1], flags=re.MULTILINE).strip()
 
 
+def _closeness(row: Row, answer: str, _: Schema) -> float:
+    """How near two numbers are by their sizes: 1 where they agree, 0 where one is zero or signs differ."""
+    wanted, given = _number(row.answer), _number(answer)
+    if wanted is None or given is None:
+        return 0.0
+    size = abs(wanted) + abs(given)
+    return 1 - abs(wanted - given) / size if size else 1.0
+
+
+def _within_tenth(row: Row, answer: str, _: Schema) -> float:
+    """Whether two numbers differ by at most a tenth of the larger."""
+    wanted, given = _number(row.answer), _number(answer)
+    if wanted is None or given is None:
+        return 0.0
+    return float(abs(wanted - given) <= 0.1 * max(abs(wanted), abs(given)))
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _first(_: Row, answer: str, __: Schema) -> float:
+    """Of a search, whose answer is the place at which it found what was wanted."""
+    return float(answer == "1")
+
+
+def _reciprocal(_: Row, answer: str, __: Schema) -> float:
+    return 1 / int(answer) if answer.isdigit() and int(answer) else 0.0
+
+
 BITS = " bits a byte"  # what follows the number that stands for a model's reading of a text
 
 
@@ -250,8 +295,8 @@ _ALL: tuple[Task, ...] = ("chat", "classification", "extraction", "grounded")
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "Accuracy", "准确率", ("classification",), True, _accuracy),
-        Metric("macro_f1", "Macro F1", "宏平均 F1", ("classification",)),
+        Metric("accuracy", "Accuracy", "准确率", ("classification", "images"), True, _accuracy),
+        Metric("macro_f1", "Macro F1", "宏平均 F1", ("classification", "images")),
         Metric("exact_match", "Exact match", "完全匹配率", _ALL, True, _exact_match),
         Metric("token_f1", "Token F1", "词元 F1", ("chat", "grounded"), False, _token_f1),
         Metric("rouge_l", "ROUGE-L", "ROUGE-L", ("chat", "grounded"), False, _rouge_l),
@@ -259,6 +304,12 @@ METRICS: dict[str, Metric] = {
         Metric("json_validity", "Valid JSON", "JSON 有效率", ("extraction",), True, _json_validity),
         Metric("bits_saved", "Bits saved", "节省的比特", ("text",), False, _bits_saved),
         Metric("citation", "Right citation", "引用正确率", ("grounded",), True, _citation),
+        Metric("closeness", "Closeness", "接近度", ("regression",), False, _closeness),
+        Metric(
+            "within_tenth", "Within a tenth", "误差一成内", ("regression",), True, _within_tenth
+        ),
+        Metric("recall_at_1", "Recall at 1", "首位召回率", ("pairs",), True, _first),
+        Metric("mrr", "Mean reciprocal rank", "平均倒数排名", ("pairs",), False, _reciprocal),
         Metric("preference", "Preference", "偏好正确率", ("preference",), True, _preference),
         Metric(
             "preference_whole",
@@ -277,6 +328,9 @@ DEFAULT_METRICS: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "extraction": ("field_f1", "json_validity", "exact_match"),
     "grounded": ("citation", "token_f1"),
+    "regression": ("closeness", "within_tenth"),
+    "pairs": ("recall_at_1", "mrr"),
+    "images": ("accuracy", "macro_f1"),
     "text": ("bits_saved",),
     "preference": ("preference", "preference_whole"),
 }

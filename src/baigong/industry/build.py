@@ -29,6 +29,7 @@ from baigong.industry.documents import keep_documents, measure_documents, own_so
 from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
+from baigong.industry.head_parity import check_heads
 from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Recipe, recipe_digest
@@ -44,7 +45,8 @@ from baigong.knowledge.retrieve import Retriever
 from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning
-from baigong.tuning.tune import tune
+from baigong.tuning.search import Tried, search
+from baigong.tuning.spec import WHOLE
 from baigong.types import Embed, Message, Report, Row
 
 Outputs = Mapping[str, Output]
@@ -240,22 +242,27 @@ class Build:
         rows = await self._rows(outputs)
         name, done = outputs["plan"].get("teacher"), self.folder / "teacher.jsonl"
         lesson = await learn_from(self.shop.serving, self.recipe, name, rows, done, report)
+        folder = self.folder / TUNE_FOLDER
         async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
-            result = await tune(
-                lesson.rows, base.folder, lesson.wish, self.folder / TUNE_FOLDER, report
-            )
+            result, tried = await search(lesson.rows, base.folder, lesson.wish, folder, report)
         curve.write(result.curve, result.folder)
         picture.write(result.curve, result.folder)
         checkpoints = await asyncio.to_thread(
-            keep_checkpoints, self.shop.hub, self.recipe.name, outputs["plan"]["base"], self.folder
+            keep_checkpoints,
+            self.shop.hub,
+            self.recipe.name,
+            outputs["plan"]["base"],
+            result.folder.parent,
         )
         output: Output = {
             "checkpoints": checkpoints,
             "curve": msgspec.to_builtins(result.curve),
             "settings": msgspec.to_builtins(result.settings),
+            "folder": result.folder.relative_to(self.folder).as_posix(),
+            "tried": msgspec.to_builtins(tried),
             "seconds": result.seconds,
             "tokens": result.tokens,
-            "summary": f"{lesson.told}{result.steps} steps, {result.tokens:,} tokens, "
+            "summary": f"{lesson.told}{_best_of(tried)}{result.steps} steps, {result.tokens:,} tokens, "
             f"loss {result.loss:.3f}",
         }
         return {
@@ -267,6 +274,10 @@ class Build:
         """What was trained is what is served: the same bytes, token ids and greedy answers."""
         served = self.shop.serving.of_content(self.recipe.name, self._content(outputs))
         rows = [row for row in await self._rows(outputs) if row.split != "test"]
+        if self.recipe.tune.objective in WHOLE:
+            folder = (self.folder / outputs["tune"]["folder"]).parent
+            agreed = await check_heads(folder, served, rows)
+            return {"summary": f"{agreed} rows agree in token ids or pixels, and in what is said"}
         adapter = served.adapter.folder if served.adapter else None
         prompts = [_asked(row, self.recipe) for row in rows[:PARITY_PROMPTS]]
         # Quantised weights choose other tokens at times: how often is for the gate to judge.
@@ -317,7 +328,7 @@ class Build:
         content = self._content(outputs)
         if content.adapter is not None:  # a whole model would be loaded again for another card
             report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
-            folder, base = self.folder / "tune" / "adapter", self._base(outputs)
+            folder, base = self.folder / outputs["tune"]["folder"], self._base(outputs)
             kept = await asyncio.to_thread(self._keep, base, outputs["tune"], folder, report)
             content = msgspec.structs.replace(content, adapter=kept)
         release = await asyncio.to_thread(
@@ -365,7 +376,7 @@ class Build:
         """What was tuned, in the hub, with its card; the weights stay what they are."""
         rows = Dataset.read(self.folder / "dataset").report
         write_card(folder, self.recipe, base, rows, tuned, report)
-        kind: Kind = "adapter" if self.recipe.tune.method == "lora" else "model"
+        kind: Kind = "adapter" if self.recipe.tune.makes_adapter else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
         kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
         return f"{kept.name}@{kept.revision}"
@@ -406,7 +417,7 @@ class Build:
 
     def _content(self, outputs: Outputs) -> Content:
         recipe, knowledge = self.recipe, self.recipe.knowledge
-        is_whole = recipe.tune.method != "lora"
+        is_whole = not recipe.tune.makes_adapter
         result = outputs["tune"]["result"]
         return Content(
             task=recipe.task,
@@ -459,6 +470,15 @@ def _against(live: Release | None, base: Revision, rows: str) -> str:
         if is_new
     ]
     return f"against {live.ref}: {', '.join(changed) or 'neither base nor rows'} changed"
+
+
+def _best_of(tried: Sequence[Tried]) -> str:
+    """What a search chose, in words."""
+    if not tried:
+        return ""
+    best = max((one for one in tried if one.state == "done"), key=lambda one: one.score or 0.0)
+    choice = ", ".join(f"{name} {value:.3g}" for name, value in best.choice.items())
+    return f"best of {len(tried)} trials ({choice}); "
 
 
 def _software() -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,28 @@ from baigong.evals.report import EvalReport, Score
 from baigong.hub.repository import Revision
 from baigong.industry.data_report import DataReport
 from baigong.industry.recipe import Recipe
+from baigong.tuning.spec import WHOLE
 
 FILE = "README.md"
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-_LIBRARY = {"lora": "peft"}
+_PIPELINES = defaultdict(
+    lambda: "text-generation",
+    classify="text-classification",
+    regress="text-classification",
+    images="image-classification",
+    embed="sentence-similarity",
+    rerank="text-ranking",
+)
 _WHO = {
     "base": "the base, untuned",
     "incumbent": "what was live before",
     "candidate": "this model",
     "baseline": "a plain baseline",
+}
+# Models that nobody talks to, and where they are asked.
+_DOORS = {
+    "pairs": "`/v1/embeddings` or `/v1/rerank`",
+    "images": "`/v1/classify`, data URLs of pictures",
 }
 _NOT_FOR = {
     "classification": "It gives one of the labels above to every text, also to one that has none of them.",
@@ -62,8 +76,8 @@ def write_card(
 def _front(recipe: Recipe, base: Revision, rows: DataReport, report: EvalReport | None) -> str:
     fields: dict[str, Any] = {
         "base_model": base.name,
-        "library_name": _LIBRARY.get(recipe.tune.method, "transformers"),
-        "pipeline_tag": "text-generation",
+        "library_name": "peft" if recipe.tune.makes_adapter else "transformers",
+        "pipeline_tag": _PIPELINES[recipe.tune.objective],
         "language": sorted(rows.languages, key=lambda name: -rows.languages[name]),
         "datasets": sorted(rows.files),
         "tags": ["baigong", recipe.task],
@@ -77,7 +91,7 @@ def _front(recipe: Recipe, base: Revision, rows: DataReport, report: EvalReport 
             for name, score in scores.items()
         ]
         dataset = {"name": "rows kept back", "type": "local", "split": "test"}
-        task = {"type": "text-generation", "name": recipe.task}
+        task = {"type": _PIPELINES[recipe.tune.objective], "name": recipe.task}
         fields["model-index"] = [
             {
                 "name": recipe.name,
@@ -98,7 +112,7 @@ def _body(
     facts: Mapping[str, Any],
     report: EvalReport | None,
 ) -> Iterator[str]:
-    what = "An adapter (LoRA)" if recipe.tune.method == "lora" else "A model"
+    what = "An adapter (LoRA)" if recipe.tune.makes_adapter else "A model"
     yield f"# {recipe.title.en or recipe.name}\n"
     if recipe.description.en:
         yield f"{recipe.description.en}\n"
@@ -112,6 +126,9 @@ def _body(
 
 def _calling(recipe: Recipe) -> Iterator[str]:
     yield "## How to call it\n"
+    if recipe.task in _DOORS:
+        yield f"With `baigong serve` running, `{recipe.name}` answers at {_DOORS[recipe.task]}.\n"
+        return
     yield "With `baigong serve` running, from any OpenAI client:\n"
     yield "```python"
     yield "from openai import OpenAI\n"
@@ -121,9 +138,9 @@ def _calling(recipe: Recipe) -> Iterator[str]:
     yield "print(reply.choices[0].message.content)"
     yield "```\n"
     yield f"In the terminal: `baigong chat {recipe.name}`."
-    if recipe.tune.method == "lora":
+    if recipe.tune.makes_adapter:
         yield "Elsewhere it is a PEFT adapter like any other, for this base alone."
-    if persona := recipe.persona.strip():
+    if (persona := recipe.persona.strip()) and recipe.tune.objective not in WHOLE:
         yield f"\nIt was tuned with this system message, and wants it: `{persona}`"
     yield ""
 

@@ -24,10 +24,10 @@ def keep_checkpoints(hub: Hub, name: str, base: str, folder: Path) -> dict[str, 
         hub: where to.
         name: the recipe's.
         base: what it is tuned from, as a ref.
-        folder: the job's.
+        folder: of the tuning.
     """
     kept = {}
-    for place, point in kept_checkpoints(folder / TUNE_FOLDER):
+    for place, point in kept_checkpoints(folder):
         facts = {"base": base, "point": msgspec.to_builtins(point)}
         kept[str(point.step)] = hub.add("adapter", hub_name(name), place, facts).ref
     return kept

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
-from baigong.evals.run import Ask, predict
-from baigong.industry.preferring import Scoring, preferences
+from baigong.evals.run import predict
+from baigong.industry.asking import asking
+from baigong.industry.preferring import preferences
 from baigong.industry.quantised import weigh
-from baigong.industry.reading import read_text
 from baigong.industry.recipe import Recipe
 from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
@@ -51,7 +50,7 @@ async def contest(
     for position, (who, model) in enumerate(served.items()):
         answers = await predict(
             asked,
-            _asker(recipe, model),
+            asking(recipe.task, model, asked),
             sampling,
             concurrency=CONCURRENCY,
             done=folder / f"{who}.jsonl",
@@ -76,13 +75,6 @@ async def contest(
     return msgspec.structs.replace(found, weights=weights)
 
 
-def _asker(recipe: Recipe, model: Served) -> Ask:
-    """How a contender is asked: to answer, or to score what stands in the row."""
-    if recipe.task == "preference":
-        return Scoring(model)
-    return partial(read_text, model) if recipe.task == "text" else model.reply
-
-
 def _part(report: Report, who: str, position: int, contenders: int) -> Report:
     """One contender's progress as a part of the whole."""
 
@@ -102,13 +94,9 @@ def _part(report: Report, who: str, position: int, contenders: int) -> Report:
 
 def _baseline(recipe: Recipe, train: Sequence[Row], asked: Sequence[Row]) -> Entry:
     # scikit-learn takes a second to import, and only evaluation needs it.
-    from baigong.evals.baseline import baseline_answers  # noqa: PLC0415
+    from baigong.evals.baseline import NAMES, baseline_answers  # noqa: PLC0415
 
-    name = {
-        "classification": "TF-IDF, logistic regression",
-        "preference": "the longer answer"
-        if recipe.tune.objective != "kto"
-        else "the commoner verdict",
-        "text": "deflate",
-    }.get(recipe.task, "TF-IDF, nearest row")
+    name = NAMES[recipe.task]
+    if recipe.tune.objective == "kto":
+        name = "the commoner verdict"
     return Entry(name, asked, baseline_answers(train, asked, recipe.task))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from baigong.errors import Problem
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import Dataset, load_dataset
+from baigong.industry.rows import CountTokens, Dataset, load_dataset
+from baigong.tuning.labelled import asked_text
+from baigong.tuning.spec import WHOLE
 from baigong.tuning.template import check_template
-from baigong.types import Message
 
 
 def load_rows(
@@ -22,20 +21,23 @@ def load_rows(
     Raises:
         InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
     """
-    tokenizer, is_text = tokenizer_of(base.folder), recipe.task == "text"
-    if not is_text:
-        check_template(tokenizer, base.name)
-
-    def count(messages: Sequence[Message]) -> int:
-        if is_text:
-            return len(tokenizer.encode_text(messages[0].content))
-        return len(tokenizer.encode(messages, add_generation_prompt=False))
-
+    # Texts are cut into blocks, so that none is too long, and pictures have no tokens.
+    has_limit = recipe.task not in {"text", "images"}
     return load_dataset(
         recipe,
-        count_tokens=count,
-        # Texts are cut into blocks, so that none is too long.
-        context=None if is_text else read_shape(base.folder).context,
+        count_tokens=None if recipe.task == "images" else _counter(recipe, base),
+        context=read_shape(base.folder).context if has_limit else None,
         locate=lambda ref: hub.get("dataset", ref).folder,
         lacking=lacking,
     )
+
+
+def _counter(recipe: Recipe, base: Revision) -> CountTokens:
+    """How long a row is to the base: one that ends in a head is given the text alone."""
+    tokenizer = tokenizer_of(base.folder)
+    if recipe.task == "text":
+        return lambda messages: len(tokenizer.encode_text(messages[0].content))
+    if recipe.tune.objective in WHOLE:
+        return lambda messages: len(tokenizer.encode_text(asked_text(messages), special=True))
+    check_template(tokenizer, base.name)
+    return lambda messages: len(tokenizer.encode(messages, add_generation_prompt=False))

@@ -38,7 +38,7 @@ from baigong.industry.yaml_lines import (
     refuse_unusable_text,
 )
 from baigong.store.blobs import digest_file
-from baigong.tuning.spec import Goal
+from baigong.tuning.spec import WHOLE, Goal
 
 DATASET_PREFIX = "dataset://"
 MODEL_NAME = r"^(sapling|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w.-]*)?)$"
@@ -48,6 +48,9 @@ _MAX_TOKENS: dict[Task, int] = {
     "classification": 64,
     "extraction": 512,
     "grounded": 256,
+    "regression": 1,
+    "pairs": 1,
+    "images": 1,
     "text": 256,
     "preference": 512,
 }
@@ -163,7 +166,8 @@ class Tune(_Part):
         default="supervised",
         description="What the rows teach: `supervised` their answers, `distill` what a teacher makes of them, `grpo` "
         "what earns a reward. task: preference has `dpo` (its default) and `orpo` for pairs of answers, `kto` for "
-        "answers judged one by one; task: text has `continued`.",
+        "answers judged one by one; task: text has `continued`; task: classification has `classify`, a head whose "
+        "likeliest label is the answer; task: pairs has `embed` and `rerank`.",
     )
     teacher: str | None = Field(
         default=None, description="distill: the model that teaches, a name that can be asked."
@@ -209,6 +213,12 @@ class Tune(_Part):
     batch_size: Auto | Annotated[Whole, Field(ge=1, le=4096)] = Field(
         default="auto", description="Rows in one step."
     )
+    augment: bool = Field(
+        default=True, description="task: images. Train on moved, turned and otherwise lit ones too."
+    )
+    flip: bool = Field(
+        default=False, description="And on mirrored ones: not where left and right differ."
+    )
     beta: Auto | Annotated[Number, Field(ge=1e-4, le=10)] = Field(
         default="auto",
         description="dpo, kto: how strongly the model is held to its base. orpo: how much the odds weigh.",
@@ -216,12 +226,21 @@ class Tune(_Part):
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="The run is planned, and if need be shortened, to end in time."
     )
+    trials: Annotated[Whole, Field(ge=1, le=100)] = Field(
+        default=1,
+        description="How many settings to try of those left `auto`; the best on the validation rows is kept.",
+    )
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of everything random in the tuning."
     )
     checkpoints: Annotated[Whole, Field(ge=0, le=100)] = Field(
         default=0, description="Adapters of the last evaluations that are kept in the hub as well."
     )
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether an adapter is what comes out, and not a whole model."""
+        return self.method == "lora" and self.objective not in WHOLE
 
 
 class Knowledge(_Part):

@@ -28,12 +28,19 @@ TASK_FIELDS: dict[str, tuple[str, ...]] = {
     "grounded": ("question", "answer", "document"),
     "text": ("text",),
     "preference": ("prompt", "chosen", "rejected", "answer", "label"),
+    "regression": ("text", "value"),
+    "pairs": ("query", "positive", "negative"),
+    "images": ("image", "label"),
 }
 # What each task's rows can teach, the default first; the others teach what to answer.
 OBJECTIVES_OF: defaultdict[str, tuple[str, ...]] = defaultdict(
     lambda: ("supervised", "distill", "grpo"),
+    classification=("supervised", "distill", "grpo", "classify"),
     preference=("dpo", "orpo", "kto"),
     text=("continued",),
+    regression=("regress",),
+    pairs=("embed", "rerank"),
+    images=("images",),
 )
 
 _SHOWN = 60

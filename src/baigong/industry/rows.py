@@ -33,6 +33,7 @@ from baigong.types import Message, Row, Split
 # Up to this share of rows may be too long for the context and is left out; more is a mistake to mend.
 MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
+LABELLED = ("classification", "images")  # tasks whose answers are classes
 
 CountTokens = Callable[[Sequence[Message]], int]
 
@@ -283,13 +284,17 @@ class _Loading:
             return []
         path = self._path(written)
         items = []
-        for table in read_tables(path, suffixes=self.suffixes) if path else []:
+        for table in self._tables(path) if path else []:
             items += self._table(table)
             self.problems += table.problems
             self.warnings += table.warnings
         if path is not None and not self.problems:
             self._note_files(path)
         return items
+
+    def _tables(self, path: Path) -> list[Table]:
+        own = self.shape.read
+        return read_tables(path, suffixes=self.suffixes) if own is None else own(path)
 
     def _path(self, written: str) -> Path | None:
         if not written.startswith(DATASET_PREFIX):
@@ -400,6 +405,8 @@ class _Loading:
 
     def look(self, rows: list[Row]) -> list[Row]:
         """The rows without those that would give the test away; what else a person should know is noted."""
+        if self.recipe.task == "images":  # there is no text to look at
+            return rows
         found = look_at(rows, has_one_answer=self.shape.has_one_answer)
         for what, places in found.notes.items():
             self._warn(what, places)
@@ -432,7 +439,7 @@ class _Loading:
                 f" {least}; add rows{remedy}",
                 "data.split.test",
             )
-        if self.recipe.task == "classification":
+        if self.recipe.task in LABELLED:
             self._check_labels(rows)
         verdicts = {row.is_good for row in rows if row.split == "train"}
         if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
@@ -455,7 +462,7 @@ class _Loading:
     def report(self, rows: Sequence[Row], lengths: Sequence[int]) -> DataReport:
         """Counts of what is left and of what is not."""
         labels: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in rows if self.recipe.task == "classification" else ():
+        for row in rows if self.recipe.task in LABELLED else ():
             labels[row.answer][row.split] += 1
         count = Counter[str](row.split for row in rows)
         spoken = Counter(language_of(row.messages[-1].content) for row in rows)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,11 +19,13 @@ import msgspec
 from baigong.errors import NotFound, Unsupported
 from baigong.evals.text import language_of
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
+from baigong.hub.data_url import image_of
 from baigong.hub.repository import Hub, Revision
 from baigong.industry.aliases import Alias, Aliases
 from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
 from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
+from baigong.industry.labelling import answers_of, label_text
 from baigong.industry.releases import Content, Release, Releases
 from baigong.industry.reranker import HubRankers
 from baigong.inference.answer import read_answer
@@ -41,6 +44,7 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
+from baigong.tuning.labelled import asked_text
 from baigong.tuning.parity import Heard
 from baigong.types import Delta, Embedders, Message, Passage, Rank, Row, Sampling, ToolUse
 
@@ -224,6 +228,8 @@ class Served:
         self, messages: Sequence[Message], use: ToolUse, options: Mapping[str, Any] | None = None
     ) -> tuple[list[int], Callable[[Sampling], AsyncIterator[Delta]]]:
         """The prompt's ids, and what makes an answer to it, thoughts and calls taken apart."""
+        if answers_of(self.base.folder) != "text":
+            return self._labelled(asked_text(messages))
         tokenizer = self.tokenizer
         style = style_of(tokenizer) if use.tools else None
         turns = self._with_persona(messages)
@@ -242,6 +248,25 @@ class Served:
             if thoughts is None and calls is None:
                 return deltas
             return read_answer(deltas, thoughts, calls, is_parallel=use.is_parallel)
+
+        return ids, say
+
+    def _labelled(self, text: str) -> tuple[list[int], Callable[[Sampling], AsyncIterator[Delta]]]:
+        """The same of a model that does not write: its answer is a label, or a number, as text."""
+        ids = [] if self.words is None else self.words.encode_text(text, special=True)
+
+        async def say(_: Sampling) -> AsyncGenerator[Delta]:
+            answers = answers_of(self.base.folder)
+            if answers is None:
+                raise Unsupported(
+                    f"The model '{self.name}' answers no questions: it makes vectors, or ranks.",
+                    hint="Ask /v1/embeddings or /v1/rerank.",
+                    param="model",
+                )
+            labels = tuple((await self.facts()).labels)
+            sees = self.words is None
+            rows = await (self.look([image_of(text)]) if sees else self.classify([ids]))
+            yield Delta(label_text(answers, labels, rows[0]), 1, finish_reason="stop")
 
         return ids, say
 
@@ -360,8 +385,7 @@ class Serving:
             known = [model.name for model in self.models()]
             raise NotFound.among("model", name, known, param="model") from error
         remote = self._upstreams.of_base(base.name, base.folder, has_adapter=False)
-        words = tokenizer_of(base.folder) if (base.folder / "tokenizer.json").exists() else None
-        return Served(name, base, words, self._engines, remote=remote)
+        return Served(name, base, _words(base.folder), self._engines, remote=remote)
 
     def open_chat(self, name: str) -> Served | Foreign:
         """What answers chats under `name`: as `open`, or else an upstream's own model.
@@ -387,7 +411,7 @@ class Serving:
         return Served(
             name,
             base,
-            tokenizer_of(base.folder),
+            _words(base.folder),
             self._engines,
             adapter,
             content,
@@ -433,6 +457,11 @@ class Serving:
                 seen.add(name)
                 listed.append(ServedModel(name, 0.0, upstream))
         return listed
+
+
+def _words(folder: Path) -> ChatTokenizer | None:
+    """A model's tokenizer; None where it only sees."""
+    return tokenizer_of(folder) if (folder / "tokenizer.json").exists() else None
 
 
 def _question(messages: Sequence[Message]) -> str:

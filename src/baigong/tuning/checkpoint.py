@@ -39,10 +39,16 @@ class State(msgspec.Struct):
 
 
 def write_checkpoint(
-    path: Path, state: State, trained: Named, optimizer: torch.optim.Optimizer, best: Named
+    path: Path,
+    state: State,
+    trained: Named,
+    optimizer: torch.optim.Optimizer,
+    best: Named,
+    running: Named,
 ) -> None:
-    """Weights, the optimiser's moments, the best weights so far, and the state."""
+    """Weights, the optimiser's moments, the best weights so far, what else changes, and the state."""
     tensors: Named = {f"best/{name}": tensor for name, tensor in best.items()}
+    tensors |= {f"running/{name}": tensor for name, tensor in running.items()}
     for name, parameter in trained.items():
         moments = optimizer.state[parameter]
         tensors[f"weight/{name}"] = parameter.detach()
@@ -52,7 +58,11 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    path: Path, trained: Named, optimizer: torch.optim.Optimizer, device: torch.device
+    path: Path,
+    trained: Named,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    running: Named,
 ) -> tuple[State, Named]:
     """Put weights and moments back; the state, and the best weights so far."""
     with safe_open(str(path), framework="pt", device=str(device)) as file:
@@ -66,6 +76,8 @@ def read_checkpoint(
             "exp_avg": tensors[f"mean/{name}"],
             "exp_avg_sq": tensors[f"square/{name}"],
         }
+    for name, tensor in running.items():
+        tensor.copy_(tensors[f"running/{name}"])
     best = {
         name.removeprefix("best/"): tensor
         for name, tensor in tensors.items()

@@ -38,8 +38,8 @@ class TuneJob(msgspec.Struct, frozen=True):
     checkpoint_s: float
     threads: int
     processes: int = 1
-    teacher: str = ""
     checkpoints: int = 0
+    teacher: str = ""
 
 
 class Line(msgspec.Struct, frozen=True):

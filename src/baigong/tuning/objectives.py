@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baigong.tuning.labelled import Labelled, Measured, labels_of, numbers_of
+from baigong.tuning.pairs import Joined, Matched, joined_of, matched_of
+from baigong.tuning.pictured import Pictured, pictures_of
 from baigong.tuning.preferences import Pair, Rated, pairs_of, rated_of
 from baigong.tuning.rows import Encode, Example, Prepared, answers_of, prepare
 from baigong.tuning.sampled import Prompt, prompts_of, sized
@@ -38,6 +41,11 @@ class Objective:
 
 OBJECTIVES: dict[Goal, Objective] = {
     "supervised": Objective(Example, answers_of, "supervised:Supervised"),
+    "classify": Objective(Labelled, labels_of, "classify:Classify"),
+    "images": Objective(Pictured, pictures_of, "images:Images"),
+    "embed": Objective(Matched, matched_of, "embed:Embed"),
+    "rerank": Objective(Joined, joined_of, "rerank:Rerank"),
+    "regress": Objective(Measured, numbers_of, "regress:Regress"),
     "continued": Objective(Example, texts_of, "supervised:Supervised", packed),
     "distill": Objective(Example, answers_of, "distill:Distill"),
     "grpo": Objective(Prompt, prompts_of, "grpo:Grpo", sized),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -24,6 +25,7 @@ from baigong.tuning.teacher import check_teacher
 from baigong.types import Row
 
 _START_S = 8.0  # importing torch, transformers and peft, and reading a small model
+_KEPT = 30  # numbers of the hidden size that a block keeps of each token
 _START_BYTES = 800 << 20  # the same, and compiled kernels, in resident memory
 # Training against a plain float32 product, measured with a base of 6.5 M weights in batches of 16:
 # 0.77 of its rate in float32, 1.13 where the processor multiplies bfloat16.
@@ -31,7 +33,7 @@ _EFFICIENCY = 0.8
 # Of that, what is left where answers are sampled, a token of each at a time.
 _SAMPLING_EFFICIENCY = 0.5
 OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
-_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers\.\d+\.")
+_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers?\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,12 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
     spec = spec or TuneSpec()
     count = len(prepared.train)
     settings = resolve(spec, count, base.parameters)
+    if settings.is_adapter and not base.linear:
+        raise InvalidInput(
+            f"{base.folder.name} has no linear layers that an adapter could cover.",
+            hint="Use tune.method: full.",
+            param="tune.method",
+        )
     if settings.is_adapter and settings.rank > base.widest:
         raise InvalidInput(
             f"tune.rank is {settings.rank}, and no layer of the base is wider than {base.widest}.",
@@ -176,6 +184,8 @@ def read_base(folder: Path) -> Base:
             f"There is no model in {folder.name}.", hint="It needs config.json and safetensors."
         )
     headers = Headers.read(folder)
+    if "num_channels" in headers.fields and not headers.fields.get("vocab_size"):
+        return read_sight(folder, headers)
     shape = shape_of(headers.fields, headers.name)
     linear: dict[str, int] = {}
     products = widest = 0
@@ -203,6 +213,56 @@ def read_base(folder: Path) -> Base:
     )
 
 
+_STAGE = re.compile(r"\bstages\.(\d+)\.")
+_NUMBERS = 4  # that a convolution, its normalisation and activation keep for each output
+
+
+def read_sight(folder: Path, headers: Headers) -> Base:
+    """The same of a model for pictures. Its `products` and `hidden` are those of a picture's patches together.
+
+    A convolution of stage n is taken to see a side of 1 / (4 * 2^n) of the picture's, as in ResNet.
+    """
+    fields = headers.fields
+    side = _side(folder, fields)
+    patches = (side // int(fields.get("patch_size") or 16)) ** 2 + 1
+    linear: dict[str, int] = {}
+    products = kept = widest = 0
+    for name, tensor in headers.tensors.items():
+        leaf = name.removesuffix(".weight").rpartition(".")[2]
+        if len(tensor.shape) == 2 and _BLOCK.match(name):
+            linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
+            products += patches * math.prod(tensor.shape)
+            widest = max(widest, min(tensor.shape))
+        elif len(tensor.shape) == 4 and "num_hidden_layers" not in fields:
+            stage = _STAGE.search(name)
+            area = (side / (2 if stage is None else 4 << int(stage[1]))) ** 2
+            products += round(area * math.prod(tensor.shape))
+            kept += round(area * tensor.shape[0] * _NUMBERS / _KEPT)
+    layers = int(fields.get("num_hidden_layers") or 1)
+    hidden = kept or patches * int(fields.get("hidden_size") or 1)
+    return Base(
+        folder=folder,
+        parameters=headers.parameters,
+        linear=linear,
+        products=products,
+        hidden=hidden,
+        layers=layers,
+        vocabulary=0,
+        context=1,
+        widest=widest,
+    )
+
+
+def _side(folder: Path, fields: dict[str, Any]) -> int:
+    """Pixels along a side of the pictures that a model takes."""
+    path = folder / "preprocessor_config.json"
+    said = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    size = said.get("crop_size") or said.get("size") or fields.get("image_size") or 224
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge") or 224
+    return int(size)
+
+
 def _trainable(base: Base, settings: Settings) -> int:
     if not settings.is_adapter:
         return base.parameters
@@ -227,7 +287,9 @@ def _memory(prepared: Prepared[Any], base: Base, settings: Settings, others: int
     answers: int = settings.batch_size * max(e.scored for e in prepared.train)
     # A teacher's logits, and both as logarithms of shares.
     copies = 9 if settings.objective == "distill" else 4
-    activations = 4 * (tokens * base.layers * 30 * base.hidden + copies * answers * base.vocabulary)
+    activations = 4 * (
+        tokens * base.layers * _KEPT * base.hidden + copies * answers * base.vocabulary
+    )
     return _START_BYTES + weights + activations
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from baigong.errors import InvalidInput
 from baigong.tuning.files import write_whole
+from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import AUTO, Settings, TuneSpec
 from baigong.tuning.tune import TuneResult, tune
 from baigong.types import Progress, Report, Row
@@ -50,26 +51,28 @@ async def search(
     rows: Sequence[Row],
     base: Path,
     spec: TuneSpec,
-    usual: Settings,
     workdir: Path,
     report: Report | None = None,
 ) -> tuple[TuneResult, list[Tried]]:
-    """The best of `spec.trials` tunings of `base`, and all that were tried.
+    """The best of `spec.trials` tunings of `base`, and all that were tried, if they are more than one.
 
-    The first trial is what `usual`, the automatic choice, says: the result is never worse on the
-    validation rows. `spec.max_minutes` is for all trials together; one is always finished.
+    The first trial is the automatic choice, so that the result is never worse on the validation
+    rows. `spec.max_minutes` is for all trials together; one is always finished.
 
     Raises:
         InvalidInput: there are no validation rows to choose by, or nothing is left to choose.
         As `tune` otherwise.
     """
+    if spec.trials == 1:
+        return await tune(rows, base, spec, workdir, report), []
     if not any(row.split == "validation" for row in rows):
         raise InvalidInput(
             f"tune.trials is {spec.trials}, and there are no validation rows to choose by.",
             hint="Give data.split.validation a share, or leave tune.trials out.",
             param="tune.trials",
         )
-    sweep = _Sweep(spec, usual, workdir)
+    usual = await asyncio.to_thread(plan_tuning, rows, base, spec)
+    sweep = _Sweep(spec, usual.settings, workdir)
     while (number := sweep.next()) is not None:
         await sweep.run(number, rows, base, report)
     best = max(

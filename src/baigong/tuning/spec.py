@@ -11,9 +11,26 @@ from baigong.graders import Grader
 
 Auto = Literal["auto"]
 Method = Literal["lora", "dora", "full"]
-Goal = Literal["supervised", "continued", "distill", "grpo", "dpo", "kto", "orpo"]
+Goal = Literal[
+    "supervised",
+    "continued",
+    "distill",
+    "grpo",
+    "dpo",
+    "kto",
+    "orpo",
+    "classify",
+    "regress",
+    "embed",
+    "rerank",
+    "images",
+]
 
 AUTO: Auto = "auto"
+
+# Objectives whose result is a model folder, whatever the method: a head goes with it, or files that say
+# how it is read, and an adapter has no place for them.
+WHOLE: frozenset[Goal] = frozenset({"classify", "regress", "embed", "rerank", "images"})
 
 # Where a model is this small its usual LoRA settings learn almost nothing: there is little in the
 # base to reuse, so that the adapter must carry more and move further.
@@ -42,6 +59,8 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         epochs: passes over the training rows.
         learning_rate: the highest; warm-up leads to it, a cosine from it to zero.
         batch_size: rows in one step.
+        augment: of pictures, train on moved, turned and otherwise lit ones.
+        flip: and on mirrored ones.
         beta: "dpo", "kto": how strongly the model is held
             to the one it was; "orpo": how much the odds weigh beside the likelihood (its lambda);
             "grpo": the weight of the divergence from the base, none unless it is given.
@@ -51,14 +70,14 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         checkpoint_s: seconds between checkpoints; what a kill can cost.
         threads: of each process; 0 means one for each physical core that may be used.
         processes: that share every batch; 0 means one for each GPU, or one.
+        checkpoints: how many adapters of the last evaluations are kept beside the result.
+        trials: how many settings to try; the best on the validation rows is kept (`search`).
         teacher: folder of the model that distill learns from, of the same tokenizer.
         temperature: distill softens both distributions by it; grpo samples with it.
         mix: the share of distill's loss that is the teacher's; the rest is the rows' own answers.
         rewards: of grpo; what an answer is worth is the mean of what they say.
         group: of grpo; answers that are sampled for each prompt.
         answer_tokens: of grpo; the longest answer that is sampled.
-        checkpoints: how many adapters of the last evaluations are kept beside the result.
-        trials: how many settings to try; the best on the validation rows is kept (`search`).
     """
 
     objective: Goal = "supervised"
@@ -69,20 +88,22 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     epochs: float | Auto = AUTO
     learning_rate: float | Auto = AUTO
     batch_size: int | Auto = AUTO
+    augment: bool = True
+    flip: bool = False
     beta: float | Auto = AUTO
     seed: int = 0
     max_minutes: float | None = None
     checkpoint_s: float = 30.0
     threads: int = 0
     processes: int = 0
+    checkpoints: int = 0
+    trials: int = 1
     teacher: str = ""
     temperature: float = 1.0
     mix: float = 0.5
     rewards: tuple[Grader, ...] = ()
     group: int = 8
     answer_tokens: int | Auto = AUTO
-    checkpoints: int = 0
-    trials: int = 1
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 1024)
@@ -96,12 +117,12 @@ class TuneSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _within("checkpoint_s", self.checkpoint_s, 0, 86_400)
         _within("threads", self.threads, 0, 1024)
         _within("processes", self.processes, 0, 1024)
+        _within("checkpoints", self.checkpoints, 0, 100)
+        _within("trials", self.trials, 1, 1000)
         _within("temperature", self.temperature, 0.05, 10)
         _within("mix", self.mix, 0, 1)
         _within("group", self.group, 2, 256)
         _within("answer_tokens", self.answer_tokens, 1, 100_000)
-        _within("checkpoints", self.checkpoints, 0, 100)
-        _within("trials", self.trials, 1, 1000)
         if self.max_minutes is not None:
             _within("max_minutes", self.max_minutes, 0.05, 100_000)
         if self.objective == "grpo" and not self.rewards:
@@ -144,6 +165,8 @@ class Settings(msgspec.Struct, frozen=True):
     steps: int
     warmup_steps: int
     evaluate_steps: int
+    augment: bool = True
+    flip: bool = False
     temperature: float = 1.0
     mix: float = 0.5
     rewards: tuple[Grader, ...] = ()
@@ -159,7 +182,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def makes_adapter(self) -> bool:
         """Whether an adapter is what comes out: one of DoRA is merged, for it scales the base."""
-        return self.method == "lora"
+        return self.method == "lora" and self.objective not in WHOLE
 
 
 def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
@@ -187,6 +210,8 @@ def resolve(spec: TuneSpec, rows: int, parameters: int) -> Settings:
         epochs=epochs,
         learning_rate=rate,
         batch_size=batch,
+        augment=spec.augment,
+        flip=spec.flip,
         seed=spec.seed,
         steps=steps,
         warmup_steps=max(1, min(100, steps // 16)),

@@ -79,6 +79,7 @@ class Run:
         self.learner = learner_of(self.job, prepared)
         self.weights = self.learner.weights
         self.trained: Named = dict(self.weights.trained)
+        self.changing: Named = {**self.trained, **self.weights.running}
         self.optimizer = torch.optim.AdamW(
             list(self.trained.values()),
             lr=self.settings.learning_rate,
@@ -133,6 +134,7 @@ class Run:
             group["lr"] = settings.learning_rate * self.rate_factor(state.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.workers.agree(self.weights.running.values())
         state.step += 1
         state.tokens += sum(example.length for example in examples)
         state.losses.append(loss)
@@ -267,7 +269,7 @@ class Run:
         rank = (accuracy, -loss, self.state.step)
         if self.state.best is None or rank[:2] > self.state.best[:2]:
             self.state.best = rank
-            self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+            self.best = {name: p.detach().clone() for name, p in self.changing.items()}
 
     def fit_to_limit(self) -> bool:
         """Once a twentieth is done, shorten a run that would pass its time limit: True if it was.
@@ -317,7 +319,8 @@ class Run:
         self.state.seconds = self.seconds
         if self.workers.is_first:
             path = self.folder / CHECKPOINT_FILE
-            write_checkpoint(path, self.state, self.trained, self.optimizer, self.best)
+            running = self.weights.running
+            write_checkpoint(path, self.state, self.trained, self.optimizer, self.best, running)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -326,7 +329,7 @@ class Run:
         if not path.exists():
             return
         self.state, self.best = read_checkpoint(
-            path, self.trained, self.optimizer, self.weights.device
+            path, self.trained, self.optimizer, self.weights.device, self.weights.running
         )
         self.before = self.state.seconds
         self.spoken = (self.state.tokens, self.before)
@@ -335,7 +338,7 @@ class Run:
         """The kept weights in their final form, the curve, and last of all the result."""
         state = self.state
         for name, tensor in self.best.items():
-            self.trained[name].data.copy_(tensor)
+            self.changing[name].data.copy_(tensor)
         name = "adapter" if self.settings.makes_adapter else "model"
         write_folder(self.folder / name, self.weights.save)
         curve.write(state.points, self.folder)
@@ -372,13 +375,19 @@ def tokens_at_once(weights: Weights) -> int:
     A block keeps about 30 numbers of the hidden size. More tokens at once than fill the machine's
     units gain nothing, and what they keep would not be there for a larger model.
     """
+    if weights.kept:
+        return max(1, _room(weights) // weights.kept)
     config = weights.model.config.get_text_config()
     blocks = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
     kept = 30 * (2 if weights.has_bfloat16 else 4) * blocks
-    room = _ROOM
+    return max(_FEWEST, _room(weights) // kept)
+
+
+def _room(weights: Weights) -> int:
+    """Bytes for what backward passes keep."""
     if weights.device.type == "cuda":
-        room = torch.cuda.mem_get_info()[0] // 2
-    return max(_FEWEST, int(room) // kept)
+        return int(torch.cuda.mem_get_info()[0] // 2)
+    return _ROOM
 
 
 def is_out_of_memory(error: Exception) -> bool:

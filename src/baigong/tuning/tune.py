@@ -145,8 +145,8 @@ def lay_job(rows: Path | Sequence[Row], base: Path, spec: TuneSpec, workdir: Pat
         checkpoint_s=spec.checkpoint_s,
         threads=spec.threads or max(1, usable_cores() // processes),
         processes=processes,
-        teacher=spec.teacher,
         checkpoints=spec.checkpoints,
+        teacher=spec.teacher,
     )
     write_whole(workdir / JOB_FILE, msgspec.json.encode(job))
     return job

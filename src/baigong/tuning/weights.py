@@ -7,7 +7,7 @@ import shutil
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,24 @@ from baigong.tuning.workers import device_here
 warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
 
 _OTHERS = rf".*({OTHER_SENSES}).*"
-_WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
+WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
 
 
 @dataclass(slots=True)
 class Weights:
-    """A model under training. `trained` are the parameters that change, by name."""
+    """A model under training. `trained` are the parameters that change, by name.
+
+    `running` are tensors that change and have no gradient: what a normalisation over batches remembers.
+    `kept` are the bytes that a backward pass keeps for each unit of an example's length, where the sizes
+    of a language model do not tell.
+    """
 
     model: Any
     trained: dict[str, torch.nn.Parameter]
     base: Path
     device: torch.device
+    running: dict[str, Tensor] = field(default_factory=dict)
+    kept: int = 0
 
     @property
     def causal(self) -> Any:
@@ -70,9 +77,9 @@ class Weights:
             save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
             self.model.peft_config["default"].save_pretrained(folder)
             return
-        model.to(_stored_dtype(self.base)).save_pretrained(folder)
+        model.to(stored_dtype(self.base)).save_pretrained(folder)
         for file in self.base.iterdir():
-            if file.is_file() and not file.name.endswith(_WEIGHT_FILES):
+            if file.is_file() and not file.name.endswith(WEIGHT_FILES):
                 shutil.copyfile(file, folder / file.name)
 
 
@@ -85,7 +92,7 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _stored_dtype(base: Path) -> torch.dtype:
+def stored_dtype(base: Path) -> torch.dtype:
     """What the base's own weights are in: a whole model is given back as it came."""
     file = sorted(base.glob("*.safetensors"))[0]
     with safe_open(str(file), framework="pt") as tensors:
@@ -114,7 +121,7 @@ def _frozen_dtype(job: TuneJob, base: Path, device: torch.device) -> torch.dtype
 
     That halves its memory. An adapter's own weights are float32 all the same: PEFT sees to it.
     """
-    stored = _stored_dtype(base)
+    stored = stored_dtype(base)
     is_kept = job.settings.is_adapter and stored == torch.bfloat16 and has_bfloat16(device)
     return stored if is_kept else torch.float32
 

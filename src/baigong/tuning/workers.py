@@ -54,6 +54,12 @@ class Workers:
             parameter.grad.copy_(flat[at : at + parameter.numel()].view_as(parameter))
             at += parameter.numel()
 
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Each becomes what it is in the first process."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def total(self, value: Tensor) -> Tensor:
         """The sum of a value over all processes."""
         if self.count > 1:

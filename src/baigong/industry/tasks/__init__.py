@@ -8,26 +8,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from baigong.evals.metrics import Task
 from baigong.industry.cells import Cells, Draft
+from baigong.industry.pictures import read_pictures
 from baigong.industry.recipe import Recipe
 from baigong.industry.tables import Table
 from baigong.industry.tasks.chat import chat, chat_fields
 from baigong.industry.tasks.classification import classification
 from baigong.industry.tasks.extraction import extraction, extraction_fields
 from baigong.industry.tasks.grounded import grounded
+from baigong.industry.tasks.images import images
+from baigong.industry.tasks.pairs import pairs, pairs_fields
 from baigong.industry.tasks.preference import preference, preference_fields
+from baigong.industry.tasks.regression import regression
 from baigong.industry.tasks.text import text
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one task reads a record. `has_one_answer`: two answers to one prompt contradict each other."""
+    """How one task reads a record. `has_one_answer`: two answers to one prompt contradict each other.
+
+    `read` makes tables of what is no file of rows.
+    """
 
     convert: Callable[[Cells], Draft]
     has_one_answer: bool
     fields: Callable[[Recipe, Mapping[str, None]], tuple[str, ...]]
+    read: Callable[[Path], list[Table]] | None = None
 
 
 SHAPES: dict[Task, Shape] = {
@@ -35,6 +44,9 @@ SHAPES: dict[Task, Shape] = {
     "classification": Shape(classification, True, lambda *_: ("text", "label")),
     "extraction": Shape(extraction, True, extraction_fields),
     "grounded": Shape(grounded, False, lambda *_: ("question", "answer")),
+    "regression": Shape(regression, True, lambda *_: ("text", "value")),
+    "pairs": Shape(pairs, False, pairs_fields),
+    "images": Shape(images, True, lambda *_: ("image", "label"), read_pictures),
     "text": Shape(text, False, lambda *_: ("text",)),
     "preference": Shape(preference, False, preference_fields),
 }

@@ -90,6 +90,10 @@ def _shares(config: Any) -> Callable[[Tensor], Tensor]:
     """From logits to shares; a single score is a share of one, unless the model's makers say otherwise."""
     own = getattr(config, "sentence_transformers", None) or {}
     name = own.get("activation_fn") or getattr(config, "sbert_ce_default_activation_function", "")
+    if config.problem_type == "regression":
+        # The model was tuned on numbers less their mean, by their spread.
+        units = {"mean": 0.0, "scale": 1.0} | (getattr(config, "regression", None) or {})
+        return lambda logits: logits * units["scale"] + units["mean"]
     if str(name).endswith("Identity"):
         return lambda logits: logits
     if config.num_labels == 1 or config.problem_type == "multi_label_classification":

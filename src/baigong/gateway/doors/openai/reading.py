@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import secrets
 import time
 from typing import Any
@@ -26,6 +24,7 @@ from baigong.gateway.doors.openai.requests import (
 )
 from baigong.gateway.replies import json_reply
 from baigong.gateway.streams import unless_gone
+from baigong.hub.data_url import image_of
 from baigong.industry.serving import Serving
 
 
@@ -89,14 +88,4 @@ async def classify(serving: Serving, request: Request) -> Response:
 
 
 def _image(given: Prompt) -> bytes:
-    head, comma, data = given.partition(",") if isinstance(given, str) else ("", "", "")
-    if not comma or not (head.startswith("data:image/") and head.endswith(";base64")):
-        raise InvalidInput(
-            "input: this model looks at images.",
-            hint='Send each as "data:image/png;base64,...".',
-            param="input",
-        )
-    try:
-        return base64.b64decode(data, validate=True)
-    except binascii.Error as error:
-        raise InvalidInput(f"input: an image is not base64: {error}.", param="input") from error
+    return image_of(given if isinstance(given, str) else "")

@@ -6,6 +6,9 @@
 #include <immintrin.h>
 #endif
 
+// Registers of eight lanes and products that are added at once, and no wider ones.
+#define HAS_HALVES (defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__))
+
 typedef float F16 __attribute__((vector_size(64)));
 typedef int32_t I16 __attribute__((vector_size(64)));
 typedef uint32_t U16 __attribute__((vector_size(64)));

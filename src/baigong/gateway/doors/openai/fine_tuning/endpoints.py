@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from baigong.app import Platform
-from baigong.errors import InvalidInput
+from baigong.errors import Conflict, InvalidInput
 from baigong.gateway.bodies import convert, read_object
 from baigong.gateway.doors.openai.fine_tuning.following import Following
 from baigong.gateway.doors.openai.fine_tuning.making import Maker
@@ -112,7 +112,10 @@ class FineTuningApi:
                 f"The job {row.id} is over: its status is {row.status}.",
                 param="fine_tuning_job_id",
             )
-        await asyncio.to_thread(change, row.job)
+        try:
+            await asyncio.to_thread(change, row.job)
+        except Conflict as error:  # it is ending: a second try, which 409 would ask for, is no use
+            raise InvalidInput(error.message, param="fine_tuning_job_id") from error
         self._builds.wake()
         return json_reply(await asyncio.to_thread(self._object, row))
 

@@ -28,7 +28,7 @@ from baigong.gateway.doors.openai.fine_tuning.rows import (
     event,
 )
 from baigong.gateway.doors.openai.fine_tuning.wire import metrics_of, status_of
-from baigong.industry.checkpoints import keep_checkpoints
+from baigong.industry.checkpoints import TUNE_FOLDER, keep_checkpoints
 from baigong.jobs import Job, Output, StepRow
 from baigong.store.files import Files
 from baigong.tuning.curve import Point
@@ -99,7 +99,7 @@ class Following:
             if status == "paused":
                 base = next((s.output["base"] for s in steps if s.name == "plan" and s.output), "")
                 folder = self._platform.settings.jobs_folder / job.id
-                kept = keep_checkpoints(self._platform.hub, row.name, base, folder)
+                kept = keep_checkpoints(self._platform.hub, row.name, base, folder / TUNE_FOLDER)
                 self._name_checkpoints(row, kept)
         if job.is_over:
             self._heard.pop(job.id, None)

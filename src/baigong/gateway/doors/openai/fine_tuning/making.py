@@ -146,7 +146,7 @@ class Maker:
         if isinstance(asked.learning_rate_multiplier, str):
             return None
         # Which rate that is does not depend on the number of rows.
-        spec = TuneSpec()
+        spec = TuneSpec(objective=OBJECTIVE_OF[asked.method])
         return min(
             1.0, resolve(spec, 1, base.parameters).learning_rate * asked.learning_rate_multiplier
         )
