@@ -11,6 +11,7 @@ import msgspec
 
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
 from baigong.evals.run import Ask, predict
+from baigong.industry.asking import asking
 from baigong.industry.preferring import Scoring, preferences
 from baigong.industry.quantised import weigh
 from baigong.industry.reading import read_text
