@@ -259,7 +259,7 @@ class Served:
             answers = answers_of(self.base.folder)
             if answers is None:
                 raise Unsupported(
-                    f"The model '{self.name}' answers no questions: it makes vectors, or ranks.",
+                    f"The model '{self.name}' cannot write: it makes vectors, or ranks.",
                     hint="Ask /v1/embeddings or /v1/rerank.",
                     param="model",
                 )
