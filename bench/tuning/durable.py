@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from baigong.hub.repository import FOUNDATION
-from baigong.tuning.rows import batches
+from baigong.tuning.examples.rows import batches
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.trainer import Run
 from baigong.tuning.tune import lay_job

@@ -9,7 +9,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from baigong.tuning.rows import batches
+from baigong.tuning.examples.rows import batches
 from baigong.tuning.trainer import Run
 from baigong.tuning.workers import Workers
 

@@ -54,7 +54,7 @@ def test_one_label_or_no_test_rows_are_no_trouble():
 
 def test_reading_a_recipe_does_not_import_the_heavy_libraries():
     code = (
-        "import sys, baigong.industry.gate, baigong.industry.rows, baigong.evals.run;"
+        "import sys, baigong.industry.gate, baigong.industry.data.rows, baigong.evals.run;"
         "print(sorted({'sklearn', 'scipy', 'torch', 'pyarrow', 'transformers'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -7,9 +7,9 @@ from openpyxl import Workbook
 
 from baigong.errors import DataProblems
 from baigong.hub.chat import ChatTokenizer
+from baigong.industry.data.rows import load_dataset
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import load_dataset
-from baigong.tuning.rows import encode
+from baigong.tuning.examples.rows import encode
 from baigong.types import Message
 from tests.industry.test_rows import write_jsonl
 from tests.models import make_model

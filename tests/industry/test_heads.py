@@ -11,9 +11,9 @@ import pytest
 from baigong.errors import Refused
 from baigong.hub.pull import pull
 from baigong.industry.build import build
+from baigong.industry.data.rows import Dataset
 from baigong.industry.head_parity import check_heads
 from baigong.industry.recipe import load_recipe
-from baigong.industry.rows import Dataset
 from baigong.tuning.fresh import make_fresh
 from baigong.tuning.told import read_told
 from baigong.types import Message, Sampling

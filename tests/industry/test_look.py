@@ -2,11 +2,11 @@ import random
 
 import pytest
 
-from baigong.industry.look import look_at
-from baigong.industry.near import find_near
-from baigong.industry.private import private_in
+from baigong.industry.data.look import look_at
+from baigong.industry.data.near import find_near
+from baigong.industry.data.private import private_in
+from baigong.industry.data.rows import load_dataset, split_of
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import load_dataset, split_of
 from baigong.types import Message, Row
 from tests.industry.test_rows import PAIRS, recipe, write_csv
 

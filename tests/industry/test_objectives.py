@@ -14,9 +14,9 @@ from baigong.errors import DataProblems, InvalidInput
 from baigong.evals.metrics import METRICS
 from baigong.evals.run import predict
 from baigong.industry.build import build
+from baigong.industry.data.rows import load_dataset
 from baigong.industry.reading import _windows, read_text
 from baigong.industry.recipe import Recipe, load_recipe
-from baigong.industry.rows import load_dataset
 from baigong.industry.teaching import find_teacher, taught, wish_of
 from baigong.types import Delta, Message, Row, Sampling
 from tests import servers

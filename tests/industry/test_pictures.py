@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 from baigong.hub.data_url import image_of
-from baigong.industry.pictures import read_pictures
+from baigong.industry.data.pictures import read_pictures
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 

@@ -15,9 +15,9 @@ from baigong.evals.metrics import METRICS, preferred
 from baigong.hub.chat import ChatTokenizer
 from baigong.hub.repository import Revision
 from baigong.industry.build import build
+from baigong.industry.data.rows import load_dataset
 from baigong.industry.preferring import Likelihood, Scoring, preferences
 from baigong.industry.recipe import Recipe, load_recipe
-from baigong.industry.rows import load_dataset
 from baigong.industry.serving import Served
 from baigong.inference.client import EngineConfig
 from baigong.inference.engines import Engines

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from baigong.errors import DataProblems, InvalidInput
 from baigong.evals.text import fold
+from baigong.industry.data.rows import Dataset, fit_context, load_dataset, sample_rows, split_of
+from baigong.industry.data.tables import read_tables
 from baigong.industry.grounding import NOT_FOUND, ground_row
 from baigong.industry.recipe import Recipe, SplitSpec
-from baigong.industry.rows import Dataset, fit_context, load_dataset, sample_rows, split_of
-from baigong.industry.tables import read_tables
 from baigong.types import Message, Passage, Row
 
 SCHEMA = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from baigong.hub.chat import ChatTokenizer
+from baigong.tuning.examples.texts import end_of_text, text_ids
 from baigong.tuning.objectives import examples_of
 from baigong.tuning.spec import TuneSpec
-from baigong.tuning.texts import end_of_text, text_ids
 from baigong.tuning.trainer import Run
 from baigong.tuning.tune import lay_job
 from baigong.tuning.workers import Workers

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from baigong.compute import ProcessFailed
 from baigong.errors import InvalidInput
+from baigong.tuning.examples.preferences import Rated, pairs_of, rated_of
+from baigong.tuning.examples.rows import Example, Unusable
 from baigong.tuning.job import CHECKPOINT_FILE
 from baigong.tuning.learner import Gathers
 from baigong.tuning.learners.kto import KTO, kto_losses, sides, strangers
@@ -23,8 +25,6 @@ from baigong.tuning.learners.orpo import log_odds
 from baigong.tuning.learners.pairs import sigmoid_losses
 from baigong.tuning.learners.tally import Tally
 from baigong.tuning.plan import plan_tuning
-from baigong.tuning.preferences import Rated, pairs_of, rated_of
-from baigong.tuning.rows import Example, Unusable
 from baigong.tuning.spec import Goal, TuneSpec
 from baigong.tuning.trainer import Run
 from baigong.tuning.tune import lay_job, tune

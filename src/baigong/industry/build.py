@@ -25,16 +25,16 @@ from baigong.hub.repository import Hub, Kind, Revision
 from baigong.industry.card import write_card
 from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
 from baigong.industry.contest import contest
+from baigong.industry.data.loading import load_rows
+from baigong.industry.data.rows import Dataset
 from baigong.industry.documents import keep_documents, measure_documents, own_sources
 from baigong.industry.embedder import sentence_vectors
 from baigong.industry.gate import judge
 from baigong.industry.grounding import ground_row, inert
 from baigong.industry.head_parity import check_heads
-from baigong.industry.loading import load_rows
 from baigong.industry.quantised import DTYPES, exact
 from baigong.industry.recipe import Recipe, recipe_digest
 from baigong.industry.releases import Content, Release, Releases
-from baigong.industry.rows import Dataset
 from baigong.industry.serving import Served, Serving
 from baigong.industry.teaching import find_teacher, learn_from, wish_of
 from baigong.inference.engines import Engines

@@ -11,10 +11,10 @@ import msgspec
 from baigong.evals.report import Contender, Entry, EvalReport, evaluate
 from baigong.evals.run import predict
 from baigong.industry.asking import asking
+from baigong.industry.data.rows import digest_of, sample_rows
 from baigong.industry.preferring import preferences
 from baigong.industry.quantised import weigh
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import digest_of, sample_rows
 from baigong.industry.serving import Served
 from baigong.types import Progress, Report, Row, Sampling
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from baigong.errors import Refused
 from baigong.industry.serving import Served
-from baigong.tuning.labelled import asked_text
+from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.told import Told, read_told
 from baigong.types import Row
 

@@ -12,8 +12,8 @@ from baigong.compute.memory import available
 from baigong.errors import Problem
 from baigong.evals.stats import detectable_difference
 from baigong.industry.build import Workshop
-from baigong.industry.data_report import DataReport
-from baigong.industry.loading import load_rows
+from baigong.industry.data.loading import load_rows
+from baigong.industry.data.report import DataReport
 from baigong.industry.recipe import Recipe
 from baigong.industry.teaching import find_teacher, wish_of
 from baigong.tuning.plan import TunePlan, plan_tuning

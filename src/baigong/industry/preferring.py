@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import msgspec
 
 from baigong.evals.metrics import preferred
-from baigong.industry.rows import answers
+from baigong.industry.data.rows import answers
 from baigong.industry.serving import Served
 from baigong.inference.likelihood import nats
-from baigong.tuning.rows import encode
+from baigong.tuning.examples.rows import encode
 from baigong.types import Delta, Row, Sampling
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from baigong.evals.metrics import BITS
 from baigong.industry.serving import Served
 from baigong.inference.likelihood import nats
-from baigong.tuning.texts import text_ids
+from baigong.tuning.examples.texts import text_ids
 from baigong.types import Delta, Row, Sampling
 
 

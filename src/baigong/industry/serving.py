@@ -44,7 +44,7 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
-from baigong.tuning.labelled import asked_text
+from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.parity import Heard
 from baigong.types import Delta, Embedders, Message, Passage, Rank, Row, Sampling, ToolUse
 

@@ -12,10 +12,10 @@ from typing import Any
 from baigong.errors import DataProblems, InvalidInput, NotFound
 from baigong.evals.metrics import Task
 from baigong.evals.text import language_of
-from baigong.industry.formats import format_of
+from baigong.industry.data.formats import format_of
+from baigong.industry.data.tables import Record, Table, read_tables
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, recipe_of_document
 from baigong.industry.recipe_checks import TASK_FIELDS
-from baigong.industry.tables import Record, Table, read_tables
 from baigong.industry.yaml_lines import Document
 
 _PLACE = "baigong tune"  # where a mistake is, when no file was written

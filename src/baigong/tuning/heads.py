@@ -22,8 +22,8 @@ from transformers.utils import logging
 from typing_extensions import override
 
 from baigong.errors import InvalidInput
+from baigong.tuning.examples.rows import Exemplar
 from baigong.tuning.job import TuneJob
-from baigong.tuning.rows import Exemplar
 from baigong.tuning.told import FILE, MOST, Told
 from baigong.tuning.weights import WEIGHT_FILES, Weights, stored_dtype
 from baigong.tuning.workers import device_here

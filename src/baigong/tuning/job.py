@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from baigong.tuning.curve import Point
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.objectives import OBJECTIVES
-from baigong.tuning.rows import Prepared
 from baigong.tuning.spec import Goal, Settings
 
 JOB_FILE = "job.json"

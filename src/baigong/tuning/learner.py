@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from baigong.tuning.examples.rows import Example, Prepared
 from baigong.tuning.job import TuneJob
 from baigong.tuning.likelihood import Likelihood, likelihood
 from baigong.tuning.objectives import OBJECTIVES
-from baigong.tuning.rows import Example, Prepared
 from baigong.tuning.weights import Weights
 
 IGNORED = -100  # where no answer token follows

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baigong.tuning.labelled import Labelled, Measured, labels_of, numbers_of
-from baigong.tuning.pairs import Joined, Matched, joined_of, matched_of
-from baigong.tuning.pictured import Pictured, pictures_of
-from baigong.tuning.preferences import Pair, Rated, pairs_of, rated_of
-from baigong.tuning.rows import Encode, Example, Prepared, answers_of, prepare
-from baigong.tuning.sampled import Prompt, prompts_of, sized
+from baigong.tuning.examples.labelled import Labelled, Measured, labels_of, numbers_of
+from baigong.tuning.examples.pairs import Joined, Matched, joined_of, matched_of
+from baigong.tuning.examples.pictured import Pictured, pictures_of
+from baigong.tuning.examples.preferences import Pair, Rated, pairs_of, rated_of
+from baigong.tuning.examples.rows import Encode, Example, Prepared, answers_of, prepare
+from baigong.tuning.examples.sampled import Prompt, prompts_of, sized
+from baigong.tuning.examples.texts import packed, texts_of
 from baigong.tuning.spec import Goal, TuneSpec
-from baigong.tuning.texts import packed, texts_of
 from baigong.types import Row
 
 

@@ -18,8 +18,8 @@ from baigong.compute import usable_cores
 from baigong.errors import InvalidInput, NotFound
 from baigong.hub.architecture import plain_name, shape_of
 from baigong.hub.headers import Headers
+from baigong.tuning.examples.rows import Prepared, read_rows
 from baigong.tuning.objectives import examples_of
-from baigong.tuning.rows import Prepared, read_rows
 from baigong.tuning.spec import Settings, TuneSpec, resolve
 from baigong.tuning.teacher import check_teacher
 from baigong.types import Row

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from baigong.tuning.examples.rows import batches
 from baigong.tuning.probe import LONGEST_STEPS, STEPS, Probe
-from baigong.tuning.rows import batches
 from baigong.tuning.trainer import Run
 from baigong.tuning.workers import Workers
 

@@ -31,6 +31,7 @@ from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.checkpoint import Named, State, read_checkpoint, write_checkpoint
 from baigong.tuning.curve import Point
+from baigong.tuning.examples.rows import batches
 from baigong.tuning.files import is_partial, write_folder, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
@@ -47,7 +48,6 @@ from baigong.tuning.job import (
     read_prepared,
 )
 from baigong.tuning.learner import Gathers, learner_of
-from baigong.tuning.rows import batches
 from baigong.tuning.weights import Weights
 from baigong.tuning.workers import Workers
 

@@ -16,6 +16,7 @@ from baigong.errors import Conflict, InvalidInput, StorageFull
 from baigong.store.room import is_full
 from baigong.tuning import curve
 from baigong.tuning.curve import Point
+from baigong.tuning.examples.rows import read_rows
 from baigong.tuning.files import is_partial, write_whole
 from baigong.tuning.job import (
     CHECKPOINT_FILE,
@@ -33,7 +34,6 @@ from baigong.tuning.job import (
 )
 from baigong.tuning.objectives import examples_of
 from baigong.tuning.plan import Base, plan_prepared, read_base
-from baigong.tuning.rows import read_rows
 from baigong.tuning.spec import Settings, TuneSpec
 from baigong.tuning.teacher import check_teacher
 from baigong.types import Progress, Report, Row

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from baigong.tuning.examples.rows import Example
 from baigong.tuning.learner import read_answers
-from baigong.tuning.rows import Example
 from baigong.tuning.weights import Weights
 
 _BATCH = 16

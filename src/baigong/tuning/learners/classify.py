@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from baigong.tuning.examples.labelled import Labelled
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.heads import Batch, label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
-from baigong.tuning.labelled import Labelled
 from baigong.tuning.learner import Judged
-from baigong.tuning.rows import Prepared
 from baigong.tuning.told import Told
 
 UNKNOWN = -100  # a label of a validation row that no training row has: never right, and no loss

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from baigong.tuning.examples.rows import Example, Prepared
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import IGNORED, Judged, answer_logits, padded
-from baigong.tuning.rows import Example, Prepared
 from baigong.tuning.weights import load_base, load_weights
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from typing_extensions import override
 
+from baigong.tuning.examples.preferences import Pair
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learners.answers import log_likelihood, reference
 from baigong.tuning.learners.pairs import Compared, PairLearner, both, sigmoid_losses
-from baigong.tuning.preferences import Pair
-from baigong.tuning.rows import Prepared
 
 
 class DPO(PairLearner):

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModel
 
+from baigong.tuning.examples.pairs import Matched, pooling_mode
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.heads import POOLER, Batch, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
-from baigong.tuning.pairs import Matched, pooling_mode
-from baigong.tuning.rows import Prepared
 from baigong.tuning.told import Told
 
 _TEMPERATURE = 0.05

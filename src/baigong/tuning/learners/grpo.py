@@ -21,11 +21,11 @@ from torch import Tensor
 
 from baigong.graders import reward
 from baigong.hub.chat import ChatTokenizer
+from baigong.tuning.examples.rows import Example, Prepared
+from baigong.tuning.examples.sampled import Prompt
 from baigong.tuning.generate import generate
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged, read_answers
-from baigong.tuning.rows import Example, Prepared
-from baigong.tuning.sampled import Prompt
 from baigong.tuning.weights import Weights, load_base, load_weights
 
 _RIGHT = 1 - 1e-6

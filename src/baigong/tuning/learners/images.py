@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from baigong.tuning.augment import augment
+from baigong.tuning.examples.pictured import Pictured
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.heads import label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
 from baigong.tuning.learners.classify import UNKNOWN
-from baigong.tuning.pictured import Pictured
-from baigong.tuning.rows import Prepared
 from baigong.tuning.told import Told
 
 _KEPT = 256 << 20  # bytes of pictures that are kept as the model takes them

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from baigong.tuning.examples.preferences import Rated
+from baigong.tuning.examples.rows import Example, Prepared
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
 from baigong.tuning.learners.answers import log_likelihood, reference
 from baigong.tuning.learners.tally import Tally
-from baigong.tuning.preferences import Rated
-from baigong.tuning.rows import Example, Prepared
 from baigong.tuning.weights import load_weights
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from baigong.tuning.examples.preferences import Pair
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learners.answers import log_likelihood
 from baigong.tuning.learners.pairs import Compared, PairLearner, both, sigmoid_losses
-from baigong.tuning.preferences import Pair
-from baigong.tuning.rows import Prepared
 
 _SURE = -1e-6  # a mean log-likelihood above this has odds that are no number
 

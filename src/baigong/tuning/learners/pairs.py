@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from baigong.tuning.examples.preferences import Pair
+from baigong.tuning.examples.rows import Example
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged
 from baigong.tuning.learners.tally import Tally
-from baigong.tuning.preferences import Pair
-from baigong.tuning.rows import Example
 from baigong.tuning.weights import load_weights
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from baigong.tuning.examples.labelled import Measured
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.heads import Batch, label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
-from baigong.tuning.labelled import Measured
 from baigong.tuning.learner import Judged
-from baigong.tuning.rows import Prepared
 from baigong.tuning.told import Told
 
 _NEAR = 0.1  # of the training numbers' standard deviation: what counts as right

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification
 
 from baigong.hub.architecture import read_shape
+from baigong.tuning.examples.labelled import Reader
+from baigong.tuning.examples.pairs import OTHERS, Joined, fitting_pair
+from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.heads import Batch, label_fields, load_headed, shortest
 from baigong.tuning.job import TuneJob
-from baigong.tuning.labelled import Reader
 from baigong.tuning.learner import Judged
-from baigong.tuning.pairs import OTHERS, Joined, fitting_pair
-from baigong.tuning.rows import Prepared
 from baigong.tuning.told import Told
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from baigong.tuning.examples.rows import Example, Prepared
 from baigong.tuning.job import TuneJob
 from baigong.tuning.learner import Judged, Reading, read_answers
-from baigong.tuning.rows import Example, Prepared
 from baigong.tuning.weights import load_weights
 
 

@@ -6,9 +6,9 @@ from baigong.errors import Problem
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
 from baigong.hub.repository import Hub, Revision
+from baigong.industry.data.rows import CountTokens, Dataset, load_dataset
 from baigong.industry.recipe import Recipe
-from baigong.industry.rows import CountTokens, Dataset, load_dataset
-from baigong.tuning.labelled import asked_text
+from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.spec import WHOLE
 from baigong.tuning.template import check_template
 

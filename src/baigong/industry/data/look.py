@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from baigong.evals.text import normalise
-from baigong.industry.near import find_near
-from baigong.industry.private import private_in
+from baigong.industry.data.near import find_near
+from baigong.industry.data.private import private_in
 from baigong.types import Row
 
 

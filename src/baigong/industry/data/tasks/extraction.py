@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from baigong.industry.cells import Cells, Draft, json_cell
+from baigong.industry.data.cells import Cells, Draft, json_cell
 from baigong.industry.recipe import Recipe
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from baigong.industry.cells import Cells, Draft
+from baigong.industry.data.cells import Cells, Draft
 from baigong.industry.recipe import Recipe
 
 

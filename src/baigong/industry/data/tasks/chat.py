@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from baigong.industry.cells import Cells, Draft, json_cell
+from baigong.industry.data.cells import Cells, Draft, json_cell
 from baigong.industry.recipe import Recipe
 from baigong.types import Message, Role
 

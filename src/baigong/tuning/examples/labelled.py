@@ -14,7 +14,7 @@ import msgspec
 
 from baigong.hub.architecture import read_fields
 from baigong.hub.chat import ChatTokenizer
-from baigong.tuning.rows import EMPTY, LONG, Encode, Unusable
+from baigong.tuning.examples.rows import EMPTY, LONG, Encode, Unusable
 from baigong.types import Message, Row
 
 NO_NUMBER = "the answer is no number"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from baigong.evals.text import normalise
-from baigong.industry.cells import Cells, Draft, json_cell
+from baigong.industry.data.cells import Cells, Draft, json_cell
+from baigong.industry.data.tasks.chat import read_turns
 from baigong.industry.recipe import Recipe
-from baigong.industry.tasks.chat import read_turns
 from baigong.types import Message
 
 _JUDGING = "kto"

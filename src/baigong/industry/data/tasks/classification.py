@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baigong.industry.cells import Cells, Draft
+from baigong.industry.data.cells import Cells, Draft
 
 
 def classification(cells: Cells) -> Draft:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from baigong.tuning.rows import Encode, Example, Unusable, answers_of
+from baigong.tuning.examples.rows import Encode, Example, Unusable, answers_of
 from baigong.types import Row
 
 UNPAIRED = "no rejected answer beside the chosen one"

@@ -20,13 +20,13 @@ import msgspec
 from baigong.errors import DataProblems, InvalidInput, Problem
 from baigong.evals.stats import detectable_difference
 from baigong.evals.text import fold, language_of, normalise
-from baigong.industry.cells import Cells
-from baigong.industry.data_report import DataReport, count_slices, percentiles
-from baigong.industry.formats import shape_table
-from baigong.industry.look import look_at
+from baigong.industry.data.cells import Cells
+from baigong.industry.data.formats import shape_table
+from baigong.industry.data.look import look_at
+from baigong.industry.data.report import DataReport, count_slices, percentiles
+from baigong.industry.data.tables import SUFFIXES, TEXTS, Record, Table, read_tables, row_files
+from baigong.industry.data.tasks import SHAPES, missing_columns
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
-from baigong.industry.tables import SUFFIXES, TEXTS, Record, Table, read_tables, row_files
-from baigong.industry.tasks import SHAPES, missing_columns
 from baigong.store.blobs import digest_file
 from baigong.types import Message, Row, Split
 

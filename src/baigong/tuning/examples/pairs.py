@@ -7,8 +7,8 @@ from pathlib import Path
 from baigong.errors import InvalidInput
 from baigong.hub.chat import ChatTokenizer
 from baigong.hub.vectors import Vectors
-from baigong.tuning.labelled import OneLoss, Reader, asked_text
-from baigong.tuning.rows import EMPTY, Encode, Unusable
+from baigong.tuning.examples.labelled import OneLoss, Reader, asked_text
+from baigong.tuning.examples.rows import EMPTY, Encode, Unusable
 from baigong.types import Row
 
 _MODES = ("mean", "cls", "lasttoken")  # of pooling, that can be tuned

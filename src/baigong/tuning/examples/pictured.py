@@ -6,8 +6,8 @@ from pathlib import Path
 
 from baigong.errors import InvalidInput
 from baigong.hub.data_url import image_of
-from baigong.tuning.labelled import OneLoss, asked_text
-from baigong.tuning.rows import EMPTY, Encode, Unusable
+from baigong.tuning.examples.labelled import OneLoss, asked_text
+from baigong.tuning.examples.rows import EMPTY, Encode, Unusable
 from baigong.types import Row
 
 NO_PICTURE = "the prompt is no picture"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from baigong.evals.text import language_of
-from baigong.industry.cells import Cells, Draft
+from baigong.industry.data.cells import Cells, Draft
 from baigong.industry.grounding import NOT_FOUND
 
 

@@ -11,19 +11,19 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from baigong.evals.metrics import Task
-from baigong.industry.cells import Cells, Draft
-from baigong.industry.pictures import read_pictures
+from baigong.industry.data.cells import Cells, Draft
+from baigong.industry.data.pictures import read_pictures
+from baigong.industry.data.tables import Table
+from baigong.industry.data.tasks.chat import chat, chat_fields
+from baigong.industry.data.tasks.classification import classification
+from baigong.industry.data.tasks.extraction import extraction, extraction_fields
+from baigong.industry.data.tasks.grounded import grounded
+from baigong.industry.data.tasks.images import images
+from baigong.industry.data.tasks.pairs import pairs, pairs_fields
+from baigong.industry.data.tasks.preference import preference, preference_fields
+from baigong.industry.data.tasks.regression import regression
+from baigong.industry.data.tasks.text import text
 from baigong.industry.recipe import Recipe
-from baigong.industry.tables import Table
-from baigong.industry.tasks.chat import chat, chat_fields
-from baigong.industry.tasks.classification import classification
-from baigong.industry.tasks.extraction import extraction, extraction_fields
-from baigong.industry.tasks.grounded import grounded
-from baigong.industry.tasks.images import images
-from baigong.industry.tasks.pairs import pairs, pairs_fields
-from baigong.industry.tasks.preference import preference, preference_fields
-from baigong.industry.tasks.regression import regression
-from baigong.industry.tasks.text import text
 
 
 @dataclass(frozen=True, slots=True)

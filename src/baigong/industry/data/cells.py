@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from baigong.industry.data.tables import Record, Table
 from baigong.industry.recipe import Recipe
-from baigong.industry.tables import Record, Table
 from baigong.industry.yaml_lines import UNUSABLE
 from baigong.types import Message
 

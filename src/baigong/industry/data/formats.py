@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from baigong.industry.data.tables import Record, Table
 from baigong.industry.recipe import Recipe
-from baigong.industry.tables import Record, Table
 
 Turns = list[dict[str, Any]]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from baigong.industry.cells import Cells, Draft
-from baigong.tuning.labelled import number
+from baigong.industry.data.cells import Cells, Draft
+from baigong.tuning.examples.labelled import number
 
 
 def regression(cells: Cells) -> Draft:

@@ -1,0 +1,1 @@
+"""From files to rows: read, recognised, checked, looked through, split, and reported on."""
