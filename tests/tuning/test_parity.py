@@ -141,10 +141,10 @@ async def test_only_a_near_tie_of_the_trainers_own_excuses_another_answer(
 async def test_prompts_are_held_to_rounding(base: Path, apart: float, ok: bool) -> None:
     tokenizer = ChatTokenizer(base)
     text = tokenizer.render(PROMPTS[0])
-    trained = [Trained(text, tokenizer.encode_text(text), [7], [1.0], [-1.0, -2.0])]
+    trained = [Trained(text, tokenizer.encode_text(text), [7], [1.0], [-1.0, -0.5])]
 
     async def serves(ids: Sequence[int], max_tokens: int) -> Heard:
-        return Heard([7], [-1.0 - apart, -2.0 + apart])
+        return Heard([7], [-1.0 - apart, -0.5 + apart])
 
     assert (await compare(PROMPTS[:1], trained, serves, tokenizer)).ok is ok
 

@@ -25,9 +25,10 @@ TOKENS = 16  # of each answer that are compared
 # Two tokens whose logits lie closer than this are a tie that rounding may break either way: sums in
 # another order move a float32 logit by about 1e-5, bfloat16 weights by a few hundredths.
 NEAR_TIE = 0.05
-# Nats by which both may differ over a prompt's tokens on average, by what the weights are served in.
-# Measured with the sapling: 3e-6 in float32, 0.003 to 0.005 in bfloat16.
-ROUNDING = {"float32": 0.001, "bfloat16": 0.03, "float16": 0.03}
+# By how much of their nats (one at least) both may differ over a prompt's tokens on average, by what
+# the weights are served in. Measured with the sapling: 3e-6 nats in float32, 0.003 to 0.005 of about 3
+# in bfloat16; with random weights, whose nats are wild, 0.045 of 9.
+ROUNDING = {"float32": 0.0005, "bfloat16": 0.01, "float16": 0.01}
 _SHOWN = 24  # characters of text round a difference
 
 
@@ -182,7 +183,8 @@ def _likelihoods(trained: Trained, heard: Heard, rounding: float) -> str | None:
     """
     apart = [abs(a - b) for a, b in zip(trained.logprobs, heard.logprobs, strict=True)]
     mean = sum(apart) / max(1, len(apart))
-    if mean <= rounding:
+    usual = sum(map(abs, trained.logprobs)) / max(1, len(apart))
+    if mean <= rounding * max(1.0, usual):
         return None
     at = max(range(len(apart)), key=apart.__getitem__)
     return (
