@@ -85,7 +85,7 @@ def test_a_stream_is_marked_as_one_and_ends_with_done(url):
         ("GET", "/v1/nothing", {}, 404, "unknown_url"),
         ("GET", "/nothing", {}, 404, "unknown_url"),
         ("GET", "/v1/chat/completions", {}, 405, "method_not_allowed"),
-        ("DELETE", f"/v1/models/{MODEL}", {}, 403, "CODE"),
+        ("DELETE", f"/v1/models/{MODEL}", {}, 403, "forbidden"),
         ("POST", "/v1/chat/completions", {"content": b"{"}, 400, "invalid_value"),
         ("POST", "/v1/chat/completions", {"content": b"[1]"}, 400, "invalid_value"),
         ("POST", "/v1/chat/completions", {"content": b""}, 400, "invalid_value"),
