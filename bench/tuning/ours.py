@@ -34,7 +34,7 @@ def main(folder: str, steps: str) -> None:
             "cpu_seconds": cpu_seconds,
             "memory_bytes": run.memory,
             "batch": run.settings.batch_size,
-            "loss": sum(run.losses) / len(run.losses),
+            "loss": sum(run.state.losses) / len(run.state.losses),
         })
     )
 
