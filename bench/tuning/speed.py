@@ -23,19 +23,17 @@ ROOT = Path(__file__).resolve().parents[2]
 RANK = 16
 # Shape -> (rows, sentences of an answer, steps). The large shape's tokenizer makes a token of a byte.
 WORKS = {"sapling": (400, 3.0, 43), "qwen3-0.6b": (80, 0.6, 9)}
+_TRL = (
+    "torch==2.13.0",
+    "trl==1.16.0",
+    "transformers==5.23.0",
+    "peft==0.21.2",
+    "accelerate==1.15.0",
+    "datasets==5.2.0",
+)
 PEERS = {
-    "TRL": (
-        "trl",
-        (
-            "torch==2.13.0",
-            "trl==1.16.0",
-            "transformers==5.23.0",
-            "peft==0.21.2",
-            "accelerate==1.15.0",
-            "datasets==5.2.0",
-        ),
-        {"speed": 2.0, "memory": 0.8},
-    ),
+    "TRL": ("trl", _TRL, {"speed": 2.0, "memory": 0.8}),
+    "TRL, float32": ("trl", _TRL, {"speed": 2.0, "memory": 0.8}),
     "LLaMA-Factory": ("llamafactory", ("torch==2.13.0", "llamafactory==0.9.5"), {"speed": 1.5}),
 }
 
@@ -49,7 +47,8 @@ def measure(home: Path, *, shapes: Sequence[str] = tuple(WORKS)) -> Iterator[dic
         mine = _ours(base, listed, steps)
         for peer, (name, packages, goals) in PEERS.items():
             try:
-                theirs = _theirs(home, name, packages, base, listed, steps)
+                options = peer.split(", ")[1:]
+                theirs = _theirs(home, name, packages, base, listed, steps, options)
             except (CannotInstall, subprocess.CalledProcessError) as error:
                 print(f"{peer} does not run: {getattr(error, 'stderr', error)[-1500:]}")
                 continue
@@ -79,14 +78,20 @@ def _ours(base: Path, listed: list[Any], steps: int) -> dict[str, float]:
 
 
 def _theirs(
-    home: Path, name: str, packages: Sequence[str], base: Path, listed: list[Any], steps: int
+    home: Path,
+    name: str,
+    packages: Sequence[str],
+    base: Path,
+    listed: list[Any],
+    steps: int,
+    options: Sequence[str],
 ) -> dict[str, float]:
     python = interpreter(home, name, packages)
     script = Path(__file__).parent / "peers" / f"{name}.py"
     with tempfile.TemporaryDirectory() as folder:
         chat = write_chat(Path(folder), listed)
         return _run(
-            [str(python), str(script), str(base), str(chat), str(steps), str(RANK)],
+            [str(python), str(script), str(base), str(chat), str(steps), str(RANK), *options],
             {"PYTHONPATH": "", "PYTHONSAFEPATH": "1"},
         )
 

@@ -1,4 +1,7 @@
-"""TRL's SFTTrainer with its own defaults: `python trl.py MODEL ROWS STEPS RANK`; prints JSON."""
+"""TRL's SFTTrainer with its own defaults: `python trl.py MODEL ROWS STEPS RANK [float32]`; prints JSON.
+
+Its default is bfloat16, which a processor without units for it only imitates; `float32` is for those.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Clock(TrainerCallback):
         self.marks.append((time.perf_counter(), used.ru_utime + used.ru_stime))
 
 
-def main(model: str, rows: str, steps: str, rank: str) -> None:
+def main(model: str, rows: str, steps: str, rank: str, dtype: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         config = SFTConfig(
@@ -37,6 +40,7 @@ def main(model: str, rows: str, steps: str, rank: str) -> None:
             save_strategy="no",
             disable_tqdm=True,
             use_cpu=True,
+            **({"bf16": False} if dtype == "float32" else {}),
         )
         trainer = SFTTrainer(
             model=model,
