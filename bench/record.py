@@ -35,12 +35,17 @@ def row(
     unit: str = "",
     *,
     goal: float | None = None,
-    is_less_better: bool = False,
+    is_less_better: bool | None = None,
     peer: str = "",
     theirs: float | None = None,
     note: str = "",
 ) -> dict[str, Any]:
-    """A figure. With a peer, `goal` bounds the ratio of ours to theirs, else the figure itself."""
+    """A figure. With a peer, `goal` bounds the ratio of ours to theirs, else the figure itself.
+
+    Less is better in times, where nobody says otherwise.
+    """
+    if is_less_better is None:
+        is_less_better = unit in {"ms", "s"}
     ratio = None if theirs is None or ours is None else ours / theirs
     judged = ours if theirs is None else ratio
     met = None

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.knowledge import ingest, living, quality, queries
 from bench.knowledge.stage import keep
+from bench.record import table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def main() -> None:
             rows.append(one)
             keep([one])  # a run that is cut short keeps these
             print(f"{name}: {one['work']}: {one['ours']} {one['unit']}", file=sys.stderr)
-    Console(width=None if sys.stdout.isatty() else 140).print(_table(rows))
+    Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
 
 
 def _options() -> argparse.Namespace:
@@ -50,17 +50,6 @@ def _options() -> argparse.Namespace:
         help="folder for peers' environments (BENCH_HOME)",
     )
     return parser.parse_args()
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for name in ("work", "ours", "unit", "peer", "theirs", "ratio", "goal", ""):
-        table.add_column(name, justify="right" if name in {"ours", "theirs", "ratio"} else "left")
-    for one in rows:
-        met = {True: "met", False: "missed", None: ""}[one["met"]]
-        cells = (one[name] for name in ("work", "ours", "unit", "peer", "theirs", "ratio", "goal"))
-        table.add_row(*("" if cell is None else str(cell) for cell in cells), met)
-    return table
 
 
 if __name__ == "__main__":

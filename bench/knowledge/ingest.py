@@ -16,7 +16,8 @@ from baigong.knowledge.ingest import ingest
 from baigong.knowledge.reindex import prepare
 from bench.environment import interpreter
 from bench.knowledge.beir import rows_of
-from bench.knowledge.stage import EMBEDDER, built_in, fresh_bases, row
+from bench.knowledge.stage import EMBEDDER, built_in, fresh_bases
+from bench.record import row
 
 PACKAGES = ("llama-index-core==0.14.25", "llama-index-readers-file", "model2vec==0.10.0")
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from baigong.knowledge.demo_feed import Story, stories
-from bench.knowledge.stage import row
+from bench.record import row
 
 RATE = 50  # messages a second
 SECONDS = 40

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.embedder import Set, by_system, sets
 from bench.knowledge.beir import Beir, bm25, mean_ndcg
-from bench.knowledge.stage import built_in, row
+from bench.knowledge.stage import built_in
+from bench.record import row
 
 # (full text alone, with vectors)
 GOALS = {"scifact": (0.66, 0.70), "stard": (None, 0.56), "stard + 59k articles": (None, 0.42)}

@@ -13,7 +13,8 @@ from typing import Any
 from baigong.knowledge.retrieve import Retriever, Search
 from baigong.knowledge.where import Compare
 from bench.knowledge.beir import rows_of
-from bench.knowledge.stage import Texts, built_in, fill, fresh_bases, row
+from bench.knowledge.stage import Texts, built_in, fill, fresh_bases
+from bench.record import row
 
 CHUNKS = 100_000
 CLIENTS = 8

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from baigong.hub.repository import FOUNDATION
 from baigong.inference.static import StaticEmbed
@@ -26,9 +21,7 @@ from baigong.knowledge.stores.lance import LanceStores
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 from baigong.types import Embed, Passage
-from bench.record import FOLDER, record
-
-RESULTS = FOLDER / "knowledge.json"
+from bench import record
 
 
 @dataclass(frozen=True)
@@ -90,45 +83,6 @@ def built_in() -> StaticEmbed:
     return StaticEmbed(EMBEDDER, "pollen")
 
 
-def row(
-    work: str,
-    ours: float | None,
-    unit: str = "",
-    *,
-    goal: float | None = None,
-    peer: str = "",
-    theirs: float | None = None,
-    note: str = "",
-) -> dict[str, Any]:
-    """A figure. With a peer, `goal` bounds the ratio, else the figure; less is better in time."""
-    less = unit in {"ms", "s"}
-    ratio = None if theirs is None or ours is None else ours / theirs
-    judged = ours if theirs is None else ratio
-    met = None if goal is None or judged is None else (judged <= goal if less else judged >= goal)
-    return {
-        "work": work,
-        "peer": peer,
-        "ours": None if ours is None else round(ours, 4),
-        "theirs": None if theirs is None else round(theirs, 4),
-        "unit": unit,
-        "ratio": None if ratio is None else round(ratio, 3),
-        "goal": None if goal is None else f"{'<=' if less else '>='} {goal}",
-        "met": met,
-        "note": note,
-    }
-
-
 def keep(rows: Sequence[dict[str, Any]]) -> None:
     """Put these rows in place of earlier ones of the same work and peer."""
-    before = json.loads(RESULTS.read_text("utf-8"))["rows"] if RESULTS.exists() else []
-    new = {(one["work"], one["peer"]) for one in rows}
-    kept = [one for one in before if (one["work"], one["peer"]) not in new]
-    machine = {
-        "cores": psutil.cpu_count(logical=False),
-        "cpu": platform.processor() or platform.machine(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "load_average": round(os.getloadavg()[0], 1),  # others' work shows in the times
-        "python": platform.python_version(),
-    }
-    libraries = ("lancedb", "semantic-text-splitter", "pypdfium2")
-    record("knowledge", [*kept, *rows], libraries, machine=machine)
+    record.keep("knowledge", rows, ("lancedb", "semantic-text-splitter", "pypdfium2"))

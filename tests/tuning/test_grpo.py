@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from baigong.compute import ProcessFailed
 from baigong.errors import InvalidInput
 from baigong.graders import Grader, Number, StringCheck
 from baigong.hub.chat import ChatTokenizer
@@ -24,6 +21,7 @@ from baigong.tuning.weights import Weights, load_base
 from baigong.tuning.workers import Workers
 from baigong.types import Message, Progress, Row
 from tests.tuning.conftest import make_row
+from tests.tuning.killing import durable, killed_at, same_bits
 
 pytestmark = pytest.mark.anyio
 
@@ -70,21 +68,12 @@ async def test_a_killed_run_samples_the_same_answers_again(
 ) -> None:
     work = tmp_path / "work"
 
-    def kill_in_the_middle(progress: Progress) -> None:
-        if progress.metrics["step"] == 4:
-            for child in psutil.Process().children(recursive=True):
-                if str(work) in child.cmdline() and "supervise.py" not in " ".join(child.cmdline()):
-                    child.kill()
-
-    spec = msgspec.structs.replace(SPEC, checkpoint_s=0.0)
-    with pytest.raises(ProcessFailed):
-        await tune(rows, base, spec, work, kill_in_the_middle)
+    await killed_at(4, rows, base, SPEC, work)
     heard: list[Progress] = []
-    again = await tune(rows, base, spec, work, heard.append)
+    again = await tune(rows, base, durable(SPEC), work, heard.append)
     assert heard[0].metrics["step"] > 3
     assert [p.figures for p in again.curve] == [p.figures for p in learnt.curve]
-    theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (learnt, again))
-    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    same_bits(learnt, again)
 
 
 def run_of(base: Path, rows: list[Row], folder: Path, **changed: object) -> Run:

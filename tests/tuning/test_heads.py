@@ -6,12 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from baigong.compute import ProcessFailed
 from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Classify
 from baigong.tuning.spec import TuneSpec
@@ -21,6 +18,7 @@ from tests.inference.local import LocalEngine
 from tests.inference.test_encoder import encoder
 from tests.inference.test_encoder import rows as answers
 from tests.tuning.conftest import make_row
+from tests.tuning.killing import durable, killed_at, same_bits
 
 pytestmark = pytest.mark.anyio
 
@@ -82,31 +80,12 @@ async def test_a_killed_run_ends_with_the_same_bits(
 ) -> None:
     work = tmp_path / "work"
 
-    def kill(progress: Progress) -> None:
-        if progress.metrics["step"] == 9:
-            kill_trainer(work)
-
-    spec = TuneSpec(**{**as_fields(SPEC), "checkpoint_s": 0.0})
-    with pytest.raises(ProcessFailed):
-        await tune(labelled(), bert, spec, work, kill)
-    again = await tune(labelled(), bert, spec, work, ignore)
-    same_bits(classifier.folder, again.folder)
+    await killed_at(9, labelled(), bert, SPEC, work)
+    same_bits(classifier, await tune(labelled(), bert, durable(SPEC), work, ignore))
 
 
 def as_fields(spec: TuneSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in spec.__struct_fields__}
-
-
-def kill_trainer(work: Path) -> None:
-    for child in psutil.Process().children(recursive=True):
-        if str(work) in child.cmdline() and "supervise.py" not in " ".join(child.cmdline()):
-            child.kill()
-
-
-def same_bits(one: Path, other: Path) -> None:
-    theirs, ours = (load_file(folder / "model.safetensors") for folder in (one, other))
-    assert theirs.keys() == ours.keys()
-    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
 
 
 async def test_a_decoder_classifies_alike_alone_and_in_a_batch(base: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from baigong.compute import ProcessFailed
 from baigong.errors import InvalidInput
 from baigong.hub.data_url import data_url, image_of
 from baigong.inference.engine.messages import Look, Rows
@@ -20,10 +19,11 @@ from baigong.tuning.fresh import make_fresh
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import TuneResult, tune
-from baigong.types import Progress, Row, Split
+from baigong.types import Row, Split
 from tests.inference.local import LocalEngine
 from tests.tuning.conftest import make_row
-from tests.tuning.test_heads import as_fields, ignore, kill_trainer, same_bits
+from tests.tuning.killing import durable, killed_at, same_bits
+from tests.tuning.test_heads import as_fields, ignore
 
 pytestmark = pytest.mark.anyio
 
@@ -88,15 +88,8 @@ async def test_a_killed_run_ends_with_the_same_bits(
     """Also what batch normalisation remembers, which is no parameter."""
     work = tmp_path / "work"
 
-    def kill(progress: Progress) -> None:
-        if progress.metrics["step"] == 7:
-            kill_trainer(work)
-
-    spec = TuneSpec(**{**as_fields(SPEC), "checkpoint_s": 0.0})
-    with pytest.raises(ProcessFailed):
-        await tune(pictured(), resnet, spec, work, kill)
-    again = await tune(pictured(), resnet, spec, work, ignore)
-    same_bits(tuned.folder, again.folder)
+    await killed_at(7, pictured(), resnet, SPEC, work)
+    same_bits(tuned, await tune(pictured(), resnet, durable(SPEC), work, ignore))
 
 
 async def test_an_adapter_teaches_a_vision_transformer(tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ import msgspec
 import pytest
 import torch
 
-from baigong.compute import ProcessFailed
 from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Classify, Embed
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.told import read_told
 from baigong.tuning.tune import TuneResult, tune
-from baigong.types import Progress, Row, Split
+from baigong.types import Row, Split
 from tests.inference.local import LocalEngine
 from tests.inference.test_encoder import encoder
 from tests.inference.test_encoder import rows as answers
 from tests.models import make_model
 from tests.tuning.conftest import make_row
-from tests.tuning.test_heads import as_fields, ignore, kill_trainer, same_bits
+from tests.tuning.killing import durable, killed_at, same_bits
+from tests.tuning.test_heads import as_fields, ignore
 
 pytestmark = pytest.mark.anyio
 
@@ -84,14 +84,8 @@ async def test_a_killed_run_ends_with_the_same_bits(
 ) -> None:
     work = tmp_path / "work"
 
-    def kill(progress: Progress) -> None:
-        if progress.metrics["step"] == 9:
-            kill_trainer(work)
-
-    spec = TuneSpec(**{**as_fields(SPEC), "checkpoint_s": 0.0})
-    with pytest.raises(ProcessFailed):
-        await tune(pairs(), bert, spec, work, kill)
-    same_bits(embedder.folder, (await tune(pairs(), bert, spec, work, ignore)).folder)
+    await killed_at(9, pairs(), bert, SPEC, work)
+    same_bits(embedder, await tune(pairs(), bert, durable(SPEC), work, ignore))
 
 
 async def test_a_tuned_reranker_scores_the_answer_highest(bert: Path, tmp_path: Path) -> None:

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from baigong.compute import ProcessFailed
 from baigong.errors import InvalidInput
 from baigong.tuning.examples.preferences import Rated, pairs_of, rated_of
 from baigong.tuning.examples.rows import Example, Unusable
@@ -31,6 +28,7 @@ from baigong.tuning.tune import lay_job, tune
 from baigong.tuning.workers import Workers
 from baigong.types import Message, Progress, Row, Split
 from tests.tuning.conftest import make_row
+from tests.tuning.killing import durable, killed_at, same_bits
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
@@ -285,23 +283,14 @@ async def test_a_killed_run_ends_with_the_same_bits(
     rows = rated if objective == "kto" else pairs
     wish = spec(objective, dropout=0.1, epochs=2)
     whole = await tune(rows, base, wish, tmp_path / "whole", ignore)
-    wish, work = msgspec.structs.replace(wish, checkpoint_s=0.0), tmp_path / "work"
-
-    def kill_in_the_middle(progress: Progress) -> None:
-        if progress.metrics["step"] == 6:
-            for child in psutil.Process().children(recursive=True):
-                if str(work) in child.cmdline() and "supervise.py" not in " ".join(child.cmdline()):
-                    child.kill()
-
-    with pytest.raises(ProcessFailed):
-        await tune(rows, base, wish, work, kill_in_the_middle)
+    work = tmp_path / "work"
+    await killed_at(6, rows, base, wish, work)
     assert (work / CHECKPOINT_FILE).exists()
-    again = await tune(rows, base, wish, work, ignore)
+    again = await tune(rows, base, durable(wish), work, ignore)
     assert [(p.step, p.loss, p.figures) for p in again.curve] == [
         (p.step, p.loss, p.figures) for p in whole.curve
     ]
-    theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (whole, again))
-    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    same_bits(whole, again)
 
 
 async def test_two_processes_share_the_reference(base, pairs, tmp_path) -> None:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from baigong.compute import ProcessFailed
 from baigong.errors import Conflict, StorageFull
 from baigong.tuning import curve
 from baigong.tuning.examples.rows import Example
@@ -28,6 +26,7 @@ from baigong.tuning.weights import load_weights
 from baigong.tuning.workers import Workers
 from baigong.types import Progress, Row
 from tests.inference.local import save_model
+from tests.tuning.killing import durable, killed_at, same_bits
 
 pytestmark = pytest.mark.anyio
 
@@ -137,25 +136,14 @@ async def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
     result, _ = tuned
     source = tmp_path / "rows.jsonl"
     source.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
-    spec = msgspec.structs.replace(SPEC, checkpoint_s=0.0)
     work = tmp_path / "work"
-
-    def kill_in_the_middle(progress: Progress) -> None:
-        if progress.metrics["step"] == 7:
-            for child in psutil.Process().children(recursive=True):
-                if str(work) in child.cmdline() and "supervise.py" not in " ".join(child.cmdline()):
-                    child.kill()
-
-    with pytest.raises(ProcessFailed):
-        await tune(source, base, spec, work, kill_in_the_middle)
+    await killed_at(7, source, base, SPEC, work)
     assert (work / CHECKPOINT_FILE).exists()
     heard: list[Progress] = []
-    again = await tune(source, base, spec, work, heard.append)
+    again = await tune(source, base, durable(SPEC), work, heard.append)
     assert heard[0].metrics["step"] > 5
     assert [(p.step, p.loss) for p in again.curve] == [(p.step, p.loss) for p in result.curve]
-    theirs, ours = (load_file(r.folder / "adapter_model.safetensors") for r in (result, again))
-    assert theirs.keys() == ours.keys()
-    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    same_bits(result, again)
 
 
 async def test_a_run_that_is_cancelled_keeps_what_it_learnt(

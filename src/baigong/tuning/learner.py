@@ -145,5 +145,5 @@ def _is_plain(causal: Any) -> bool:
     head = causal.get_output_embeddings()
     if type(head) is not torch.nn.Linear or head.bias is not None:
         return False
-    fields = causal.config.get_text_config().to_dict()
-    return not any(fields.get(name) for name in _SHAPED)
+    config = causal.config.get_text_config()
+    return not any(getattr(config, name, None) for name in _SHAPED)
