@@ -27,7 +27,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoModel, AutoTokenizer
 
-from baigong.hub.repository import FOUNDATION
+from baigong.hub.hub import FOUNDATION
 from baigong.inference.static import StaticEmbed
 from baigong.knowledge.measure import ndcg, ranked_documents
 from baigong.knowledge.terms import terms

@@ -66,7 +66,7 @@ def add_release(
     (handbook / "zh" / "保修 说明.md").write_text(WARRANTY, "utf-8")
     version = keep(platform.knowledge, "handbook", [handbook])
     adapter_folder = make_adapter(home / f"adapter-{name}", home / "tiny")
-    adapter = platform.hub.add("adapter", f"tests/{name}", adapter_folder, {})
+    adapter = platform.hub.add("model", f"tests/{name}", adapter_folder, {})
     fields: dict[str, Any] = {
         "task": "chat",
         "base": platform.hub.get("model", MODEL).ref,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baigong.hub.repository import FOUNDATION
+from baigong.hub.hub import FOUNDATION
 from baigong.inference.static import StaticEmbed
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.connectors.source import Content, Entry, Listing

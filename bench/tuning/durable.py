@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from baigong.hub.repository import FOUNDATION
+from baigong.hub.hub import FOUNDATION
 from baigong.tuning.examples.rows import batches
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.trainer import Run

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from baigong.hub.repository import FOUNDATION
+from baigong.hub.hub import FOUNDATION
 from baigong.tuning.job import RESULT_FILE, Result
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.probe import probe

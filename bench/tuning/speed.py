@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from baigong.hub.repository import FOUNDATION
+from baigong.hub.hub import FOUNDATION
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import lay_job
 from bench.engine.shapes import SHAPES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from baigong.compute import usable_cores
 from baigong.config import Settings
-from baigong.hub.repository import Hub
+from baigong.hub.hub import Hub
 from baigong.industry.aliases import Aliases
 from baigong.industry.build import Workshop
 from baigong.industry.releases import Releases

@@ -297,7 +297,7 @@ def test_an_adapter_for_which_vllm_was_given_no_room_is_refused_with_the_reason(
     home = tmp_path / "home"
     platform = open_platform(home, engine="vllm", max_rank=8)
     wide = make_adapter(tmp_path / "wide", home / "tiny", rank=16)
-    ref = platform.hub.add("adapter", "tests/wide", wide, {}).ref
+    ref = platform.hub.add("model", "tests/wide", wide, {}).ref
     add_release(platform, home, adapter=ref)
     with serving(platform) as url:
         asked = {"model": "support", "messages": HELLO}

@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
+from baigong.hub.hub import Hub
 from baigong.hub.pull import Unreachable, add_dataset, pull
-from baigong.hub.repository import Hub
 from tests.ggufs import make_gguf
 from tests.hub.endpoint import served
 from tests.models import make_model

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from baigong.hub.chat import ChatTokenizer
-from baigong.hub.repository import Revision
+from baigong.hub.hub import Revision
 from baigong.industry.embedder import MAX_TOKENS, EngineEmbed
 from baigong.inference.client import EngineConfig
 from baigong.inference.engines import Engines

@@ -13,7 +13,7 @@ from baigong.errors import DataProblems
 from baigong.evals.baseline import baseline_answers
 from baigong.evals.metrics import METRICS, preferred
 from baigong.hub.chat import ChatTokenizer
-from baigong.hub.repository import Revision
+from baigong.hub.hub import Revision
 from baigong.industry.build import build
 from baigong.industry.data.rows import load_dataset
 from baigong.industry.preferring import Likelihood, Scoring, preferences

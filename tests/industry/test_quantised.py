@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from baigong.evals.report import Entry, EvalReport, WeightLoss
 from baigong.hub.chat import ChatTokenizer
-from baigong.hub.repository import Revision
+from baigong.hub.hub import Revision
 from baigong.industry.build import build
 from baigong.industry.gate import judge
 from baigong.industry.quantised import exact, weigh

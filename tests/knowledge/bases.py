@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from baigong.hub.repository import FOUNDATION
+from baigong.hub.hub import FOUNDATION
 from baigong.inference.static import StaticEmbed
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking

@@ -4,6 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, select
 
+from baigong.store import hub_tables  # noqa: F401  they belong to the same metadata
 from baigong.store.database import Database
 from baigong.store.tables import live, metadata
 

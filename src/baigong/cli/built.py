@@ -64,7 +64,7 @@ def _folder(platform: Platform, release: Release) -> Path:
     content, hub = release.content, platform.hub
     if content.adapter is None:
         return hub.get("model", content.base).folder
-    return hub.get("adapter", content.adapter).folder
+    return hub.get("model", content.adapter).folder
 
 
 def _show(platform: Platform, release: Release, live: int | None) -> None:

@@ -22,10 +22,14 @@ def _keys() -> Keys:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="whose key it is, e.g. web-shop")], json: Json = False
+    name: Annotated[str, typer.Argument(help="what it is for, e.g. web-shop")],
+    user: Annotated[
+        str, typer.Option(help="whose it is in the hub: it opens what is public or theirs alone")
+    ] = "",
+    json: Json = False,
 ) -> None:
     """Make a key. It is shown once and kept only as a digest."""
-    key_id, key = _keys().create(name)
+    key_id, key = _keys().create(name, user or None)
     if json:
         print_json({"id": key_id, "key": key})
         return
@@ -38,16 +42,23 @@ def list_(json: Json = False) -> None:
     found = _keys().all()
     if json:
         print_json([
-            {"id": k.id, "name": k.name, "created_at": k.created_at, "revoked_at": k.revoked_at}
+            {
+                "id": k.id,
+                "name": k.name,
+                "user": k.user,
+                "created_at": k.created_at,
+                "revoked_at": k.revoked_at,
+            }
             for k in found
         ])
         return
     if not found:
         console.print("No key yet: whoever reaches the loopback address may call.")
         return
-    table = Table("id", "name", "made", "", box=None, pad_edge=False)
+    table = Table("id", "name", "user", "made", "", box=None, pad_edge=False)
     for key in found:
-        table.add_row(key.id, key.name, age(key.created_at), "revoked" if key.revoked_at else "")
+        state = "revoked" if key.revoked_at else ""
+        table.add_row(key.id, key.name, key.user or "operator", age(key.created_at), state)
     console.print(table)
 
 

@@ -10,7 +10,7 @@ from baigong.console.calls import Call, calls_of
 from baigong.console.charts import Curve, loss_curve
 from baigong.console.report import ReportView, questions, report_view
 from baigong.console.words import Language, Say, pick, speaker
-from baigong.hub.repository import BUILT_IN
+from baigong.hub.hub import BUILT_IN
 from baigong.industry.releases import Content, Release
 
 

@@ -15,15 +15,23 @@ from baigong.errors import Unauthorized
 from baigong.gateway.bodies import read_bytes
 from baigong.gateway.keys import Keys, Principal
 from baigong.gateway.replies import error_reply
+from baigong.hub.access import PLATFORM, acting
 from baigong.types import caller
 
 COOKIE = "baigong_key"
+MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that they were given
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
 PUBLIC_FOLDER = "/static/"
-DOORS = ("/v1/", "/api/")  # where a program calls: no form is shown there
+DOORS = (
+    "/v1/",
+    "/api/",
+    "/hf/",
+    "/modelscope/",
+    "/ollama/",
+)  # where a program calls: no form is shown there
 
-ANYONE = Principal("", "anyone on this machine")
+ANYONE = Principal("", "anyone on this machine", PLATFORM)
 
 
 class Access:
@@ -69,6 +77,7 @@ class Auth:
             return
         scope.setdefault("state", {})["principal"] = principal
         caller.set(principal.id)
+        acting.set(principal.actor)
         await self._app(scope, receive, send)
 
 
@@ -116,7 +125,8 @@ def _is_public(path: str) -> bool:
 
 
 def _cookie(headers: Headers) -> str | None:
-    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    cookies = cookie_parser(headers.get("cookie", ""))
+    return cookies.get(COOKIE) or cookies.get(MODELSCOPE_COOKIE)
 
 
 def _ask(scope: Scope, headers: Headers, credential: str | None) -> Response:

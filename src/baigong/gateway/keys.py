@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, insert, select, update
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.hub.access import Actor, Namespaces
 from baigong.store.database import Database
 from baigong.store.secret import Secret
 from baigong.store.tables import keys
@@ -23,10 +24,11 @@ REMEMBERED = 4096  # credentials kept in memory, wrong ones included
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: the id and the name of a key."""
+    """Who calls: the id and the name of a key, and what they may do in the hub."""
 
     id: str
     name: str
+    actor: Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Key:
     name: str
     created_at: float
     revoked_at: float | None
+    user: str | None = None  # of the hub; None is an operator
 
 
 class Keys:
@@ -44,17 +47,24 @@ class Keys:
 
     def __init__(self, database: Database, secret: Secret) -> None:
         self._database = database
+        self._namespaces = Namespaces(database)
         self._pepper = secret.derive("key digests")
         self._known: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
         self._lock = threading.Lock()
         self._made = False
         self._look_again = 0.0
 
-    def create(self, name: str) -> tuple[str, str]:
+    def create(self, name: str, user: str | None = None) -> tuple[str, str]:
         """A new key as (id, the full key). The full key cannot be shown again.
 
+        Args:
+            name: what it is for.
+            user: whose it is in the hub, where it opens only what is public or theirs; None makes
+                an operator's, which opens all.
+
         Raises:
-            InvalidInput: the name is empty or longer than 200 characters.
+            InvalidInput: the name is empty or longer than 200 characters; a user's name.
+            Conflict: the user is an organisation.
         """
         if not name.strip() or len(name) > 200:
             raise InvalidInput(
@@ -62,12 +72,18 @@ class Keys:
                 hint="Write 1 to 200 characters that say who will use it.",
                 param="name",
             )
+        if user is not None:
+            self._namespaces.ensure_user(user)
         key_id = secrets.token_hex(6)
         full = f"bg-{key_id}-{secrets.token_urlsafe(32)}"
         with self._database.begin() as connection:
             connection.execute(
                 insert(keys).values(
-                    id=key_id, name=name, digest=self._digest(full), created_at=time.time()
+                    id=key_id,
+                    name=name,
+                    digest=self._digest(full),
+                    created_at=time.time(),
+                    user=user,
                 )
             )
         self._made = True
@@ -77,7 +93,7 @@ class Keys:
         """Newest first, revoked ones included."""
         with self._database.read() as connection:
             rows = connection.execute(select(keys).order_by(keys.c.created_at.desc()))
-            return [Key(row.id, row.name, row.created_at, row.revoked_at) for row in rows]
+            return [Key(row.id, row.name, row.created_at, row.revoked_at, row.user) for row in rows]
 
     def revoke(self, key_id: str) -> None:
         """Make a key worthless, at once here and within `FRESH_S` in other processes.
@@ -143,7 +159,7 @@ class Keys:
         same = hmac.compare_digest(self._digest(credential), row.digest if row else "0" * 64)
         if row is None or not same or row.revoked_at is not None:
             return None
-        return Principal(row.id, row.name)
+        return Principal(row.id, row.name, self._namespaces.actor(row.user))
 
     def _digest(self, credential: str) -> str:
         data = credential.encode("utf-8", "surrogatepass")

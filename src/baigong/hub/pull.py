@@ -23,7 +23,8 @@ import httpx2
 from baigong.errors import InvalidInput, NotFound, Unreachable, Unsupported
 from baigong.hub.gguf.convert import convert
 from baigong.hub.gguf.file import stem_of
-from baigong.hub.repository import Hub, Revision, check_name
+from baigong.hub.hub import Hub, Revision
+from baigong.hub.names import check_name
 from baigong.store.blobs import digest_file
 from baigong.store.room import room_for
 from baigong.types import Progress, Report

@@ -21,7 +21,7 @@ from baigong import __version__
 from baigong.errors import Conflict, InvalidInput
 from baigong.evals.report import Contender, EvalReport
 from baigong.hub.chat import tokenizer_of
-from baigong.hub.repository import Hub, Kind, Revision
+from baigong.hub.hub import Hub, Revision
 from baigong.industry.card import write_card
 from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
 from baigong.industry.contest import contest
@@ -198,7 +198,7 @@ class Build:
         dataset = await asyncio.to_thread(load_rows, hub, self.recipe, base)
         folder = self.folder / "dataset"
         await asyncio.to_thread(dataset.write, folder)
-        kept = await asyncio.to_thread(hub.add, "dataset", self._hub_name, folder, {})
+        kept = await asyncio.to_thread(hub.add, "dataset", self._hub_name, folder, {}, private=True)
         report = dataset.report
         counts = ", ".join(f"{n} {split}" for split, n in report.rows.items())
         dropped = "".join(f", {n} dropped ({why})" for why, n in report.dropped.items())
@@ -376,9 +376,8 @@ class Build:
         """What was tuned, in the hub, with its card; the weights stay what they are."""
         rows = Dataset.read(self.folder / "dataset").report
         write_card(folder, self.recipe, base, rows, tuned, report)
-        kind: Kind = "adapter" if self.recipe.tune.makes_adapter else "model"
         facts = {"base": f"{base.name}@{base.revision}"}
-        kept = self.shop.hub.add(kind, self._hub_name, folder, facts)
+        kept = self.shop.hub.add("model", self._hub_name, folder, facts, private=True)
         return f"{kept.name}@{kept.revision}"
 
     def _base(self, outputs: Outputs) -> Revision:

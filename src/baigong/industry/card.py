@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from baigong.evals.metrics import METRICS
 from baigong.evals.report import EvalReport, Score
-from baigong.hub.repository import Revision
+from baigong.hub.hub import Revision
 from baigong.industry.data.report import DataReport
 from baigong.industry.recipe import Recipe
 from baigong.tuning.spec import WHOLE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from baigong.hub.repository import Hub
+from baigong.hub.hub import Hub
 from baigong.tuning.tune import kept_checkpoints
 
 TUNE_FOLDER = "tune"  # below a job's own
@@ -29,5 +29,5 @@ def keep_checkpoints(hub: Hub, name: str, base: str, folder: Path) -> dict[str, 
     kept = {}
     for place, point in kept_checkpoints(folder):
         facts = {"base": base, "point": msgspec.to_builtins(point)}
-        kept[str(point.step)] = hub.add("adapter", hub_name(name), place, facts).ref
+        kept[str(point.step)] = hub.add("model", hub_name(name), place, facts, private=True).ref
     return kept

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.repository import BUILT_IN, FOUNDATION, Hub, Revision
+from baigong.hub.hub import BUILT_IN, FOUNDATION, Hub, Revision
 from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
 from baigong.inference.static import StaticEmbed, is_static

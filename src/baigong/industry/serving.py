@@ -18,9 +18,10 @@ import msgspec
 
 from baigong.errors import NotFound, Unsupported
 from baigong.evals.text import language_of
+from baigong.hub.access import acting
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.data_url import image_of
-from baigong.hub.repository import Hub, Revision
+from baigong.hub.hub import Hub, Revision
 from baigong.industry.aliases import Alias, Aliases
 from baigong.industry.citing import Citation, cite
 from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
@@ -374,7 +375,7 @@ class Serving:
         if bare in self._releases.live() or number.isdigit():
             return self.of_release(self._releases.get(name))
         try:
-            base = self._hub.get("model", name)
+            found = self._hub.get("model", name, acting.get())
         except NotFound as error:
             if name in self._upstreams.models():
                 raise Unsupported(
@@ -384,8 +385,10 @@ class Serving:
                 ) from error
             known = [model.name for model in self.models()]
             raise NotFound.among("model", name, known, param="model") from error
-        remote = self._upstreams.of_base(base.name, base.folder, has_adapter=False)
-        return Served(name, base, _words(base.folder), self._engines, remote=remote)
+        if found.is_adapter:
+            return self._of_adapter(name, found)
+        remote = self._upstreams.of_base(found.name, found.folder, has_adapter=False)
+        return Served(name, found, _words(found.folder), self._engines, remote=remote)
 
     def open_chat(self, name: str) -> Served | Foreign:
         """What answers chats under `name`: as `open`, or else an upstream's own model.
@@ -407,7 +410,7 @@ class Serving:
     def of_content(self, name: str, content: Content) -> Served:
         """What would answer if this content were released."""
         base = self._hub.get("model", content.base)
-        adapter = self._hub.get("adapter", content.adapter) if content.adapter else None
+        adapter = self._hub.get("model", content.adapter) if content.adapter else None
         return Served(
             name,
             base,
@@ -425,11 +428,21 @@ class Serving:
         if alias.release is not None:
             return replace(self.of_release(self._releases.get(alias.release)), name=alias.name)
         assert alias.adapter is not None
-        adapter = self._hub.get("adapter", alias.adapter)
-        base = self._hub.get("model", adapter.facts["base"])
+        return self._of_adapter(alias.name, self._hub.get("model", alias.adapter))
+
+    def _of_adapter(self, name: str, adapter: Revision) -> Served:
+        """An adapter of the hub on the base that it was made for."""
+        try:
+            base = self._hub.get("model", adapter.base, acting.get())
+        except NotFound as error:
+            raise NotFound(
+                f"'{name}' is an adapter for '{adapter.base}', which is not here.",
+                hint=f"Bring it here with `baigong pull {adapter.base}`.",
+                param="model",
+            ) from error
         remote = self._upstreams.of_base(base.name, base.folder, has_adapter=True)
         words = tokenizer_of(base.folder)
-        return Served(alias.name, base, words, self._engines, adapter, remote=remote)
+        return Served(name, base, words, self._engines, adapter, remote=remote)
 
     def live(self) -> list[str]:
         """Names that a live release answers to."""
@@ -447,11 +460,11 @@ class Serving:
         ]
         listed += [ServedModel(alias.name, alias.created_at, "baigong") for alias in aliases]
         seen = {model.name for model in listed}
-        for name, _revision, _facts, created_at in self._hub.all("model"):
-            short = name.removeprefix("baigong/")
-            if short not in seen:
+        for one in self._hub.all("model"):
+            short = one.name.removeprefix("baigong/")
+            if short not in seen and one.about.is_model and one.is_for(acting.get()):
                 seen.add(short)
-                listed.append(ServedModel(short, created_at, name.partition("/")[0]))
+                listed.append(ServedModel(short, one.created_at, one.name.partition("/")[0]))
         for name, upstream in self._upstreams.models().items():
             if name not in seen and name.removeprefix("baigong/") not in seen:
                 seen.add(name)

@@ -5,20 +5,34 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from baigong.errors import NotFound
+from baigong.errors import InvalidInput, NotFound
 from baigong.store.room import room_for
 
 _PIECE = 1 << 20
+_SENT = 4 << 20  # bytes of a piece that goes on to a client
+_KEY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
+
+
+class Kept(NamedTuple):
+    """A blob that is in the store; `modified_at` in seconds since the epoch."""
+
+    digest: str
+    size: int
+    modified_at: float
 
 
 class Blobs:
@@ -49,9 +63,71 @@ class Blobs:
         self._create(digest, path)
         return digest, path.stat().st_size
 
+    def receive(self) -> Incoming:
+        """What takes bytes piece by piece, onto the disk. Use as a context manager."""
+        if self.root is None:
+            return Incoming(self, Path(tempfile.gettempdir()))
+        folder = self.root / "incoming"
+        folder.mkdir(exist_ok=True)
+        return Incoming(self, folder)
+
+    def adopt(self, path: Path, digest: str) -> None:
+        """Make a file, which lies beside the store's and whose sha256 was just counted, a blob."""
+        if self.root is None:
+            self._create(digest, path)
+            path.unlink()
+            return
+        target = self.root / _key(digest)
+        with _errors(digest):
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+
+    def has(self, digest: str) -> bool:
+        if self.root is not None:
+            return (self.root / _key(digest)).is_file()
+        try:
+            obstore.head(self._store, _key(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
     def get(self, digest: str) -> bytes:
         with _errors(digest):
             return bytes(obstore.get(self._store, _key(digest)).bytes())
+
+    def read(self, digest: str, start: int, stop: int) -> bytes:
+        """Bytes start:stop, fewer where it ends before."""
+        return b"".join(self.pieces(digest, start, stop))
+
+    def pieces(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        """The same in pieces of some megabytes."""
+        with _errors(digest):
+            if self.root is None:
+                size = obstore.head(self._store, _key(digest))["size"]
+                if start < min(stop, size):
+                    found = obstore.get(
+                        self._store, _key(digest), options={"range": (start, min(stop, size))}
+                    )
+                    for piece in found.stream(min_chunk_size=_SENT):
+                        yield bytes(piece)
+                return
+            with (self.root / _key(digest)).open("rb", buffering=0) as file:
+                file.seek(start)
+                while start < stop and (piece := file.read(min(_SENT, stop - start))):
+                    start += len(piece)
+                    yield piece
+
+    def all(self) -> Iterator[Kept]:
+        """Every blob of the store."""
+        for some in obstore.list(self._store):
+            for one in some:
+                if match := _KEY.fullmatch(one["path"]):
+                    yield Kept(match[1], one["size"], one["last_modified"].timestamp())
+
+    def delete(self, digest: str) -> None:
+        """Take it away; no harm where it is not there."""
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, _key(digest))
 
     def fetch(self, digest: str, target: Path) -> None:
         """Make the file `target` hold the blob: a hard link where the store is a local folder."""
@@ -72,6 +148,58 @@ class Blobs:
                 obstore.put(self._store, _key(digest), content, mode="create")
             except AlreadyExistsError:
                 return
+
+
+class Incoming:
+    """Bytes on their way into the store, under no name yet; what is not finished leaves no trace."""
+
+    def __init__(self, blobs: Blobs, folder: Path) -> None:
+        self.size = 0
+        self._blobs = blobs
+        self._path = folder / secrets.token_hex(16)
+        self._hash = hashlib.sha256()
+        self._file = self._path.open("wb", buffering=0)
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """
+        Raises:
+            StorageFull: there is no room for it.
+        """
+        self._hash.update(piece)
+        with room_for("a file"):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self.size += len(piece)
+
+    def finish(self, wanted: str = "") -> str:
+        """Make it a blob; its sha256 in hex.
+
+        Raises:
+            InvalidInput: `wanted`, if any, is another; nothing is kept.
+        """
+        self._file.close()
+        digest = self._hash.hexdigest()
+        if wanted and digest != wanted.lower():
+            raise InvalidInput(
+                f"The bytes have the sha256 {digest}, not {wanted[:64]} as announced.",
+                hint="They were damaged on the way; send them again.",
+                param="oid",
+            )
+        self._blobs.adopt(self._path, digest)
+        return digest
 
 
 def digest_file(path: Path) -> str:

@@ -33,18 +33,7 @@ keys = Table(
     Column("digest", String(64), nullable=False, comment="HMAC-SHA256 of the secret"),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
-)
-
-# A model, a dataset or an adapter: a folder of files at one revision.
-repositories = Table(
-    "repositories",
-    metadata,
-    Column("kind", String(16), primary_key=True, comment="model | dataset | adapter"),
-    Column("name", String(200), primary_key=True, comment="owner/name"),
-    Column("revision", String(64), primary_key=True, comment="sha256 of the manifest"),
-    Column("manifest", JSON, nullable=False, comment="path -> [sha256, bytes]"),
-    Column("facts", JSON, nullable=False),
-    Column("created_at", Float, nullable=False),
+    Column("user", String(96), comment="of the hub, who holds it; null is an operator"),
 )
 
 jobs = Table(

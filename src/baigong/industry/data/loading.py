@@ -5,7 +5,7 @@ from __future__ import annotations
 from baigong.errors import Problem
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import tokenizer_of
-from baigong.hub.repository import Hub, Revision
+from baigong.hub.hub import Hub, Revision
 from baigong.industry.data.rows import CountTokens, Dataset, load_dataset
 from baigong.industry.recipe import Recipe
 from baigong.tuning.examples.labelled import asked_text

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from baigong.store import hub_tables  # noqa: F401  they belong to the same metadata
 from baigong.store.tables import metadata
 
 context.configure(

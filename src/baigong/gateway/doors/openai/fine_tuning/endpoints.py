@@ -131,7 +131,7 @@ class FineTuningApi:
     def _checkpoints(self, row: FineTuning) -> list[dict[str, Any]]:
         found = []
         for alias in self._platform.aliases.below(row.called):
-            adapter = self._platform.hub.get("adapter", alias.adapter or "")
+            adapter = self._platform.hub.get("model", alias.adapter or "")
             point = msgspec.convert(adapter.facts["point"], Point)
             found.append(checkpoint_object(row, alias, point))
         return sorted(found, key=lambda one: -int(one["step_number"]))

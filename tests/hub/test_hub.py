@@ -1,7 +1,7 @@
 import pytest
 
 from baigong.errors import InvalidInput, NotFound
-from baigong.hub.repository import Hub
+from baigong.hub.hub import Hub
 
 
 @pytest.fixture

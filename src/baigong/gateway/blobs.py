@@ -1,0 +1,80 @@
+"""Blobs to and from clients: whole or in ranges, never more than some megabytes in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from baigong.errors import InvalidInput
+from baigong.store.blobs import Blobs, Incoming
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_WRITE_BYTES = 1 << 20  # what is gathered before it goes to the disk
+
+
+def blob_reply(
+    request: Request, blobs: Blobs, digest: str, size: int, headers: Mapping[str, str]
+) -> Response:
+    """A blob as a response to GET or HEAD, by RFC 9110: a range where one is asked for.
+
+    Args:
+        request: may carry `Range` of one range, and `If-Range`.
+        blobs: the store.
+        digest: of the blob.
+        size: its bytes.
+        headers: to send with it, `etag` among them.
+    """
+    start, stop, status = _range(request, size, headers.get("etag", ""))
+    sent = {"accept-ranges": "bytes", "content-type": "application/octet-stream", **headers}
+    if status == 416:
+        return Response(None, 416, {**sent, "content-range": f"bytes */{size}"})
+    sent["content-length"] = str(stop - start)
+    if status == 206:
+        sent["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    if request.method == "HEAD":
+        return Response(None, status, sent)
+    return StreamingResponse(_pieces(blobs, digest, start, stop), status, sent)
+
+
+async def receive(request: Request, incoming: Incoming, most: int) -> None:
+    """Write a request's body to the disk.
+
+    Raises:
+        InvalidInput: it is longer than `most` bytes.
+        StorageFull: there is no room for it.
+    """
+    parts: list[bytes] = []
+    size = gathered = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise InvalidInput(f"The body is longer than {most} bytes, as it was announced.")
+        parts.append(part)
+        gathered += len(part)
+        if gathered >= _WRITE_BYTES:
+            await asyncio.to_thread(incoming.write, b"".join(parts))
+            parts, gathered = [], 0
+    if parts:
+        await asyncio.to_thread(incoming.write, b"".join(parts))
+
+
+async def _pieces(blobs: Blobs, digest: str, start: int, stop: int) -> AsyncIterator[bytes]:
+    pieces = blobs.pieces(digest, start, stop)
+    while piece := await asyncio.to_thread(next, pieces, b""):
+        yield piece
+
+
+def _range(request: Request, size: int, etag: str) -> tuple[int, int, int]:
+    """First and last byte + 1, and the status: 200, 206 or 416."""
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or not any(match.groups()) or request.headers.get("if-range", etag) != etag:
+        return 0, size, 200
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size, 206 if int(last) else 416
+    start, stop = int(first), min(int(last) + 1 if last else size, size)
+    return start, stop, 206 if start < stop else 416

@@ -1,0 +1,264 @@
+"""The hub: repositories of models, datasets and recipes, and their files on this machine's disk.
+
+A revision is told by the sha256 of its files' paths and contents, so that equal folders have equal
+revisions and a release stays on what it was proven with; commits, branches and tags lead to it.
+The built-in foundation models live in the package.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from baigong.errors import NotFound
+from baigong.hub.about import ADAPTER_CONFIG, About, describe
+from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
+from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
+from baigong.hub.names import MAIN, Kind
+from baigong.hub.repositories import Repositories, Repository
+from baigong.store.blobs import Blobs, digest_file
+from baigong.store.database import Database
+from baigong.store.hub_tables import commits, repositories
+
+FOUNDATION = Path(__file__).parents[1] / "foundation"
+BUILT_IN = "baigong"  # the owner of the models in the package
+_TEXT_BYTES = 1 << 20  # files up to here are kept as git keeps text, if they are
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A folder at one revision, on this machine's disk."""
+
+    kind: Kind
+    name: str
+    revision: str
+    folder: Path
+    facts: Mapping[str, Any]
+    created_at: float
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.revision[:12]}"
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def is_adapter(self) -> bool:
+        return (self.folder / ADAPTER_CONFIG).is_file()
+
+    @property
+    def base(self) -> str:
+        """What an adapter was made for: a ref where the platform made it, else as its file says."""
+        if "base" in self.facts:
+            return str(self.facts["base"])
+        config = json.loads((self.folder / ADAPTER_CONFIG).read_text("utf-8"))
+        return str(config.get("base_model_name_or_path") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A repository by its newest revision."""
+
+    name: str
+    revision: str
+    private: bool
+    about: About
+    created_at: float
+
+    def is_for(self, actor: Actor) -> bool:
+        """Whether the caller may see it."""
+        return not self.private or actor.owns(self.name.partition("/")[0])
+
+
+class Hub:
+    """Everything in the hub; what the platform itself keeps there goes through `add` and `get`."""
+
+    def __init__(self, database: Database, blobs: Blobs, cache: Path) -> None:
+        self.blobs = blobs
+        self.namespaces = Namespaces(database)
+        self.commits = Commits(database, blobs.has, Manifests())
+        self.repositories = Repositories(database, self.commits)
+        self._database = database
+        self._cache = cache
+
+    def add(
+        self,
+        kind: Kind,
+        name: str,
+        folder: Path,
+        facts: Mapping[str, Any],
+        *,
+        wanted: Callable[[str], bool] = lambda _path: True,
+        private: bool = False,
+    ) -> Revision:
+        """Make a folder's files the newest under `name`; the same again is the same revision.
+
+        Args:
+            kind: of the repository, which is made where there is none.
+            name: `owner/name`.
+            folder: what to keep; links in it are not followed.
+            facts: what is known of the files, kept with the commit.
+            wanted: which of its files to keep.
+            private: whether a new repository is for its owner alone.
+        """
+        paths = [path for path in _files(folder) if wanted(path)]
+        puts = [Put(path, self.keep_file(folder / path)) for path in paths]
+        words = Words(f"Keep {name}", OPERATOR, facts=dict(facts))
+        try:
+            one = self.repositories.find(kind, name)
+        except NotFound:
+            one = self.repositories.create(kind, name, puts, words, private=private)
+        else:
+            self._replace(one, puts, words)
+        self.refresh(kind, one.name)
+        files = {put.path: put.entry for put in puts}
+        return self.get(kind, f"{one.name}@{content_digest(files)}")
+
+    def get(self, kind: Kind, ref: str, actor: Actor | None = None) -> Revision:
+        """The named revision, or the newest of the name, checked out on the disk.
+
+        Args:
+            kind: of the repository.
+            ref: `owner/name`, and after an `@` a branch, a tag, a commit or the start of a digest.
+            actor: whose question it is; None is the platform's own.
+
+        Raises:
+            NotFound: suggests near names; what the actor may not see is not there.
+        """
+        name, _, wanted = ref.partition("@")
+        if kind == "model" and (built_in := self._built_in(name)) is not None:
+            if built_in.revision.startswith(wanted):
+                return built_in
+            name = built_in.name  # an older one that a release was built on was kept by `add`
+        try:
+            one = self.repositories.seen(kind, name, actor or PLATFORM)
+            commit = self.commits.resolve(one.id, wanted or MAIN)
+        except NotFound as error:
+            names = self.names(kind) if actor is None else []
+            raise NotFound.among(kind, ref, names) from error
+        folder = self._checkout(kind, one.name, commit)
+        return Revision(kind, one.name, commit.digest, folder, commit.facts, commit.created_at)
+
+    def all(self, kind: Kind) -> list[Listed]:
+        """What there is, by its newest revision, the newest first; built-ins last."""
+        newest = (
+            select(
+                repositories.c.name,
+                repositories.c.private,
+                repositories.c.about,
+                commits.c.digest,
+                commits.c.created_at,
+            )
+            .join(
+                commits,
+                (commits.c.repository == repositories.c.id) & (commits.c.id == repositories.c.head),
+            )
+            .where(repositories.c.kind == kind, repositories.c.deleted_at.is_(None))
+            .order_by(commits.c.created_at.desc())
+        )
+        with self._database.read() as connection:
+            found = [
+                Listed(r.name, r.digest, r.private, About.read(r.about), r.created_at)
+                for r in connection.execute(newest)
+            ]
+        if kind == "model":
+            built_in = (self._built_in(name) for name in _foundation_names())
+            about = About(architecture="built in")
+            found += [Listed(m.name, m.revision, False, about, m.created_at) for m in built_in if m]
+        return found
+
+    def names(self, kind: Kind) -> list[str]:
+        """Every name that `get` knows, short names of built-ins included."""
+        listed = list(dict.fromkeys(one.name for one in self.all(kind)))
+        return listed + (_foundation_names() if kind == "model" else [])
+
+    def keep_file(self, path: Path) -> Entry:
+        """A file's bytes, in the store."""
+        if path.stat().st_size <= _TEXT_BYTES:
+            return self.keep(path.read_bytes())
+        digest, size = self.blobs.put_file(path)
+        return Entry(digest, size, "", "")
+
+    def keep(self, data: bytes) -> Entry:
+        """Bytes, in the store."""
+        oid = "" if b"\0" in data[:8000] else blob_oid(data)  # git's own way to tell text
+        return Entry(self.blobs.put(data), len(data), oid, "")
+
+    def refresh(self, kind: Kind, name: str) -> Repository:
+        """The repository, with what its newest files say of it read anew where they changed."""
+        one = self.repositories.find(kind, name)
+        if one.about.commit != one.head:
+            files = self.commits.files(self.commits.resolve(one.id, one.head))
+            about = describe(files, self.blobs.read, one.head)
+            self.repositories.describe(one, about)
+            one = msgspec.structs.replace(one, about=about)
+        return one
+
+    def _replace(self, one: Repository, puts: Sequence[Put], words: Words) -> None:
+        """Make the files of the branch main those, and no others."""
+        keep = {put.path for put in puts}
+        while True:
+            at = self.commits.resolve(one.id)
+            gone = [Remove(path) for path in self.commits.files(at) if path not in keep]
+            with suppress(Moved):
+                self.commits.commit(one.id, [*gone, *puts], words, parent=at.id)
+                return
+
+    def _built_in(self, name: str) -> Revision | None:
+        short = name.removeprefix(f"{BUILT_IN}/")
+        if short not in _foundation_names():
+            return None
+        folder = FOUNDATION / short
+        stamp = max(path.stat().st_mtime for path in folder.iterdir())
+        facts = {"source": "built in"}
+        revision = _built_in_revision(folder, stamp)
+        return Revision("model", f"{BUILT_IN}/{short}", revision, folder, facts, stamp)
+
+    def _checkout(self, kind: Kind, name: str, commit: Commit) -> Path:
+        """A folder with the commit's files; half a checkout never has that name."""
+        # Named for people: the folder's name is what an engine's log and errors call the model.
+        short = f"{name.replace('/', '--')}@{commit.digest[:16]}"
+        folder = self._cache / kind / short
+        if folder.is_dir():
+            return folder
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for path, entry in self.commits.files(commit).items():
+            self.blobs.fetch(entry.digest, partial / path)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster with the same content
+                raise
+        return folder
+
+
+def _files(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+@lru_cache(maxsize=16)
+def _built_in_revision(folder: Path, stamp: float) -> str:
+    """`stamp`, the newest modification time, is there to forget what has changed."""
+    return content_digest({
+        p: Entry(digest_file(folder / p), (folder / p).stat().st_size, "", "")
+        for p in _files(folder)
+    })
+
+
+@lru_cache(maxsize=1)
+def _foundation_names() -> list[str]:
+    return sorted(path.parent.name for path in FOUNDATION.glob("*/config.json"))

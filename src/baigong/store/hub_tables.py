@@ -1,0 +1,155 @@
+"""The hub's tables: who owns what, repositories with their commits, and what of an upload is here.
+
+Names are compared as their lower case (`folded`), and shown as they were written first.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from baigong.store.tables import metadata
+
+# Owners of repositories. A user's is held by keys, an organisation's by its members.
+namespaces = Table(
+    "namespaces",
+    metadata,
+    Column("folded", String(96), primary_key=True),
+    Column("name", String(96), nullable=False),
+    Column("kind", String(16), nullable=False, comment="user | organisation"),
+    Column("created_at", Float, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column(
+        "organisation",
+        String(96),
+        ForeignKey("namespaces.folded", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column(
+        "user",
+        String(96),
+        ForeignKey("namespaces.folded", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+)
+
+# One that is deleted keeps its row under another folded name until it is collected, so that
+# whoever keeps a list of repositories in memory hears of it.
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False, comment="model | dataset | recipe"),
+    Column("name", String(200), nullable=False, comment="owner/name"),
+    Column("folded", String(220), nullable=False),
+    Column("private", Boolean, nullable=False),
+    Column("settings", JSON, nullable=False, comment="see hub.repositories.Settings"),
+    Column("about", JSON, nullable=False, comment="of the newest files: see hub.about.About"),
+    Column("head", String(40), comment="commit of the branch main"),
+    Column("downloads", Integer, nullable=False),
+    Column("likes", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("modified_at", Float, nullable=False, comment="when its files changed"),
+    Column("changed_at", Float, nullable=False, comment="when anything of this row changed"),
+    Column("deleted_at", Float),
+    UniqueConstraint("kind", "folded"),
+    Index("ix_repositories_changed_at", "changed_at"),
+)
+
+# Names that repositories had before they were moved.
+moves = Table(
+    "moves",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("folded", String(220), primary_key=True),
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+)
+
+commits = Table(
+    "commits",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("id", String(40), primary_key=True),
+    Column("number", Integer, nullable=False, comment="of the repository's, as they were made"),
+    Column("parent", String(40)),
+    Column("manifest", String(64), nullable=False, comment="see hub.manifest"),
+    Column("digest", String(64), nullable=False, comment="sha256 of paths, digests and sizes"),
+    Column("title", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("author", String(96), nullable=False),
+    Column("facts", JSON, nullable=False, comment="what whoever made the files says of them"),
+    Column("created_at", Float, nullable=False),
+    Index("ix_commits_digest", "digest"),
+)
+
+refs = Table(
+    "refs",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("kind", String(8), primary_key=True, comment="branch | tag | pull"),
+    Column("name", String(250), primary_key=True),
+    Column("commit", String(40), nullable=False),
+    Column("message", Text, nullable=False),
+)
+
+# Lists of files by the sha256 of their bytes: a page for each folder, and a list of pages.
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+likes = Table(
+    "likes",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("user", String(96), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+# Blobs that a client was told are here, or has just sent, and that no commit names yet: what
+# collects garbage spares them for a while.
+awaited = Table(
+    "awaited",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+)
