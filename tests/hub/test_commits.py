@@ -46,15 +46,15 @@ def test_a_commit_that_changes_nothing_is_the_one_that_is_there(hub, repository)
 
 
 def test_a_commit_with_one_wrong_change_changes_nothing(hub, repository):
+    changes = [put(hub, "new.txt", "x"), Remove("gone.txt")]
     with pytest.raises(InvalidInput, match=r"gone\.txt"):
-        changes = [put(hub, "new.txt", "x"), Remove("gone.txt")]
         hub.commits.commit(repository.id, changes, SAID)
     assert paths(hub, repository) == ["README.md"]
 
 
 def test_bytes_that_are_not_here_cannot_be_committed(hub, repository):
+    missing = Put("weights", Entry("0" * 64, 4, "", ""))
     with pytest.raises(Lost):
-        missing = Put("weights", Entry("0" * 64, 4, "", ""))
         hub.commits.commit(repository.id, [missing], SAID)
     assert paths(hub, repository) == ["README.md"]
 
