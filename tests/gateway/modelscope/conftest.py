@@ -1,7 +1,9 @@
 """A server with two users' keys, and ModelScope's own client for each of them."""
 
 import contextlib
+import gc
 import io
+import warnings
 
 import pytest
 from modelscope_hub import HubApi
@@ -62,3 +64,12 @@ def alice(client_of):
 @pytest.fixture
 def bob(client_of):
     return client_of("bob")
+
+
+@pytest.fixture
+def leaks():
+    """For functions of the client that leave their connections to the collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

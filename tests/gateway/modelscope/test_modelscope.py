@@ -32,6 +32,8 @@ def folder(tmp_path):
     return folder
 
 
+@pytest.mark.usefixtures("leaks")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_logging_in_keeps_the_token_for_the_next_process(endpoint, keys, client_of):
     from modelscope_hub import HubApi
 
@@ -59,7 +61,7 @@ def test_a_repository_is_made_described_hidden_shown_and_deleted(alice, bob, end
             cookies={"m_session_id": keys["alice"]},
         ).raise_for_status()
         assert bob.repo_exists(name, kind) is seen
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         alice.delete_repo(name, kind)
     assert not alice.repo_exists(name, kind)
 
@@ -163,6 +165,8 @@ def test_a_broken_download_goes_on_where_it_was(alice, endpoint, keys):
     assert got.headers["x-linked-etag"].strip('"') == hashlib.sha256(LARGE).hexdigest()
 
 
+@pytest.mark.usefixtures("leaks")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_the_older_functions_work_as_well(endpoint, keys, client_of, folder, tmp_path):
     legacy = LegacyHubApi(endpoint=endpoint, token=keys["alice"])
     legacy.push_model("alice/pushed", str(folder))
@@ -184,7 +188,7 @@ def test_what_is_somebody_elses_cannot_be_changed_and_if_private_not_seen(alice,
             bob.upload_file(f"alice/{name}", "model", b"x", "x.txt")
         with pytest.raises(error):
             bob.create_repo_tag(f"alice/{name}", "model", "v1")
-        with pytest.raises(error), pytest.warns(DeprecationWarning):
+        with pytest.raises(error), pytest.warns(DeprecationWarning, match="deprecated"):
             bob.delete_repo(f"alice/{name}", "model")
         with pytest.raises(error):
             bob.legacy.validate_blobs(f"alice/{name}", "model", [{"oid": "0" * 64, "size": 1}])

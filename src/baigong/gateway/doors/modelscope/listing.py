@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from baigong.gateway.bodies import convert, read_object, refused
-from baigong.gateway.doors.modelscope.repositories import described, summary
+from baigong.gateway.doors.modelscope.repositories import described, license_of, summary
 from baigong.gateway.doors.modelscope.wire import data_reply, kind_of, number_of, open_reply
 from baigong.gateway.endpoints import actor_of, answering
 from baigong.hub.hub import Hub
@@ -24,7 +24,7 @@ _SORTS = {
     "last_modified": "modified",
 }
 _FILTER = "filter."
-_FIELDS = {"task", "library", "license"}  # filters that are fields of a query; others are tags
+_FIELDS = ("task", "library", "license")
 _MOST = 100  # of a page
 
 
@@ -57,17 +57,11 @@ class ListingApi:
         asked, kind = request.query_params, kind_of(request)
         number = number_of(request, "page_number", 1, 1 << 30)
         size = number_of(request, "page_size", 10, _MOST)
-        filters = [
-            (name.removeprefix(_FILTER), value)
-            for name, value in asked.multi_items()
-            if name.startswith(_FILTER) and value
-        ]
         query = Query(
             kind=kind,
             search=asked.get("search", ""),
             owner=asked.get("owner", ""),
-            tags=tuple(value for name, value in filters if name not in _FIELDS),
-            **{name: value for name, value in filters if name in _FIELDS},
+            tags=tuple(_tag(n, v) for n, v in asked.multi_items() if n.startswith(_FILTER) and v),
             sort=_sort_of(asked.get("sort", "")),
             limit=size,
             offset=(number - 1) * size,
@@ -100,9 +94,7 @@ class ListingApi:
     async def _of(
         self, request: Request, owner: str, number: int, size: int
     ) -> tuple[list[dict[str, Any]], int]:
-        query = Query(
-            kind=kind_of(request), owner=owner, limit=size, offset=(number - 1) * size
-        )
+        query = Query(kind=kind_of(request), owner=owner, limit=size, offset=(number - 1) * size)
         found, total = await self._listing.ask(query, actor_of(request))
         return [described(one) for one in found], total
 
@@ -112,6 +104,14 @@ def _sort_of(wanted: str) -> Any:
         known = ", ".join(word for word in _SORTS if word)
         raise refused("sort", f"sort: '{wanted[:40]}' is not known.", f"Use one of {known}.")
     return _SORTS[wanted]
+
+
+def _tag(filter: str, value: str) -> str:
+    """What a filter asks for, as the listing knows it; one without a field is any tag."""
+    field = filter.removeprefix(_FILTER)
+    if field == "license":
+        value = license_of(value)
+    return f"{field}:{value}" if field in _FIELDS else value
 
 
 def _no_servers(request: Request) -> Response:

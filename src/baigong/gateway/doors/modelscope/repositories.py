@@ -180,9 +180,14 @@ def _is_private(one: Repository) -> bool:
     return one.private or one.settings.gated is not None
 
 
+def license_of(text: str) -> str:
+    """The short name of a licence, which the client may call `Apache License 2.0`."""
+    return "-".join(word for word in _WORD.findall(text.lower()) if word != "license")
+
+
 def _card(new: New) -> str:
-    """The first card. The client always says a licence; some of them as `Apache License 2.0`."""
-    words = [word for word in _WORD.findall((new.License or "").lower()) if word != "license"]
-    head = f"---\nlicense: {'-'.join(words)}\n---\n" if words else ""
+    """What a repository says of itself before anybody has written it."""
+    license = license_of(new.License or "")
+    head = f"---\nlicense: {license}\n---\n" if license else ""
     title = " ".join((new.ChineseName or new.Name).split())
     return f"{head}# {title}\n{new.Description or ''}".rstrip() + "\n"

@@ -97,7 +97,7 @@ def kind_of(request: Request) -> Kind:
     """
     kind = KINDS.get(word := request.path_params["kinds"])
     if kind is None:
-        raise NotFound(f"There are no {word[:40]} here.", hint="There are models and datasets.")
+        raise NotFound(f"{word[:40]} are not supported here.", hint="Use models or datasets.")
     return kind
 
 
