@@ -32,13 +32,13 @@ def commit(
     """Make the changes for a caller, as `Commits.commit` does. Blocks.
 
     Raises:
-        NotYours: the repository is somebody else's.
+        NotYours: neither the repository nor the pull request is the caller's.
         NotFound: there is no such branch.
         Moved: it is not at `parent`.
         InvalidInput: a path, or the removal of what is not there; nothing is changed.
         Lost: bytes are missing.
     """
-    actor.check_owns(repository.owner)
+    hub.discussions.check_writes(repository, actor, branch)
     made = hub.commits.commit(repository.id, changes, words, branch=branch, parent=parent)
     hub.refresh(repository.kind, repository.name)
     return Committed(made)
