@@ -65,11 +65,14 @@ class Blobs:
 
     def receive(self) -> Incoming:
         """What takes bytes piece by piece, onto the disk. Use as a context manager."""
-        if self.root is None:
-            return Incoming(self, Path(tempfile.gettempdir()))
-        folder = self.root / "incoming"
+        return Incoming(self, self.incoming)
+
+    @property
+    def incoming(self) -> Path:
+        """Where files lie that may become blobs: beside those, where they are on this disk."""
+        folder = Path(tempfile.gettempdir()) if self.root is None else self.root / "incoming"
         folder.mkdir(exist_ok=True)
-        return Incoming(self, folder)
+        return folder
 
     def adopt(self, path: Path, digest: str) -> None:
         """Make a file, which lies beside the store's and whose sha256 was just counted, a blob."""
