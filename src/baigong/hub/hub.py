@@ -23,6 +23,7 @@ from baigong.errors import NotFound
 from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.listing import Listing
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
@@ -90,6 +91,7 @@ class Hub:
         self.namespaces = Namespaces(database)
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
+        self.listing = Listing(database)
         self._database = database
         self._cache = cache
 

@@ -85,8 +85,8 @@ class Repositories:
             Conflict: there is one.
         """
         check_name(name)
-        now = time.time()
         with self._database.begin() as connection:
+            now = time.time()
             if (there := _row(connection, kind, name)) is not None:
                 raise Conflict(f"There is a {kind} '{there.name}' already.", hint="Commit to it.")
             _forget_move(connection, kind, name)
