@@ -16,6 +16,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from baigong.errors import NotFound
+from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 
 _PIECE = 1 << 20
@@ -30,7 +31,9 @@ class Blobs:
         if self.root is not None:
             self.root.mkdir(parents=True, exist_ok=True)
         self._store: ObjectStore = (
-            from_url(url) if self.root is None else LocalStore(prefix=str(self.root))
+            from_url(url, client_options={"allow_http": is_plain_http()})
+            if self.root is None
+            else LocalStore(prefix=str(self.root))
         )
 
     def put(self, data: bytes) -> str:
@@ -46,7 +49,12 @@ class Blobs:
     def put_file(self, path: Path) -> tuple[str, int]:
         """Store a file; (sha256 in hex, bytes)."""
         digest = digest_file(path)
-        self._create(digest, path)
+        if self.root is not None:
+            self._create(digest, path)
+        elif not self._holds(digest):
+            with _errors(digest):
+                # By parts, for what is sent in one piece is held in memory and at most 5 GB.
+                obstore.put(self._store, _key(digest), path, mode="overwrite")
         return digest, path.stat().st_size
 
     def get(self, digest: str) -> bytes:
@@ -65,6 +73,13 @@ class Blobs:
                 for piece in obstore.get(self._store, _key(digest)).stream(min_chunk_size=_PIECE):
                     file.write(piece)
             partial.replace(target)
+
+    def _holds(self, digest: str) -> bool:
+        try:
+            obstore.head(self._store, _key(digest))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _create(self, digest: str, content: bytes | Path) -> None:
         with _errors(digest):
