@@ -20,6 +20,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 
 _PIECE = 1 << 20
@@ -44,7 +45,9 @@ class Blobs:
         if self.root is not None:
             self.root.mkdir(parents=True, exist_ok=True)
         self._store: ObjectStore = (
-            from_url(url) if self.root is None else LocalStore(prefix=str(self.root))
+            from_url(url, client_options={"allow_http": is_plain_http()})
+            if self.root is None
+            else LocalStore(prefix=str(self.root))
         )
 
     def put(self, data: bytes) -> str:
@@ -60,7 +63,10 @@ class Blobs:
     def put_file(self, path: Path) -> tuple[str, int]:
         """Store a file; (sha256 in hex, bytes)."""
         digest = digest_file(path)
-        self._create(digest, path)
+        if self.root is not None:
+            self._create(digest, path)
+        else:
+            self._send(digest, path)
         return digest, path.stat().st_size
 
     def receive(self) -> Incoming:
@@ -77,7 +83,7 @@ class Blobs:
     def adopt(self, path: Path, digest: str) -> None:
         """Make a file, which lies beside the store's and whose sha256 was just counted, a blob."""
         if self.root is None:
-            self._create(digest, path)
+            self._send(digest, path)
             path.unlink()
             return
         target = self.root / _key(digest)
@@ -144,6 +150,12 @@ class Blobs:
                 for piece in obstore.get(self._store, _key(digest)).stream(min_chunk_size=_PIECE):
                     file.write(piece)
             partial.replace(target)
+
+    def _send(self, digest: str, path: Path) -> None:
+        """A file into a bucket: by parts, for one piece is held in memory and at most 5 GB."""
+        if not self.has(digest):
+            with _errors(digest):
+                obstore.put(self._store, _key(digest), path, mode="overwrite")
 
     def _create(self, digest: str, content: bytes | Path) -> None:
         with _errors(digest):
