@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,7 +61,14 @@ class Arriving:
         Raises:
             Unreachable: they do not.
         """
-        with open(self._file.fileno(), "rb", buffering=0, closefd=False) as file:
+        with self._moved:
+            if not self._file.closed:
+                return self._read(os.fdopen(os.dup(self._file.fileno()), "rb"), start, stop)
+        self.wait()
+        return self._blobs.pieces(self.digest, start, stop)
+
+    def _read(self, file: BufferedReader, start: int, stop: int) -> Iterator[bytes]:
+        with file:
             while start < stop:
                 until = min(self._past(start), stop, start + _SENT)
                 piece = os.pread(file.fileno(), until - start, start)
@@ -87,6 +94,8 @@ class Arriving:
                 self._moved.notify_all()
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)  # readers may still hold the file
+            with self._moved:
+                self._file.close()
 
     def _fetch(self) -> None:
         for attempt in range(_TRIES):
