@@ -16,6 +16,7 @@ from baigong.gateway.bodies import read_object
 from baigong.gateway.doors.huggingface.addresses import PREFIXES
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
+from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.names import Kind
 from baigong.hub.repositories import Repository
@@ -38,6 +39,14 @@ class NoEntry(NotFound):
     """There is no such file or folder in a revision."""
 
     code = "entry_not_found"
+    commit = ""
+
+    @classmethod
+    def of(cls, path: str, commit: Commit) -> NoEntry:
+        """Clients keep in mind that a commit has no such file."""
+        error = cls(f"There is no '{path[:200]}' in the commit {commit.id[:12]}.")
+        error.commit = commit.id
+        return error
 
 
 def actor_of(request: Request) -> Actor:
@@ -117,6 +126,8 @@ def on_error(_request: Request, error: Exception) -> Response:
     headers["x-error-message"] = headers["x-error-message"].encode("ascii", "replace").decode()
     if (code := _CODES.get(error.code)) is not None:
         headers["x-error-code"] = code
+    if isinstance(error, NoEntry):
+        headers["x-repo-commit"] = error.commit
     return json_reply({"error": said}, error.status, headers)
 
 
