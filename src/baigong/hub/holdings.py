@@ -23,9 +23,7 @@ class Holdings:
         """It has sent these bytes, or was told that they are here: what collects garbage waits for
         the commit that names them."""
         with self._database.begin() as connection:
-            insert_missing(
-                connection, holdings, [{"namespace": fold(namespace), "digest": digest}]
-            )
+            insert_missing(connection, holdings, [{"namespace": fold(namespace), "digest": digest}])
             connection.execute(delete(awaited).where(awaited.c.digest == digest))
             insert_missing(connection, awaited, [{"digest": digest, "at": time.time()}])
 

@@ -245,7 +245,9 @@ class Xorbs:
                 .where(xorb_spans.c.namespace == namespace, xorb_spans.c.hash == hash)
                 .order_by(xorb_spans.c.first)
             )
-            spans = [Span(r.first, self._blobs, r.digest, r.start) for r in connection.execute(query)]
+            spans = [
+                Span(r.first, self._blobs, r.digest, r.start) for r in connection.execute(query)
+            ]
         if row is None:
             raise _lost(hash)
         if row.waiting:
@@ -266,7 +268,8 @@ class Xorbs:
             _unspan(connection, namespace, hash)
             names = ("first", "digest", "start")
             connection.execute(
-                insert(xorb_spans), [{**key, **dict(zip(names, span, strict=True))} for span in spans]
+                insert(xorb_spans),
+                [{**key, **dict(zip(names, span, strict=True))} for span in spans],
             )
             self._aside.delete(_name(namespace, hash))
 
@@ -286,9 +289,7 @@ def _one(namespace: str, hash: str) -> ColumnElement[bool]:
 
 
 def _unspan(connection: Connection, namespace: str, hash: str) -> None:
-    query = delete(xorb_spans).where(
-        xorb_spans.c.namespace == namespace, xorb_spans.c.hash == hash
-    )
+    query = delete(xorb_spans).where(xorb_spans.c.namespace == namespace, xorb_spans.c.hash == hash)
     connection.execute(query)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import lz4.frame
-import numpy as np
 
 from baigong.errors import InvalidInput
 
@@ -21,6 +20,7 @@ _FOOTER = b"XETBLOB"  # before the list of chunks that older clients end a xorb 
 MOST_PACKED = MOST_BYTES + MOST_CHUNKS * (_HEADER + 64) + (1 << 20)  # with headers and footer
 
 _RAW, _LZ4, _GROUPED_LZ4 = range(3)
+_Bytes = bytes | bytearray | memoryview
 
 
 class Unpacking:
@@ -45,7 +45,7 @@ class Unpacking:
         if self._is_over:
             return b""
         data = memoryview(self._rest + piece if self._rest else piece)
-        plain: list[bytes | memoryview] = []
+        plain: list[_Bytes] = []
         at = 0
         while len(data) - at >= _HEADER:
             if data[at : at + len(_FOOTER)] == _FOOTER:
@@ -83,9 +83,9 @@ class Unpacking:
         return packed, header[4], size
 
 
-def _unpack(data: memoryview, scheme: int, size: int) -> bytes | memoryview:
+def _unpack(data: memoryview, scheme: int, size: int) -> _Bytes:
     if scheme == _RAW:
-        plain: bytes | memoryview = data
+        plain: _Bytes = data
     elif scheme == _LZ4:
         plain = _decompress(data, size)
     elif scheme == _GROUPED_LZ4:
@@ -109,14 +109,14 @@ def _decompress(data: memoryview, size: int) -> bytes:
     return plain
 
 
-def _ungroup(data: bytes) -> bytes:
+def _ungroup(data: bytes) -> bytearray:
     """First every fourth byte, then those after them, and so on: the bytes in their order."""
-    plain, at = np.empty(len(data), np.uint8), 0
+    plain, at = bytearray(len(data)), 0
     for place in range(4):
-        part = plain[place::4]
-        part[:] = np.frombuffer(data, np.uint8, len(part), at)
-        at += len(part)
-    return plain.tobytes()
+        stop = at + len(range(place, len(data), 4))
+        plain[place::4] = data[at:stop]
+        at = stop
+    return plain
 
 
 def _broken(why: str) -> InvalidInput:

@@ -1,0 +1,33 @@
+"""The addresses of the Hugging Face door: `HF_ENDPOINT=http://HOST/hf`."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import BaseRoute, Mount
+
+from baigong.app import Platform
+from baigong.errors import BaigongError
+from baigong.gateway.doors.huggingface.accounts import AccountsApi
+from baigong.gateway.doors.huggingface.addresses import RawPath
+from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
+from baigong.gateway.doors.huggingface.wire import on_error, on_http_error
+
+
+class HuggingFaceDoor:
+    """Everything under `/hf`."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._routes: list[BaseRoute] = [
+            *AccountsApi(platform.hub).routes(),
+            *RepositoriesApi(platform.hub).routes(),
+        ]
+
+    def routes(self) -> Mount:
+        handlers = {BaigongError: on_error, HTTPException: on_http_error}
+        return Mount(
+            "/hf",
+            routes=self._routes,
+            middleware=[Middleware(RawPath), Middleware(ExceptionMiddleware, handlers=handlers)],
+        )
