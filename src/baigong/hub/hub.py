@@ -24,8 +24,8 @@ from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
-from baigong.hub.holdings import Holdings
 from baigong.hub.discussions import Discussions
+from baigong.hub.holdings import Holdings
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository

@@ -11,8 +11,10 @@ from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.doors.huggingface.accounts import AccountsApi
 from baigong.gateway.doors.huggingface.addresses import RawPath
+from baigong.gateway.doors.huggingface.lfs import LfsApi
 from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
 from baigong.gateway.doors.huggingface.wire import on_error, on_http_error
+from baigong.gateway.doors.huggingface.xet import XetApi
 
 
 class HuggingFaceDoor:
@@ -22,6 +24,8 @@ class HuggingFaceDoor:
         self._routes: list[BaseRoute] = [
             *AccountsApi(platform.hub).routes(),
             *RepositoriesApi(platform.hub).routes(),
+            *XetApi(platform).routes(),
+            *LfsApi(platform).routes(),
         ]
 
     def routes(self) -> Mount:
