@@ -134,14 +134,6 @@ class Blobs:
         except FileNotFoundError:
             return None
 
-    def size(self, digest: str) -> int:
-        """
-        Raises:
-            NotFound: it is not in the store.
-        """
-        with _errors(digest):
-            return int(obstore.head(self._store, _key(digest))["size"])
-
     def get(self, digest: str) -> bytes:
         with _errors(digest):
             return bytes(obstore.get(self._store, _key(digest)).bytes())
