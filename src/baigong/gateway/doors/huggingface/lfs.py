@@ -51,7 +51,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     operation: Literal["upload"]
     objects: Annotated[list[Wanted], msgspec.Meta(max_length=1000)]
-    transfers: list[str] = ["basic"]
+    transfers: list[str] = []
     ref: Branch | None = None
 
 
