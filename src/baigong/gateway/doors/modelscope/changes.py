@@ -144,9 +144,9 @@ class ChangesApi:
             return Remove(action.path)
         if action.type == "normal":
             return Put(action.path, self._hub.keep(_bytes_of(action)))
-        if not action.sha256 or not self._hub.blobs.has(action.sha256):
+        size = self._hub.blobs.size(action.sha256) if action.sha256 else None
+        if size is None:
             raise Lost(f"The bytes of '{action.path[:200]}' are not here.", hint="Upload them.")
-        size = self._hub.blobs.size(action.sha256)
         return Put(action.path, Entry(action.sha256, size, "", ""))
 
 
