@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from baigong.errors import Unauthorized
 from baigong.gateway.bodies import read_bytes
 from baigong.gateway.keys import Keys, Principal
-from baigong.gateway.replies import error_reply
+from baigong.gateway.replies import error_reply, sentence_reply
 from baigong.hub.access import PLATFORM, acting
 from baigong.types import caller
 
@@ -23,13 +23,8 @@ MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that t
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
 PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
-DOORS = (
-    "/v1/",
-    "/api/",
-    "/hf/",
-    "/modelscope/",
-    "/ollama/",
-)  # where a program calls: no form is shown there
+HUBS = ("/hf/", "/modelscope/", "/ollama/")  # whose clients read a sentence, not OpenAI's object
+DOORS = ("/v1/", "/api/", *HUBS)  # where a program calls: no form is shown there
 
 ANYONE = Principal("", "anyone on this machine", PLATFORM)
 
@@ -136,19 +131,17 @@ def _ask(scope: Scope, headers: Headers, credential: str | None) -> Response:
         path, query = scope["raw_path"].decode(), scope["query_string"].decode("ascii", "replace")
         wanted = f"{path}?{query}" if query else path
         return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
-    if credential is None:
-        return error_reply(
-            Unauthorized(
-                "This server needs a key and the request has none.",
-                hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
-            )
-        )
-    return error_reply(
-        Unauthorized(
-            "The key is unknown or revoked.",
-            hint="`baigong keys list` shows the ids of those that are not.",
-        )
+    error = Unauthorized(
+        "The key is unknown or revoked.",
+        hint="`baigong keys list` shows the ids of those that are not.",
     )
+    if credential is None:
+        error = Unauthorized(
+            "This server needs a key and the request has none.",
+            hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
+        )
+    is_hub = scope["path"].startswith(HUBS)
+    return sentence_reply(error) if is_hub else error_reply(error)
 
 
 def _local(path: str) -> str:

@@ -21,6 +21,7 @@ from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
 from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
+from baigong.gateway.doors.ollama.routes import OllamaDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
@@ -65,6 +66,7 @@ def create_app(
             api.routes(),
             HuggingFaceDoor(platform).routes(),
             ModelScopeDoor(platform).routes(),
+            OllamaDoor(platform).routes(),
             *login_routes(access),
             *pages,
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,19 +95,20 @@ class AnswersApi:
 async def _begun(
     served: Served | Foreign, asked: Asked, turns: list[Turn], tools: list[ToolItem]
 ) -> Answer:
-    is_own = isinstance(served, Served)
-    is_bounded = not is_own or served.content is not None or _says_length(served)
-    sampling = asked.sampling(served.defaults, is_bounded=is_bounded)
+    sampling = asked.sampling(served.defaults, is_bounded=_says_length(served))
     if isinstance(asked, GenerateAsked) and asked.raw and isinstance(served, Served):
         return await asyncio.to_thread(served.complete, asked.prompt, sampling)
-    messages = conversation(turns, looks=is_own and served.words is None)
+    messages = conversation(turns, looks=isinstance(served, Served) and served.words is None)
     options = served.effort(asked.effort) if asked.effort is not None else {}
     return await served.answer(
         messages, sampling, tools=tool_use(tools, None, None), options=options
     )
 
 
-def _says_length(served: Served) -> bool:
+def _says_length(served: Served | Foreign) -> bool:
+    """Whether something else than the context says how long an answer may be."""
+    if isinstance(served, Foreign) or served.content is not None:
+        return True
     return served.preset is not None and "max_tokens" in served.preset.sampling
 
 
@@ -156,7 +157,8 @@ class _Telling:
     async def whole(self, deltas: Ahead[Delta], prompt_tokens: int) -> dict[str, Any]:
         """All of it at once."""
         usage, calls, reason = Usage(prompt_tokens), _Calls(), "stop"
-        texts, thoughts, scored = [], [], []
+        texts, thoughts = [], []
+        scored: list[Scored] = []
         try:
             async for delta in deltas:
                 self.first = self.first or time.perf_counter_ns()
@@ -170,7 +172,7 @@ class _Telling:
         piece = self.piece("".join(texts), "".join(thoughts), calls.objects())
         return piece | self._scored(scored) | self._end(reason, usage)
 
-    def _scored(self, scored: Any) -> dict[str, Any]:
+    def _scored(self, scored: Sequence[Scored]) -> dict[str, Any]:
         return {"logprobs": [_logprob(one) for one in scored]} if self.told_logprobs else {}
 
     def _end(self, reason: str, usage: Usage) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from baigong.errors import BaigongError, Conflict, NotFound
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import Ahead, EventStream, Many
 from baigong.hub.access import Actor
-from baigong.hub.hub import BUILT_IN
+from baigong.industry.serving import Served
 
 LATEST = "latest"
 
@@ -74,13 +74,11 @@ def called(platform: Platform, name: str, actor: Actor) -> str:
         return name
     bare, tag = split(name)
     at = f"@{tag}" if tag else ""
-    if "/" in bare or bare in platform.releases.live():
+    is_taken = bare in platform.releases.live() or platform.hub.is_built_in(bare)
+    if "/" in bare or is_taken:
         return bare + at
     mine = f"{actor.user}/{bare}"
-    for kept in (f"{BUILT_IN}/{bare}", mine):
-        if kept in platform.hub.names("model"):
-            return kept + at
-    return bare + at
+    return (mine if platform.hub.repositories.exists("model", mine) else bare) + at
 
 
 def target(platform: Platform, name: str, actor: Actor) -> tuple[str, str]:
@@ -95,11 +93,21 @@ def target(platform: Platform, name: str, actor: Actor) -> tuple[str, str]:
         actor.check_owns(bare.partition("/")[0])
         return bare, tag
     mine = f"{actor.user}/{bare}"
-    if called(platform, bare, actor) not in {mine, bare} or bare in platform.releases.live():
+    if bare in platform.releases.live() or platform.hub.is_built_in(bare):
         raise Conflict(f"There is a model '{bare}' already.", hint=f"Call it '{mine}'.")
     return mine, tag
 
 
-def missing(name: str) -> NotFound:
-    """The error of what is not here, in the client's words."""
-    return NotFound(f"model '{name[:200]}' not found", param="model")
+def opened(platform: Platform, asked: str, name: str) -> Served:
+    """What answers a name. Blocks.
+
+    Raises:
+        NotFound: nothing does; in the client's words for what it `asked`.
+        Unsupported: only an upstream has it.
+    """
+    try:
+        return platform.serving.open(name)
+    except NotFound as error:
+        if error.code != "model_not_found":  # it is here, and what it stands on is not
+            raise
+        raise NotFound(f"model '{asked[:200]}' not found", param="model") from error
