@@ -73,7 +73,7 @@ class PullingApi:
             return
         revision = tag or MAIN
         try:
-            one = await asyncio.to_thread(platform.mirror.seen, "model", bare, actor, revision)
+            one = await asyncio.to_thread(platform.hub.mirror.seen, "model", bare, actor, revision)
         except NotFound as error:
             raise NotFound(
                 f"pull model manifest: there is no '{name[:200]}' here or at a hub that is mirrored.",
@@ -103,17 +103,13 @@ async def _completed(
 
     def work() -> None:
         try:
-            platform.mirror.complete(one, report, revision)
+            platform.hub.mirror.complete(one, report, revision)
         finally:
             loop.call_soon_threadsafe(told.put_nowait, None)
 
     working = asyncio.ensure_future(asyncio.to_thread(work))
     while (progress := await told.get()) is not None:
-        while not told.empty() and (newer := told.get_nowait()) is not None:
-            progress = newer  # one a look is enough
         yield progress
-        if working.done():
-            break
     await working
 
 
