@@ -40,8 +40,11 @@ def test_logging_in_keeps_the_token_for_the_next_process(endpoint, keys, client_
     client = HubApi(endpoint=endpoint)
     assert client.login(keys["alice"]).username == "alice"
     assert HubApi(endpoint=endpoint).whoami().username == "alice"
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(AuthenticationError, match="unknown or revoked"):
         HubApi(endpoint=endpoint).login("bg-wrong")
+    older = requests.post(f"{endpoint}/api/v1/login", json={"AccessToken": keys["bob"]})
+    assert older.json()["Data"]["Username"] == "bob"
+    assert older.cookies["m_session_id"] == keys["bob"]
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])
