@@ -23,6 +23,7 @@ from baigong.errors import NotFound
 from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.counting import Downloads
 from baigong.hub.listing import Listing
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
 from baigong.hub.names import MAIN, Kind
@@ -92,6 +93,7 @@ class Hub:
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
         self.listing = Listing(database)
+        self.counting = Downloads(self.repositories)
         self._database = database
         self._cache = cache
 
