@@ -9,6 +9,7 @@ from pathlib import Path
 from baigong.compute import usable_cores
 from baigong.config import Settings
 from baigong.hub.hub import Hub
+from baigong.hub.mirror.sources import read_sources
 from baigong.industry.aliases import Aliases
 from baigong.industry.build import Workshop
 from baigong.industry.releases import Releases
@@ -59,7 +60,8 @@ class Platform:
         )
         secret = Secret(home)
         blobs = Blobs(settings.blobs_url or str(home / "blobs"))
-        hub = Hub(database, blobs, settings.cache_folder)
+        sources = read_sources(settings.mirrors)
+        hub = Hub(database, blobs, settings.cache_folder, sources)
         releases, aliases = Releases(database, secret), Aliases(database)
         knowledge = KnowledgeBases(database, blobs, _stores(settings))
         engines = Engines(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -145,6 +147,60 @@ likes = Table(
     Column("at", Float, nullable=False),
 )
 
+# Who asked to read a gated repository, and what became of it.
+admissions = Table(
+    "admissions",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("user", String(96), primary_key=True),
+    Column("status", String(8), nullable=False, comment="pending | accepted | rejected"),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+# Discussions and pull requests share their numbers; the branch of a pull request is `refs/pr/N`.
+discussions = Table(
+    "discussions",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("title", Text, nullable=False),
+    Column("author", String(96), nullable=False),
+    Column("status", String(8), nullable=False, comment="draft | open | closed | merged"),
+    Column("target", String(250), nullable=False, comment="branch to merge into, or empty"),
+    Column("base", String(40), nullable=False, comment="commit that it began at, or empty"),
+    Column("merged", String(40), nullable=False, comment="commit that merged it, or empty"),
+    Column("created_at", Float, nullable=False),
+)
+
+remarks = Table(
+    "remarks",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("discussion", Integer, nullable=False),
+    Column("kind", String(8), nullable=False, comment="comment | status | title"),
+    Column("author", String(96), nullable=False),
+    Column("content", JSON, nullable=False, comment="see hub.discussions.Remark"),
+    Column("at", Float, nullable=False),
+    Index("ix_remarks_discussion", "repository", "discussion"),
+)
+
 # Blobs that a client was told are here, or has just sent, and that no commit names yet: what
 # collects garbage spares them for a while.
 awaited = Table(
@@ -152,4 +208,47 @@ awaited = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("at", Float, nullable=False),
+)
+
+# Whose large files are in the store: of bytes that it has not sent itself, a namespace is not told
+# that they are here, whatever it knows of them.
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("namespace", String(96), primary_key=True, comment="folded"),
+    Column("digest", String(64), primary_key=True, index=True),
+)
+
+# Xorbs are what Hugging Face's clients send: chunks of files, which a list that comes after them
+# puts together. Then only where each chunk lies in those files is kept, for later lists.
+xorbs = Table(
+    "xorbs",
+    metadata,
+    Column("namespace", String(96), primary_key=True, comment="folded"),
+    Column("hash", String(64), primary_key=True),
+    Column("sizes", LargeBinary, nullable=False, comment="of its chunks, uint32 little-endian"),
+    Column("waiting", Boolean, nullable=False, comment="its bytes lie aside, no file has them yet"),
+    Column("at", Float, nullable=False),
+)
+
+# From its chunk `first` on, until the next row's, a xorb's bytes are a blob's from `start` on.
+xorb_spans = Table(
+    "xorb_spans",
+    metadata,
+    Column("namespace", String(96), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("start", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["namespace", "hash"], ["xorbs.namespace", "xorbs.hash"], ondelete="CASCADE"
+    ),
+)
+
+# How often xorbs of a namespace were lost: clients keep their lists of what is here by that.
+xorb_losses = Table(
+    "xorb_losses",
+    metadata,
+    Column("namespace", String(96), primary_key=True, comment="folded"),
+    Column("number", Integer, nullable=False),
 )

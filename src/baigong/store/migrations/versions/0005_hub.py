@@ -28,6 +28,8 @@ def upgrade() -> None:
     _create_owners()
     _create_repositories()
     _create_history()
+    _create_xet()
+    _create_talk()
     _move_over()
     op.drop_table("kept_before")
 
@@ -159,6 +161,124 @@ def _create_history() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_awaited")),
     )
+
+
+def _create_xet() -> None:
+    op.create_table(
+        "holdings",
+        sa.Column("namespace", sa.String(length=96), nullable=False, comment="folded"),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "digest", name=op.f("pk_holdings")),
+    )
+    op.create_index(op.f("ix_holdings_digest"), "holdings", ["digest"])
+    op.create_table(
+        "xorbs",
+        sa.Column("namespace", sa.String(length=96), nullable=False, comment="folded"),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column(
+            "sizes",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="of its chunks, uint32 little-endian",
+        ),
+        sa.Column(
+            "waiting",
+            sa.Boolean(),
+            nullable=False,
+            comment="its bytes lie aside, no file has them yet",
+        ),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "hash", name=op.f("pk_xorbs")),
+    )
+    op.create_table(
+        "xorb_spans",
+        sa.Column("namespace", sa.String(length=96), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("first", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["namespace", "hash"],
+            ["xorbs.namespace", "xorbs.hash"],
+            name=op.f("fk_xorb_spans_namespace"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("namespace", "hash", "first", name=op.f("pk_xorb_spans")),
+    )
+    op.create_index(op.f("ix_xorb_spans_digest"), "xorb_spans", ["digest"])
+    op.create_table(
+        "xorb_losses",
+        sa.Column("namespace", sa.String(length=96), nullable=False, comment="folded"),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", name=op.f("pk_xorb_losses")),
+    )
+
+
+def _create_talk() -> None:
+    _create_below(
+        "admissions",
+        ["repository", "user"],
+        [
+            sa.Column("user", sa.String(length=96), nullable=False),
+            sa.Column(
+                "status",
+                sa.String(length=8),
+                nullable=False,
+                comment="pending | accepted | rejected",
+            ),
+            sa.Column("reason", sa.Text(), nullable=False),
+            sa.Column("at", sa.Float(), nullable=False),
+        ],
+    )
+    _create_below(
+        "discussions",
+        ["repository", "number"],
+        [
+            sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+            sa.Column("title", sa.Text(), nullable=False),
+            sa.Column("author", sa.String(length=96), nullable=False),
+            sa.Column(
+                "status",
+                sa.String(length=8),
+                nullable=False,
+                comment="draft | open | closed | merged",
+            ),
+            sa.Column(
+                "target",
+                sa.String(length=250),
+                nullable=False,
+                comment="branch to merge into, or empty",
+            ),
+            sa.Column(
+                "base",
+                sa.String(length=40),
+                nullable=False,
+                comment="commit that it began at, or empty",
+            ),
+            sa.Column(
+                "merged",
+                sa.String(length=40),
+                nullable=False,
+                comment="commit that merged it, or empty",
+            ),
+            sa.Column("created_at", sa.Float(), nullable=False),
+        ],
+    )
+    _create_below(
+        "remarks",
+        ["id"],
+        [
+            sa.Column("discussion", sa.Integer(), nullable=False),
+            sa.Column(
+                "kind", sa.String(length=8), nullable=False, comment="comment | status | title"
+            ),
+            sa.Column("author", sa.String(length=96), nullable=False),
+            sa.Column("content", sa.JSON(), nullable=False, comment="see hub.discussions.Remark"),
+            sa.Column("at", sa.Float(), nullable=False),
+            sa.Column("id", sa.String(length=24), nullable=False),
+        ],
+    )
+    op.create_index("ix_remarks_discussion", "remarks", ["repository", "discussion"])
 
 
 def _create_below(
