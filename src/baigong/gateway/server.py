@@ -26,7 +26,6 @@ from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
 from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
 from baigong.gateway.streams import ClientGone, on_client_gone
-from baigong.industry.serving import Serving
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def create_app(
         await platform.upstreams.watch()
         platform.living.watch()
         await openai.start()
-        warming = asyncio.create_task(_warm(platform.serving))
+        warming = asyncio.create_task(_warm(platform))
         try:
             yield
         finally:
@@ -83,11 +82,12 @@ def create_app(
     )
 
 
-async def _warm(serving: Serving) -> None:
-    """Load what is live, so that nobody's first question waits for it."""
-    for name in serving.live():
+async def _warm(platform: Platform) -> None:
+    """Load lists and what is live, so that nobody's first question waits for them."""
+    await asyncio.to_thread(platform.hub.listing.warm)
+    for name in platform.serving.live():
         try:
-            await serving.open(name).warm()
+            await platform.serving.open(name).warm()
         except BaigongError as error:
             _log.warning(
                 "%s could not be loaded and will be tried when it is called: %s", name, error
