@@ -26,6 +26,7 @@ from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
+from baigong.hub.safety.checks import Checks
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database
 from baigong.store.hub_tables import commits, repositories
@@ -90,6 +91,7 @@ class Hub:
         self.namespaces = Namespaces(database)
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
+        self.checks = Checks(database, blobs)
         self._database = database
         self._cache = cache
 

@@ -153,3 +153,13 @@ awaited = Table(
     Column("digest", String(64), primary_key=True),
     Column("at", Float, nullable=False),
 )
+
+# What was found in a blob under names that end so; see hub.safety.
+scans = Table(
+    "scans",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("suffix", String(16), primary_key=True),
+    Column("version", Integer, primary_key=True, comment="of what was looked for"),
+    Column("findings", JSON, nullable=False),
+)

@@ -28,6 +28,7 @@ def upgrade() -> None:
     _create_owners()
     _create_repositories()
     _create_history()
+    _create_scans()
     _move_over()
     op.drop_table("kept_before")
 
@@ -158,6 +159,17 @@ def _create_history() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_awaited")),
+    )
+
+
+def _create_scans() -> None:
+    op.create_table(
+        "scans",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("suffix", sa.String(length=16), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False, comment="of what was looked for"),
+        sa.Column("findings", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "suffix", "version", name=op.f("pk_scans")),
     )
 
 
