@@ -19,6 +19,7 @@ from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
+from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
@@ -61,6 +62,7 @@ def create_app(
             Route("/health", health, methods=["GET"]),
             openai.routes(),
             api.routes(),
+            HuggingFaceDoor(platform).routes(),
             *login_routes(access),
             *pages,
         ],

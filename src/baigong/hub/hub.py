@@ -22,7 +22,9 @@ from sqlalchemy import select
 from baigong.errors import NotFound
 from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
+from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.discussions import Discussions
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
@@ -92,6 +94,8 @@ class Hub:
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
         self.checks = Checks(database, blobs)
+        self.discussions = Discussions(database, self.commits)
+        self.admissions = Admissions(database)
         self._database = database
         self._cache = cache
 

@@ -145,6 +145,60 @@ likes = Table(
     Column("at", Float, nullable=False),
 )
 
+# Who asked to read a gated repository, and what became of it.
+admissions = Table(
+    "admissions",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("user", String(96), primary_key=True),
+    Column("status", String(8), nullable=False, comment="pending | accepted | rejected"),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+# Discussions and pull requests share their numbers; the branch of a pull request is `refs/pr/N`.
+discussions = Table(
+    "discussions",
+    metadata,
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("title", Text, nullable=False),
+    Column("author", String(96), nullable=False),
+    Column("status", String(8), nullable=False, comment="draft | open | closed | merged"),
+    Column("target", String(250), nullable=False, comment="branch to merge into, or empty"),
+    Column("base", String(40), nullable=False, comment="commit that it began at, or empty"),
+    Column("merged", String(40), nullable=False, comment="commit that merged it, or empty"),
+    Column("created_at", Float, nullable=False),
+)
+
+remarks = Table(
+    "remarks",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("discussion", Integer, nullable=False),
+    Column("kind", String(8), nullable=False, comment="comment | status | title"),
+    Column("author", String(96), nullable=False),
+    Column("content", JSON, nullable=False, comment="see hub.discussions.Remark"),
+    Column("at", Float, nullable=False),
+    Index("ix_remarks_discussion", "repository", "discussion"),
+)
+
 # Blobs that a client was told are here, or has just sent, and that no commit names yet: what
 # collects garbage spares them for a while.
 awaited = Table(

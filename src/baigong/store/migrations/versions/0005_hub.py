@@ -29,6 +29,7 @@ def upgrade() -> None:
     _create_repositories()
     _create_history()
     _create_scans()
+    _create_talk()
     _move_over()
     op.drop_table("kept_before")
 
@@ -171,6 +172,73 @@ def _create_scans() -> None:
         sa.Column("findings", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("digest", "suffix", "version", name=op.f("pk_scans")),
     )
+
+
+def _create_talk() -> None:
+    _create_below(
+        "admissions",
+        ["repository", "user"],
+        [
+            sa.Column("user", sa.String(length=96), nullable=False),
+            sa.Column(
+                "status",
+                sa.String(length=8),
+                nullable=False,
+                comment="pending | accepted | rejected",
+            ),
+            sa.Column("reason", sa.Text(), nullable=False),
+            sa.Column("at", sa.Float(), nullable=False),
+        ],
+    )
+    _create_below(
+        "discussions",
+        ["repository", "number"],
+        [
+            sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+            sa.Column("title", sa.Text(), nullable=False),
+            sa.Column("author", sa.String(length=96), nullable=False),
+            sa.Column(
+                "status",
+                sa.String(length=8),
+                nullable=False,
+                comment="draft | open | closed | merged",
+            ),
+            sa.Column(
+                "target",
+                sa.String(length=250),
+                nullable=False,
+                comment="branch to merge into, or empty",
+            ),
+            sa.Column(
+                "base",
+                sa.String(length=40),
+                nullable=False,
+                comment="commit that it began at, or empty",
+            ),
+            sa.Column(
+                "merged",
+                sa.String(length=40),
+                nullable=False,
+                comment="commit that merged it, or empty",
+            ),
+            sa.Column("created_at", sa.Float(), nullable=False),
+        ],
+    )
+    _create_below(
+        "remarks",
+        ["id"],
+        [
+            sa.Column("discussion", sa.Integer(), nullable=False),
+            sa.Column(
+                "kind", sa.String(length=8), nullable=False, comment="comment | status | title"
+            ),
+            sa.Column("author", sa.String(length=96), nullable=False),
+            sa.Column("content", sa.JSON(), nullable=False, comment="see hub.discussions.Remark"),
+            sa.Column("at", sa.Float(), nullable=False),
+            sa.Column("id", sa.String(length=24), nullable=False),
+        ],
+    )
+    op.create_index("ix_remarks_discussion", "remarks", ["repository", "discussion"])
 
 
 def _create_below(

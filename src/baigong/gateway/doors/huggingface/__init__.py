@@ -1,0 +1,1 @@
+"""The door that Hugging Face's clients knock at."""

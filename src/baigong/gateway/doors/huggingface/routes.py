@@ -1,0 +1,52 @@
+"""The addresses of the Hugging Face door: `HF_ENDPOINT=http://HOST/hf`."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import BaseRoute, Mount
+
+from baigong.app import Platform
+from baigong.errors import BaigongError
+from baigong.gateway.doors.huggingface.accounts import AccountsApi
+from baigong.gateway.doors.huggingface.addresses import RawPath
+from baigong.gateway.doors.huggingface.admissions import AdmissionsApi
+from baigong.gateway.doors.huggingface.cards import ROUTES as CARDS
+from baigong.gateway.doors.huggingface.commits import CommitsApi
+from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
+from baigong.gateway.doors.huggingface.info import InfoApi
+from baigong.gateway.doors.huggingface.likes import LikesApi
+from baigong.gateway.doors.huggingface.refs import RefsApi
+from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
+from baigong.gateway.doors.huggingface.resolve import ResolveApi
+from baigong.gateway.doors.huggingface.tree import TreeApi
+from baigong.gateway.doors.huggingface.wire import on_error, on_http_error
+
+
+class HuggingFaceDoor:
+    """Everything under `/hf`."""
+
+    def __init__(self, platform: Platform) -> None:
+        hub = platform.hub
+        self._routes: list[BaseRoute] = [
+            *AccountsApi(hub).routes(),
+            *RepositoriesApi(hub).routes(),
+            *CommitsApi(hub).routes(),
+            *TreeApi(hub).routes(),
+            *RefsApi(hub).routes(),
+            *DiscussionsApi(hub).routes(),
+            *AdmissionsApi(hub).routes(),
+            *LikesApi(hub).routes(),
+            *InfoApi(hub).routes(),
+            *ResolveApi(hub).routes(),
+            *CARDS,
+        ]
+
+    def routes(self) -> Mount:
+        handlers = {BaigongError: on_error, HTTPException: on_http_error}
+        return Mount(
+            "/hf",
+            routes=self._routes,
+            middleware=[Middleware(RawPath), Middleware(ExceptionMiddleware, handlers=handlers)],
+        )

@@ -1,0 +1,142 @@
+"""What every endpoint of the Hugging Face door shares: who calls what, and how failures look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from baigong.errors import BaigongError, NotFound
+from baigong.gateway.bodies import read_object
+from baigong.gateway.doors.huggingface.addresses import PREFIXES
+from baigong.gateway.replies import json_reply
+from baigong.hub.access import Actor
+from baigong.hub.commits import Commit
+from baigong.hub.hub import Hub
+from baigong.hub.names import Kind
+from baigong.hub.repositories import Repository
+
+TYPES: dict[str, Kind] = {"model": "model", "dataset": "dataset", "space": "recipe"}
+_CODES = {
+    "model_not_found": "RepoNotFound",
+    "dataset_not_found": "RepoNotFound",
+    "recipe_not_found": "RepoNotFound",
+    "revision_not_found": "RevisionNotFound",
+    "entry_not_found": "EntryNotFound",
+    "gated": "GatedRepo",
+}
+_LONGEST = 1000  # characters of a message in a header
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class NoEntry(NotFound):
+    """There is no such file or folder in a revision."""
+
+    code = "entry_not_found"
+    commit = ""
+
+    @classmethod
+    def of(cls, path: str, commit: Commit) -> NoEntry:
+        """Clients keep in mind that a commit has no such file."""
+        error = cls(f"There is no '{path[:200]}' in the commit {commit.id[:12]}.")
+        error.commit = commit.id
+        return error
+
+
+def actor_of(request: Request) -> Actor:
+    """Who calls."""
+    actor: Actor = request.state.principal.actor
+    return actor
+
+
+def repository_of(hub: Hub, request: Request) -> Repository:
+    """The repository that the address names. Blocks.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+    """
+    path = request.path_params
+    name = f"{path['owner']}/{path['name']}"
+    return hub.repositories.seen(path.get("kind", "model"), name, actor_of(request))
+
+
+def owned(hub: Hub, request: Request) -> Repository:
+    """The same, for whoever changes it.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        NotYours: it is somebody else's.
+    """
+    one = repository_of(hub, request)
+    actor_of(request).check_owns(one.owner)
+    return one
+
+
+def type_of(kind: Kind) -> str:
+    """What the clients call it."""
+    return "space" if kind == "recipe" else kind
+
+
+def door(request: Request) -> str:
+    """The address that the caller has as its endpoint."""
+    return f"{str(request.base_url).rstrip('/')}/hf"
+
+
+def url_of(request: Request, one: Repository) -> str:
+    """A repository's page."""
+    return f"{door(request)}/{PREFIXES[one.kind]}{one.name}"
+
+
+def when(at: float) -> str:
+    """Seconds since the epoch as the clients read them."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def answering(handle: Callable[[Request], Any]) -> Endpoint:
+    """An endpoint of what blocks; its content, where it is no response already, becomes JSON."""
+
+    async def endpoint(request: Request) -> Response:
+        return _reply(await asyncio.to_thread(handle, request))
+
+    return endpoint
+
+
+def taking(handle: Callable[[Request, dict[str, Any]], Any]) -> Endpoint:
+    """The same of what takes a JSON object."""
+
+    async def endpoint(request: Request) -> Response:
+        body = await read_object(request)
+        return _reply(await asyncio.to_thread(handle, request, body))
+
+    return endpoint
+
+
+def on_error(_request: Request, error: Exception) -> Response:
+    """An error as these clients know it: a sentence, and a word in a header."""
+    assert isinstance(error, BaigongError)
+    said = str(error)
+    headers = {"x-error-message": " ".join(said.split())[:_LONGEST]}
+    headers["x-error-message"] = headers["x-error-message"].encode("ascii", "replace").decode()
+    if (code := _CODES.get(error.code)) is not None:
+        headers["x-error-code"] = code
+    if isinstance(error, NoEntry):
+        headers["x-repo-commit"] = error.commit
+    return json_reply({"error": said}, error.status, headers)
+
+
+def on_http_error(request: Request, error: Exception) -> Response:
+    """Addresses and methods that do not exist."""
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    return json_reply({"error": f"There is nothing at {where}."}, error.status_code)
+
+
+def _reply(content: Any) -> Response:
+    return content if isinstance(content, Response) else json_reply(content)

@@ -1,0 +1,112 @@
+"""Gated repositories: everyone sees that they are there, whoever is admitted reads their files."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import msgspec
+from sqlalchemy import delete, insert, select
+
+from baigong.errors import BaigongError, Conflict, NotFound
+from baigong.hub.access import Actor
+from baigong.hub.names import fold
+from baigong.hub.repositories import Repository
+from baigong.store.database import Database
+from baigong.store.hub_tables import admissions
+
+Status = Literal["pending", "accepted", "rejected"]
+
+
+class Gated(BaigongError):
+    """The caller may see the repository, and has not been admitted to its files."""
+
+    status = 403
+    code = "gated"
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """What became of who asked; `at` in seconds since the epoch."""
+
+    user: str
+    status: Status
+    reason: str
+    at: float
+
+
+class Admissions:
+    """Who may read gated repositories. All methods block."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def check(self, one: Repository, actor: Actor) -> None:
+        """Whether the caller may read its files.
+
+        Raises:
+            Gated: not yet.
+        """
+        if one.settings.gated is None or actor.owns(one.owner):
+            return
+        if self.status(one, actor.user) != "accepted":
+            raise Gated(
+                f"Access to {one.kind} {one.name} is restricted and you are not in the"
+                " authorized list.",
+                hint="Ask for access first.",
+            )
+
+    def status(self, one: Repository, user: str) -> Status | None:
+        """None where the user has not asked."""
+        query = select(admissions.c.status).where(
+            admissions.c.repository == one.id, admissions.c.user == fold(user)
+        )
+        with self._database.read() as connection:
+            return connection.scalar(query)
+
+    def all(self, one: Repository, status: Status) -> list[Admission]:
+        """The earliest first."""
+        query = select(admissions).where(
+            admissions.c.repository == one.id, admissions.c.status == status
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(admissions.c.at))
+            return [Admission(row.user, row.status, row.reason, row.at) for row in rows]
+
+    def ask(self, one: Repository, user: str) -> Status:
+        """Ask for a user; who is admitted without a decision is admitted at once."""
+        if (known := self.status(one, user)) is not None:
+            return known
+        status: Status = "accepted" if one.settings.gated == "auto" else "pending"
+        self._set(one, user, status, "")
+        return status
+
+    def decide(self, one: Repository, user: str, status: Status, reason: str = "") -> None:
+        """
+        Raises:
+            NotFound: the user has not asked.
+            Conflict: that is how it is.
+        """
+        known = self.status(one, user)
+        if known is None:
+            raise NotFound(f"'{user[:100]}' has not asked for access to {one.name}.")
+        if known == status:
+            raise Conflict(f"The request of '{user[:100]}' is {status} already.")
+        self._set(one, user, status, reason)
+
+    def grant(self, one: Repository, user: str) -> None:
+        """Admit a user who has not asked.
+
+        Raises:
+            Conflict: the user is known.
+        """
+        if self.status(one, user) is not None:
+            raise Conflict(f"'{user[:100]}' has asked for access to {one.name} before.")
+        self._set(one, user, "accepted", "")
+
+    def _set(self, one: Repository, user: str, status: Status, reason: str) -> None:
+        who = {"repository": one.id, "user": fold(user)}
+        mine = (admissions.c.repository == one.id) & (admissions.c.user == fold(user))
+        with self._database.begin() as connection:
+            connection.execute(delete(admissions).where(mine))
+            row = {**who, "status": status, "reason": reason, "at": time.time()}
+            connection.execute(insert(admissions).values(row))
