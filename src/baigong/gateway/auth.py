@@ -22,7 +22,7 @@ COOKIE = "baigong_key"
 MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that they were given
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
-PUBLIC_FOLDER = "/static/"
+PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
 DOORS = (
     "/v1/",
     "/api/",
@@ -121,7 +121,7 @@ def login_routes(access: Access) -> list[Route]:
 
 
 def _is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith(PUBLIC_FOLDER)
+    return path in PUBLIC or path.startswith(PUBLIC_FOLDERS)
 
 
 def _cookie(headers: Headers) -> str | None:

@@ -20,6 +20,7 @@ from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
+from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
@@ -63,6 +64,7 @@ def create_app(
             openai.routes(),
             api.routes(),
             HuggingFaceDoor(platform).routes(),
+            ModelScopeDoor(platform).routes(),
             *login_routes(access),
             *pages,
         ],
