@@ -33,6 +33,7 @@ from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
+from baigong.hub.safety.checks import Checks
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database
@@ -104,6 +105,7 @@ class Hub:
         self.namespaces = Namespaces(database)
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
+        self.checks = Checks(database, blobs)
         self.listing = Listing(database)
         self.counting = Downloads(self.repositories)
         self.discussions = Discussions(database, self.commits)

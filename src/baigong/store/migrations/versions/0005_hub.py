@@ -30,6 +30,7 @@ def upgrade() -> None:
     _create_history()
     _create_xet()
     _create_talk()
+    _create_scans()
     _move_over()
     op.drop_table("kept_before")
 
@@ -279,6 +280,17 @@ def _create_talk() -> None:
         ],
     )
     op.create_index("ix_remarks_discussion", "remarks", ["repository", "discussion"])
+
+
+def _create_scans() -> None:
+    op.create_table(
+        "scans",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("suffix", sa.String(length=16), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False, comment="of what was looked for"),
+        sa.Column("findings", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "suffix", "version", name=op.f("pk_scans")),
+    )
 
 
 def _create_below(
