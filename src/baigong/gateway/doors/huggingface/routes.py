@@ -29,6 +29,7 @@ class HuggingFaceDoor:
 
     def __init__(self, platform: Platform) -> None:
         hub = platform.hub
+        info = InfoApi(hub)
         self._routes: list[BaseRoute] = [
             *AccountsApi(hub).routes(),
             *RepositoriesApi(hub).routes(),
@@ -38,9 +39,10 @@ class HuggingFaceDoor:
             *DiscussionsApi(hub).routes(),
             *AdmissionsApi(hub).routes(),
             *LikesApi(hub).routes(),
-            *InfoApi(hub).routes(),
+            *info.routes(),
             *ResolveApi(hub).routes(),
             *CARDS,
+            *info.rest(),
         ]
 
     def routes(self) -> Mount:
