@@ -8,6 +8,8 @@ from pathlib import Path
 from baigong.compute import usable_cores
 from baigong.config import Settings
 from baigong.hub.hub import Hub
+from baigong.hub.mirror.mirror import Mirror
+from baigong.hub.mirror.sources import read_sources
 from baigong.industry.aliases import Aliases
 from baigong.industry.build import Workshop
 from baigong.industry.releases import Releases
@@ -40,6 +42,7 @@ class Platform:
     secret: Secret
     blobs: Blobs
     hub: Hub
+    mirror: Mirror
     jobs: Jobs
     releases: Releases
     aliases: Aliases
@@ -82,6 +85,7 @@ class Platform:
             secret=secret,
             blobs=blobs,
             hub=hub,
+            mirror=Mirror(hub, read_sources(settings.mirrors)),
             jobs=Jobs(database),
             releases=releases,
             aliases=aliases,

@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from baigong.errors import InvalidInput
-from baigong.store.blobs import Blobs, Incoming
+from baigong.gateway.streams import ClientGone
+from baigong.store.blobs import Blobs
+from baigong.store.room import room_for
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _WRITE_BYTES = 1 << 20  # what is gathered before it goes to the disk
+
+
+class Sink(Protocol):
+    """What takes a body piece by piece, in a thread."""
+
+    def write(self, piece: bytes, /) -> object:
+        """Take the next piece."""
 
 
 def blob_reply(
@@ -40,26 +50,46 @@ def blob_reply(
     return StreamingResponse(_pieces(blobs, digest, start, stop), status, sent)
 
 
-async def receive(request: Request, incoming: Incoming, most: int) -> None:
-    """Write a request's body to the disk.
+async def receive(request: Request, sink: Sink, most: int) -> None:
+    """Write a request's body to what takes it: a piece is written while the next one comes.
 
     Raises:
+        ClientGone: the client hung up.
         InvalidInput: it is longer than `most` bytes.
         StorageFull: there is no room for it.
     """
     parts: list[bytes] = []
     size = gathered = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise InvalidInput(f"The body is longer than {most} bytes, as it was announced.")
-        parts.append(part)
-        gathered += len(part)
-        if gathered >= _WRITE_BYTES:
-            await asyncio.to_thread(incoming.write, b"".join(parts))
-            parts, gathered = [], 0
-    if parts:
-        await asyncio.to_thread(incoming.write, b"".join(parts))
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                raise InvalidInput(f"The body is longer than {most} bytes, as it was announced.")
+            parts.append(part)
+            gathered += len(part)
+            if gathered >= _WRITE_BYTES:
+                if writing is not None:
+                    await writing
+                writing = _write(sink, parts)
+                parts, gathered = [], 0
+        if writing is not None:
+            await writing
+        if parts:
+            await _write(sink, parts)
+    except ClientDisconnect as error:
+        raise ClientGone from error
+    finally:
+        if writing is not None:
+            await asyncio.wait({writing})  # the sink is closed next
+
+
+def _write(sink: Sink, parts: list[bytes]) -> asyncio.Task[None]:
+    def write() -> None:
+        with room_for("what is sent"):
+            sink.write(b"".join(parts))
+
+    return asyncio.create_task(asyncio.to_thread(write))
 
 
 async def _pieces(blobs: Blobs, digest: str, start: int, stop: int) -> AsyncIterator[bytes]:

@@ -25,9 +25,13 @@ from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
 from baigong.hub.discussions import Discussions
+from baigong.hub.holdings import Holdings
+from baigong.hub.listing import Listing
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
+from baigong.hub.safety.checks import Checks
+from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database
 from baigong.store.hub_tables import commits, repositories
@@ -89,9 +93,14 @@ class Hub:
 
     def __init__(self, database: Database, blobs: Blobs, cache: Path) -> None:
         self.blobs = blobs
+        self.aside = blobs.beside("aside")  # what is on its way in, by names of its own
+        self.holdings = Holdings(database, blobs)
+        self.xorbs = Xorbs(database, blobs, self.aside, self.holdings)
         self.namespaces = Namespaces(database)
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
+        self.checks = Checks(database, blobs)
+        self.listing = Listing(database)
         self.discussions = Discussions(database, self.commits)
         self.admissions = Admissions(database)
         self._database = database

@@ -57,11 +57,12 @@ MODELSCOPE = "https://www.modelscope.cn"
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file an endpoint offers. `sha256` is empty where the endpoint does not say."""
+    """A file an endpoint offers. `sha256`, and git's `oid`, are empty where it does not say."""
 
     path: str
     size: int
     sha256: str = ""
+    oid: str = ""
 
 
 def pull(
@@ -232,7 +233,11 @@ def _from_hugging_face(
 
 
 def hugging_face_files(
-    name: str, endpoint: str | None, revision: str | None, token: str | None
+    name: str,
+    endpoint: str | None,
+    revision: str | None,
+    token: str | bool | None,
+    kind: str = "model",
 ) -> tuple[str, list[RemoteFile]]:
     """The commit of a revision, and its files.
 
@@ -242,12 +247,12 @@ def hugging_face_files(
     from huggingface_hub import HfApi  # noqa: PLC0415
 
     with _hugging_face_errors(name, endpoint):
-        info = HfApi(endpoint=endpoint, token=token).model_info(
-            name, revision=revision, files_metadata=True
+        info = HfApi(endpoint=endpoint, token=token).repo_info(
+            name, revision=revision, repo_type=kind, files_metadata=True
         )
     files = [
-        RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "")
-        for s in info.siblings or []
+        RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "", s.blob_id or "")
+        for s in getattr(info, "siblings", None) or []
     ]
     return info.sha or "main", files
 

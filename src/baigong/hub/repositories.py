@@ -25,11 +25,15 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
         gated: whether others ask before they may read its files.
         allows_code: whether pickles and code may be in a model's; an operator's decision.
         discussions: whether pull requests may be opened.
+        mirror: the hub elsewhere that it follows.
+        pinned: whether it stays as it is, whatever becomes of it there.
     """
 
     gated: Literal["auto", "manual"] | None = None
     allows_code: bool = False
     discussions: bool = True
+    mirror: str = ""
+    pinned: bool = False
 
 
 class Repository(msgspec.Struct, frozen=True):
@@ -71,16 +75,18 @@ class Repositories:
         words: Words,
         *,
         private: bool = False,
+        settings: Settings = Settings(),  # noqa: B008  frozen
+        elsewhere: str = "",
     ) -> Repository:
-        """A repository with its first commit.
+        """A repository with its first commit, or with one of another hub by its id there.
 
         Raises:
             InvalidInput: its name.
             Conflict: there is one.
         """
         check_name(name)
-        now = time.time()
         with self._database.begin() as connection:
+            now = time.time()
             if (there := _row(connection, kind, name)) is not None:
                 raise Conflict(f"There is a {kind} '{there.name}' already.", hint="Commit to it.")
             _forget_move(connection, kind, name)
@@ -89,7 +95,7 @@ class Repositories:
                 "name": name,
                 "folded": fold(name),
                 "private": private,
-                "settings": {},
+                "settings": msgspec.to_builtins(settings),
                 "about": {},
                 "downloads": 0,
                 "likes": 0,
@@ -99,7 +105,7 @@ class Repositories:
             }
             made = connection.execute(insert(repositories).values(values))
             id = made.inserted_primary_key[0]  # type: ignore[index]
-            first = self._commits.first(connection, id, changes, words)
+            first = self._commits.first(connection, id, changes, words, elsewhere)
             connection.execute(
                 update(repositories).where(repositories.c.id == id).values(head=first.id)
             )

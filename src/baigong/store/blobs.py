@@ -9,7 +9,9 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +22,12 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 
 _PIECE = 1 << 20
 _SENT = 4 << 20  # bytes of a piece that goes on to a client
+_ALONE = 256 << 10  # bytes from which a piece is hashed in a thread, while it is written
 _KEY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
 
 
@@ -40,11 +44,14 @@ class Blobs:
 
     def __init__(self, url: str) -> None:
         """`url` is a folder or what obstore understands, e.g. `s3://bucket/prefix`."""
+        self._url = url
         self.root = None if "://" in url else Path(url)
         if self.root is not None:
             self.root.mkdir(parents=True, exist_ok=True)
         self._store: ObjectStore = (
-            from_url(url) if self.root is None else LocalStore(prefix=str(self.root))
+            from_url(url, client_options={"allow_http": is_plain_http()})
+            if self.root is None
+            else LocalStore(prefix=str(self.root))
         )
 
     def put(self, data: bytes) -> str:
@@ -60,21 +67,54 @@ class Blobs:
     def put_file(self, path: Path) -> tuple[str, int]:
         """Store a file; (sha256 in hex, bytes)."""
         digest = digest_file(path)
-        self._create(digest, path)
+        if self.root is not None:
+            self._create(digest, path)
+        else:
+            self._send(digest, path)
         return digest, path.stat().st_size
 
-    def receive(self) -> Incoming:
-        """What takes bytes piece by piece, onto the disk. Use as a context manager."""
-        if self.root is None:
-            return Incoming(self, Path(tempfile.gettempdir()))
-        folder = self.root / "incoming"
+    @property
+    def incoming(self) -> Path:
+        """Where files lie that may become blobs: beside those, where they are on this disk."""
+        folder = Path(tempfile.gettempdir()) if self.root is None else self.root / "incoming"
         folder.mkdir(exist_ok=True)
-        return Incoming(self, folder)
+        return folder
+
+    def beside(self, name: str) -> Blobs:
+        """Another store in the same place, which this one's `all` does not list."""
+        return Blobs(f"{self._url.rstrip('/')}/{name}")
+
+    def receive(self, name: str = "") -> Incoming:
+        """What takes bytes piece by piece, onto the disk. Use as a context manager.
+
+        `name`, 64 hexadecimal digits, is what they are kept by instead of their digest, which then
+        is not counted: for what is on its way, in a store of its own.
+        """
+        return Incoming(self, self.incoming, name)
+
+    def check_room(self, size: int) -> None:
+        """
+        Raises:
+            StorageFull: there is less on the disk than so many bytes.
+        """
+        with room_for("a file"):
+            if shutil.disk_usage(self.incoming).free < size:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    def clear_leftovers(self, older_s: float) -> None:
+        """Take away what was on its way when a server was killed, unless it is young: another
+        server may be writing it."""
+        if self.root is None:
+            return
+        for path in self.incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - older_s:
+                    path.unlink()
 
     def adopt(self, path: Path, digest: str) -> None:
         """Make a file, which lies beside the store's and whose sha256 was just counted, a blob."""
         if self.root is None:
-            self._create(digest, path)
+            self._send(digest, path)
             path.unlink()
             return
         target = self.root / _key(digest)
@@ -145,6 +185,12 @@ class Blobs:
                     file.write(piece)
             partial.replace(target)
 
+    def _send(self, digest: str, path: Path) -> None:
+        """A file into a bucket: by parts, for one piece is held in memory and at most 5 GB."""
+        if not self.has(digest):
+            with _errors(digest):
+                obstore.put(self._store, _key(digest), path, mode="overwrite")
+
     def _create(self, digest: str, content: bytes | Path) -> None:
         with _errors(digest):
             try:
@@ -156,11 +202,14 @@ class Blobs:
 class Incoming:
     """Bytes on their way into the store, under no name yet; what is not finished leaves no trace."""
 
-    def __init__(self, blobs: Blobs, folder: Path) -> None:
+    def __init__(self, blobs: Blobs, folder: Path, name: str = "") -> None:
         self.size = 0
         self._blobs = blobs
+        self._name = name
         self._path = folder / secrets.token_hex(16)
         self._hash = hashlib.sha256()
+        self._hashing: Future[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._file = self._path.open("wb", buffering=0)
 
     def __enter__(self) -> Incoming:
@@ -172,15 +221,19 @@ class Incoming:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
         self._file.close()
         self._path.unlink(missing_ok=True)
 
     def write(self, piece: bytes | memoryview) -> None:
-        """
+        """The piece must not change afterwards.
+
         Raises:
             StorageFull: there is no room for it.
         """
-        self._hash.update(piece)
+        if not self._name:
+            self._count(piece)
         with room_for("a file"):
             rest = memoryview(piece)
             while rest:
@@ -188,13 +241,14 @@ class Incoming:
         self.size += len(piece)
 
     def finish(self, wanted: str = "") -> str:
-        """Make it a blob; its sha256 in hex.
+        """Make it a blob; its sha256 in hex, or its name.
 
         Raises:
             InvalidInput: `wanted`, if any, is another; nothing is kept.
         """
         self._file.close()
-        digest = self._hash.hexdigest()
+        self._wait()
+        digest = self._name or self._hash.hexdigest()
         if wanted and digest != wanted.lower():
             raise InvalidInput(
                 f"The bytes have the sha256 {digest}, not {wanted[:64]} as announced.",
@@ -203,6 +257,21 @@ class Incoming:
             )
         self._blobs.adopt(self._path, digest)
         return digest
+
+    def _count(self, piece: bytes | memoryview) -> None:
+        """Hash it: a large one in a thread, while it is written and the next one comes."""
+        self._wait()
+        if len(piece) < _ALONE:
+            self._hash.update(piece)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "sha256")
+        self._hashing = self._thread.submit(self._hash.update, piece)
+
+    def _wait(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
 
 
 def digest_file(path: Path) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -206,4 +208,57 @@ awaited = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("at", Float, nullable=False),
+)
+
+# Whose large files are in the store: of bytes that it has not sent itself, a namespace is not told
+# that they are here, whatever it knows of them.
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("namespace", String(96), primary_key=True, comment="folded"),
+    Column("digest", String(64), primary_key=True, index=True),
+)
+
+# Xorbs are what Hugging Face's clients send: chunks of files, which a list that comes after them
+# puts together. Then only where each chunk lies in those files is kept, for later lists.
+xorbs = Table(
+    "xorbs",
+    metadata,
+    Column("namespace", String(96), primary_key=True, comment="folded"),
+    Column("hash", String(64), primary_key=True),
+    Column("sizes", LargeBinary, nullable=False, comment="of its chunks, uint32 little-endian"),
+    Column("waiting", Boolean, nullable=False, comment="its bytes lie aside, no file has them yet"),
+    Column("at", Float, nullable=False),
+)
+
+# From its chunk `first` on, until the next row's, a xorb's bytes are a blob's from `start` on.
+xorb_spans = Table(
+    "xorb_spans",
+    metadata,
+    Column("namespace", String(96), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("start", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["namespace", "hash"], ["xorbs.namespace", "xorbs.hash"], ondelete="CASCADE"
+    ),
+)
+
+# How often xorbs of a namespace were lost: clients keep their lists of what is here by that.
+xorb_losses = Table(
+    "xorb_losses",
+    metadata,
+    Column("namespace", String(96), primary_key=True, comment="folded"),
+    Column("number", Integer, nullable=False),
+)
+
+# What was found in a blob under names that end so; see hub.safety.
+scans = Table(
+    "scans",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("suffix", String(16), primary_key=True),
+    Column("version", Integer, primary_key=True, comment="of what was looked for"),
+    Column("findings", JSON, nullable=False),
 )

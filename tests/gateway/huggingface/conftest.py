@@ -25,9 +25,7 @@ class Served:
         self.url = url
         self.endpoint = f"{url}/hf"
         self.keys = Keys(platform.database, platform.secret)
-        self.tokens = {
-            name: self.keys.create("tests", name)[1] for name in ("alice", "bob")
-        }
+        self.tokens = {name: self.keys.create("tests", name)[1] for name in ("alice", "bob")}
         self.tokens["operator"] = self.keys.create("tests")[1]
 
     def api(self, user: str) -> HfApi:

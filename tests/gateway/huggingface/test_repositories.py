@@ -99,7 +99,9 @@ def test_names_are_found_in_any_case_and_after_a_move(alice, make):
     assert alice.model_info(name).id == "alice/Moved"
     assert alice.model_info("ALICE/moved").id == "alice/Moved"
     other = make()
-    with pytest.raises(HfHubHTTPError, match="A model repository called alice/Moved already exists"):
+    with pytest.raises(
+        HfHubHTTPError, match="A model repository called alice/Moved already exists"
+    ):
         alice.move_repo(other, "alice/moved")
 
 

@@ -16,12 +16,14 @@ from baigong.gateway.doors.huggingface.cards import ROUTES as CARDS
 from baigong.gateway.doors.huggingface.commits import CommitsApi
 from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
 from baigong.gateway.doors.huggingface.info import InfoApi
+from baigong.gateway.doors.huggingface.lfs import LfsApi
 from baigong.gateway.doors.huggingface.likes import LikesApi
 from baigong.gateway.doors.huggingface.refs import RefsApi
 from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
 from baigong.gateway.doors.huggingface.resolve import ResolveApi
 from baigong.gateway.doors.huggingface.tree import TreeApi
 from baigong.gateway.doors.huggingface.wire import on_error, on_http_error
+from baigong.gateway.doors.huggingface.xet import XetApi
 
 
 class HuggingFaceDoor:
@@ -42,6 +44,8 @@ class HuggingFaceDoor:
             *info.routes(),
             *ResolveApi(hub).routes(),
             *CARDS,
+            *XetApi(platform).routes(),
+            *LfsApi(platform).routes(),
             *info.rest(),
         ]
 

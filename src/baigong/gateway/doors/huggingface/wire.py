@@ -120,7 +120,7 @@ def taking(handle: Callable[[Request, dict[str, Any]], Any]) -> Endpoint:
     return endpoint
 
 
-def on_error(_request: Request | None, error: Exception) -> Response:
+def on_error(_request: Request, error: Exception) -> Response:
     """An error as these clients know it: a sentence, and a word in a header."""
     assert isinstance(error, BaigongError)
     code = _CODES.get(error.code)
@@ -134,13 +134,13 @@ def on_error(_request: Request | None, error: Exception) -> Response:
     return json_reply({"error": said}, error.status, headers)
 
 
-def unauthorized(path: str, error: BaigongError, *, has_key: bool) -> Response:
+def unauthorized(request: Request, error: BaigongError) -> Response:
     """A 401. Where no key was sent the clients take it for a repository that is not there, as it
     may be for all that the caller may know; a wrong key they name by this very sentence."""
-    reply = on_error(None, error)
-    if has_key:
+    reply = on_error(request, error)
+    if "authorization" in request.headers:
         reply.headers["x-error-message"] = "Invalid credentials in Authorization header"
-    elif _OF_REPOSITORY.search(path):
+    elif _OF_REPOSITORY.search(request.url.path):
         reply.headers["x-error-code"] = "RepoNotFound"
     return reply
 

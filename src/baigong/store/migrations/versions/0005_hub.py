@@ -28,7 +28,9 @@ def upgrade() -> None:
     _create_owners()
     _create_repositories()
     _create_history()
+    _create_xet()
     _create_talk()
+    _create_scans()
     _move_over()
     op.drop_table("kept_before")
 
@@ -162,6 +164,57 @@ def _create_history() -> None:
     )
 
 
+def _create_xet() -> None:
+    op.create_table(
+        "holdings",
+        sa.Column("namespace", sa.String(length=96), nullable=False, comment="folded"),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "digest", name=op.f("pk_holdings")),
+    )
+    op.create_index(op.f("ix_holdings_digest"), "holdings", ["digest"])
+    op.create_table(
+        "xorbs",
+        sa.Column("namespace", sa.String(length=96), nullable=False, comment="folded"),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column(
+            "sizes",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="of its chunks, uint32 little-endian",
+        ),
+        sa.Column(
+            "waiting",
+            sa.Boolean(),
+            nullable=False,
+            comment="its bytes lie aside, no file has them yet",
+        ),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "hash", name=op.f("pk_xorbs")),
+    )
+    op.create_table(
+        "xorb_spans",
+        sa.Column("namespace", sa.String(length=96), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("first", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["namespace", "hash"],
+            ["xorbs.namespace", "xorbs.hash"],
+            name=op.f("fk_xorb_spans_namespace"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("namespace", "hash", "first", name=op.f("pk_xorb_spans")),
+    )
+    op.create_index(op.f("ix_xorb_spans_digest"), "xorb_spans", ["digest"])
+    op.create_table(
+        "xorb_losses",
+        sa.Column("namespace", sa.String(length=96), nullable=False, comment="folded"),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", name=op.f("pk_xorb_losses")),
+    )
+
+
 def _create_talk() -> None:
     _create_below(
         "admissions",
@@ -227,6 +280,17 @@ def _create_talk() -> None:
         ],
     )
     op.create_index("ix_remarks_discussion", "remarks", ["repository", "discussion"])
+
+
+def _create_scans() -> None:
+    op.create_table(
+        "scans",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("suffix", sa.String(length=16), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False, comment="of what was looked for"),
+        sa.Column("findings", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "suffix", "version", name=op.f("pk_scans")),
+    )
 
 
 def _create_below(
