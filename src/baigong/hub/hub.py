@@ -28,6 +28,8 @@ from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
 from baigong.hub.listing import Listing
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
+from baigong.hub.mirror.mirror import Mirror
+from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
 from baigong.hub.safety.checks import Checks
@@ -91,7 +93,10 @@ class Listed:
 class Hub:
     """Everything in the hub; what the platform itself keeps there goes through `add` and `get`."""
 
-    def __init__(self, database: Database, blobs: Blobs, cache: Path) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, cache: Path, sources: Sequence[Source] = ()
+    ) -> None:
+        """`sources` are the hubs that names which are not here are looked up in."""
         self.blobs = blobs
         self.aside = blobs.beside("aside")  # what is on its way in, by names of its own
         self.holdings = Holdings(database, blobs)
@@ -105,6 +110,11 @@ class Hub:
         self.admissions = Admissions(database)
         self._database = database
         self._cache = cache
+        self.mirror = self.mirror_of(sources)
+
+    def mirror_of(self, sources: Sequence[Source]) -> Mirror:
+        """What brings repositories of other hubs into this one."""
+        return Mirror(self.repositories, self.commits, self.blobs, self.refresh, sources)
 
     def add(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from baigong.gateway.blobs import blob_reply
 from baigong.gateway.doors.huggingface.wire import NoEntry, actor_of, repository_of
+from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry
 from baigong.hub.repositories import Repository
@@ -19,7 +21,7 @@ from baigong.hub.repositories import Repository
 
 class _Found(NamedTuple):
     one: Repository
-    commit: str
+    commit: Commit
     entry: Entry
 
 
@@ -46,13 +48,15 @@ class ResolveApi:
         plain = name.encode("ascii", "replace").decode().replace('"', "_")
         headers = {
             "etag": etag,
-            "x-repo-commit": found.commit,
+            "x-repo-commit": found.commit.id,
             "x-linked-etag": etag,
             "x-linked-size": str(entry.size),
             "content-disposition": f"inline; filename*=UTF-8''{quote(name)}; filename=\"{plain}\";",
             "x-content-type-options": "nosniff",
         }
-        return blob_reply(request, self._hub.blobs, entry.digest, entry.size, headers)
+        path = request.path_params["path"]
+        pieces = partial(self._hub.mirror.pieces, found.one, found.commit, path)
+        return blob_reply(request, pieces, entry.size, headers)
 
     def _find(self, request: Request) -> _Found:
         one = repository_of(self._hub, request)
@@ -62,4 +66,4 @@ class ResolveApi:
         entry = self._hub.commits.files(commit).get(path)
         if entry is None:
             raise NoEntry.of(path, commit)
-        return _Found(one, commit.id, entry)
+        return _Found(one, commit, entry)

@@ -19,7 +19,7 @@ from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
-from baigong.hub.names import Kind
+from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repository
 
 TYPES: dict[str, Kind] = {"model": "model", "dataset": "dataset", "space": "recipe"}
@@ -58,14 +58,16 @@ def actor_of(request: Request) -> Actor:
 
 
 def repository_of(hub: Hub, request: Request) -> Repository:
-    """The repository that the address names. Blocks.
+    """The repository that the address names, here or mirrored. Blocks.
 
     Raises:
         NotFound: there is none that the caller may see.
+        Unreachable: nobody could be asked for it.
     """
     path = request.path_params
     name = f"{path['owner']}/{path['name']}"
-    return hub.repositories.seen(path.get("kind", "model"), name, actor_of(request))
+    revision = path.get("revision", MAIN)
+    return hub.mirror.seen(path.get("kind", "model"), name, actor_of(request), revision)
 
 
 def owned(hub: Hub, request: Request) -> Repository:
