@@ -20,9 +20,9 @@ from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
+from baigong.gateway.doors.huggingface.wire import unauthorized
 from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
-from baigong.gateway.doors.huggingface.wire import unauthorized
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
 from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
