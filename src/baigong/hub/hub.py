@@ -24,6 +24,7 @@ from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
 from baigong.hub.listing import Listing
@@ -108,6 +109,7 @@ class Hub:
         self.listing = Listing(database)
         self.discussions = Discussions(database, self.commits)
         self.admissions = Admissions(database)
+        self.counting = Downloads(self.repositories)
         self._database = database
         self._cache = cache
         self.mirror = self.mirror_of(sources)
