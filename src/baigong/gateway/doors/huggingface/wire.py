@@ -127,8 +127,7 @@ def on_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, BaigongError)
     code = _CODES.get(error.code)
     said = "Repository not found" if code == "RepoNotFound" else str(error)
-    headers = {"x-error-message": " ".join(said.split())[:_LONGEST]}
-    headers["x-error-message"] = headers["x-error-message"].encode("ascii", "replace").decode()
+    headers = {"x-error-message": in_header(said)}
     if code is not None:
         headers["x-error-code"] = code
     if isinstance(error, NoEntry):
@@ -152,6 +151,12 @@ def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path}"
     return json_reply({"error": f"There is nothing at {where}."}, error.status_code)
+
+
+def in_header(text: str) -> str:
+    """What a header can carry of a text."""
+    plain = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return plain.encode("ascii", "replace").decode()[:_LONGEST]
 
 
 def _reply(content: Any) -> Response:
