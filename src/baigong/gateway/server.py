@@ -20,6 +20,7 @@ from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
+from baigong.gateway.doors.huggingface.wire import unauthorized
 from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
@@ -70,7 +71,7 @@ def create_app(
         middleware=[
             Middleware(RequestId),
             Middleware(Guard, access=access),
-            Middleware(Auth, access=access),
+            Middleware(Auth, access=access, refusals={"/hf/": unauthorized}),
         ],
         exception_handlers={
             BaigongError: on_error,
