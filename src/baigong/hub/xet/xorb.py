@@ -56,7 +56,7 @@ class Unpacking:
             if stop > len(data):
                 break
             plain.append(_unpack(data[at + _HEADER : stop], scheme, size))
-            self.sizes.append(size)
+            self._add(size)
             at = stop
         self._rest = bytes(data[at:])
         return b"".join(plain)
@@ -77,10 +77,13 @@ class Unpacking:
             raise _broken(f"a chunk has version {header[0]}, only 0 is known")
         if not 0 < size <= _MOST_CHUNK or not 0 < packed <= size + _FRAME:
             raise _broken(f"a chunk of {size} bytes takes {packed}; at most {_MOST_CHUNK} may be")
-        self._size += size
-        if len(self.sizes) == MOST_CHUNKS or self._size > MOST_BYTES:
-            raise _broken(f"it holds more than {MOST_CHUNKS} chunks or {MOST_BYTES} bytes")
         return packed, header[4], size
+
+    def _add(self, size: int) -> None:
+        self.sizes.append(size)
+        self._size += size
+        if len(self.sizes) > MOST_CHUNKS or self._size > MOST_BYTES:
+            raise _broken(f"it holds more than {MOST_CHUNKS} chunks or {MOST_BYTES} bytes")
 
 
 def _unpack(data: memoryview, scheme: int, size: int) -> _Bytes:

@@ -51,7 +51,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     operation: Literal["upload"]
     objects: Annotated[list[Wanted], msgspec.Meta(max_length=1000)]
-    transfers: list[str] = ["basic"]
+    transfers: list[str] = []
     ref: Branch | None = None
 
 
@@ -135,7 +135,7 @@ class LfsApi:
         except BaigongError as error:
             return {**answer, "error": {"code": error.status, "message": str(error)}}
         user = request.state.principal.actor.user
-        ticket = Ticket("lfs", namespace, user, expiry(), one.oid, one.size)
+        ticket = Ticket("lfs", namespace, user, expiry("lfs"), one.oid, one.size)
         href = f"{door(request)}/lfs/{self._tickets.write(ticket)}"
         upload: dict[str, Any] = {"href": href}
         if is_parted and _is_parted(one):

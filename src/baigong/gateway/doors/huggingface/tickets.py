@@ -20,7 +20,7 @@ from baigong.hub.discussions import PULL
 from baigong.hub.hub import Hub
 from baigong.store.secret import Secret
 
-SECONDS = 3600
+SECONDS = {"xet": 3600, "lfs": 86400}  # addresses cannot be renewed in the middle of a file
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -92,9 +92,9 @@ def namespace_for(hub: Hub, request: Request, revision: str) -> str:
     return one.owner
 
 
-def expiry() -> int:
+def expiry(use: Literal["xet", "lfs"]) -> int:
     """When a ticket that is made now ends, in seconds since the epoch."""
-    return int(time.time()) + SECONDS
+    return int(time.time()) + SECONDS[use]
 
 
 def _refused(why: str) -> Unauthorized:

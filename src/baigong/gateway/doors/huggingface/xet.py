@@ -63,7 +63,7 @@ class XetApi:
         """Leave to send, and where to. Blocks."""
         namespace = namespace_for(self._hub, request, request.path_params["revision"])
         user = request.state.principal.actor.user
-        ticket = Ticket("xet", namespace, user, expiry())
+        ticket = Ticket("xet", namespace, user, expiry("xet"))
         url = f"{door(request)}/xet/{self._generation(namespace)}/{namespace}"
         token = self._tickets.write(ticket)
         headers = {
