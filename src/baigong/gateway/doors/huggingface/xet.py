@@ -78,7 +78,9 @@ class XetApi:
         ticket, hash = self._ticket(request), request.path_params["hash"]
         if not _HASH.fullmatch(hash):
             raise InvalidInput(f"'{hash[:80]}' is not the hash of a xorb.", param="hash")
-        with self._hub.xorbs.receive(ticket.namespace, hash) as arriving:
+        session = request.headers.get("x-xet-session-id", "")
+        client = f"{ticket.user} {session[:100]}"
+        with self._hub.xorbs.receive(ticket.namespace, hash, client) as arriving:
             await receive(request, arriving, xorb.MOST_PACKED)
             is_new = await asyncio.to_thread(arriving.finish)
         return json_reply({"was_inserted": is_new})
