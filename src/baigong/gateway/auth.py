@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baigong.errors import Unauthorized
 from baigong.gateway.bodies import read_bytes
+from baigong.gateway.doors.huggingface.wire import unauthorized
 from baigong.gateway.keys import Keys, Principal
 from baigong.gateway.replies import error_reply
 from baigong.hub.access import PLATFORM, acting
@@ -31,6 +32,14 @@ DOORS = (
     "/ollama/",
 )  # where a program calls: no form is shown there
 
+_NO_KEY = Unauthorized(
+    "This server needs a key and the request has none.",
+    hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
+)
+_WRONG_KEY = Unauthorized(
+    "The key is unknown or revoked.",
+    hint="`baigong keys list` shows the ids of those that are not.",
+)
 ANYONE = Principal("", "anyone on this machine", PLATFORM)
 
 
@@ -136,19 +145,10 @@ def _ask(scope: Scope, headers: Headers, credential: str | None) -> Response:
         path, query = scope["raw_path"].decode(), scope["query_string"].decode("ascii", "replace")
         wanted = f"{path}?{query}" if query else path
         return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
-    if credential is None:
-        return error_reply(
-            Unauthorized(
-                "This server needs a key and the request has none.",
-                hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
-            )
-        )
-    return error_reply(
-        Unauthorized(
-            "The key is unknown or revoked.",
-            hint="`baigong keys list` shows the ids of those that are not.",
-        )
-    )
+    error = _WRONG_KEY if credential else _NO_KEY
+    if scope["path"].startswith("/hf/"):
+        return unauthorized(scope["path"], error, has_key=bool(credential))
+    return error_reply(error)
 
 
 def _local(path: str) -> str:

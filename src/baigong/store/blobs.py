@@ -135,13 +135,16 @@ class Blobs:
             path.replace(target)
 
     def has(self, digest: str) -> bool:
-        if self.root is not None:
-            return (self.root / _key(digest)).is_file()
+        return self.size(digest) is not None
+
+    def size(self, digest: str) -> int | None:
+        """Bytes of a blob; None where it is not there."""
         try:
-            obstore.head(self._store, _key(digest))
+            if self.root is not None:
+                return (self.root / _key(digest)).stat().st_size
+            return int(obstore.head(self._store, _key(digest))["size"])
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
     def get(self, digest: str) -> bytes:
         with _errors(digest):

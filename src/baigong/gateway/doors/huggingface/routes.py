@@ -11,8 +11,17 @@ from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.doors.huggingface.accounts import AccountsApi
 from baigong.gateway.doors.huggingface.addresses import RawPath
+from baigong.gateway.doors.huggingface.admissions import AdmissionsApi
+from baigong.gateway.doors.huggingface.cards import ROUTES as CARDS
+from baigong.gateway.doors.huggingface.commits import CommitsApi
+from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
+from baigong.gateway.doors.huggingface.info import InfoApi
 from baigong.gateway.doors.huggingface.lfs import LfsApi
+from baigong.gateway.doors.huggingface.likes import LikesApi
+from baigong.gateway.doors.huggingface.refs import RefsApi
 from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
+from baigong.gateway.doors.huggingface.resolve import ResolveApi
+from baigong.gateway.doors.huggingface.tree import TreeApi
 from baigong.gateway.doors.huggingface.wire import on_error, on_http_error
 from baigong.gateway.doors.huggingface.xet import XetApi
 
@@ -21,11 +30,23 @@ class HuggingFaceDoor:
     """Everything under `/hf`."""
 
     def __init__(self, platform: Platform) -> None:
+        hub = platform.hub
+        info = InfoApi(hub)
         self._routes: list[BaseRoute] = [
-            *AccountsApi(platform.hub).routes(),
-            *RepositoriesApi(platform.hub).routes(),
-            *XetApi(platform).routes(),
+            *AccountsApi(hub).routes(),
+            *RepositoriesApi(hub).routes(),
             *LfsApi(platform).routes(),
+            *XetApi(platform).routes(),
+            *CommitsApi(hub).routes(),
+            *TreeApi(hub).routes(),
+            *RefsApi(hub).routes(),
+            *DiscussionsApi(hub).routes(),
+            *AdmissionsApi(hub).routes(),
+            *LikesApi(hub).routes(),
+            *info.routes(),
+            *ResolveApi(hub).routes(),
+            *CARDS,
+            *info.rest(),
         ]
 
     def routes(self) -> Mount:

@@ -15,7 +15,7 @@ import msgspec
 from starlette.requests import Request
 
 from baigong.errors import Unauthorized
-from baigong.gateway.doors.huggingface.wire import actor_of, repository_of
+from baigong.gateway.doors.huggingface.wire import actor_of, is_true, repository_of
 from baigong.hub.discussions import PULL
 from baigong.hub.hub import Hub
 from baigong.store.secret import Secret
@@ -85,7 +85,7 @@ def namespace_for(hub: Hub, request: Request, revision: str) -> str:
         NotYours: it is somebody else's.
     """
     one, actor = repository_of(hub, request), actor_of(request)
-    is_pull = request.query_params.get("create_pr") == "1" or revision.startswith(PULL)
+    is_pull = is_true(request.query_params.get("create_pr")) or revision.startswith(PULL)
     if is_pull and not actor.owns(one.owner):
         return actor.user
     actor.check_owns(one.owner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +14,10 @@ from starlette.responses import Response
 
 from baigong.errors import BaigongError, NotFound
 from baigong.gateway.bodies import read_object
-from baigong.gateway.doors.huggingface.addresses import PREFIXES
+from baigong.gateway.doors.huggingface.addresses import KINDS, PREFIXES
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
+from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.names import Kind
 from baigong.hub.repositories import Repository
@@ -29,6 +31,7 @@ _CODES = {
     "entry_not_found": "EntryNotFound",
     "gated": "GatedRepo",
 }
+_OF_REPOSITORY = re.compile(rf"/api/({'|'.join(KINDS)})/[^/]+|/resolve/")
 _LONGEST = 1000  # characters of a message in a header
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -38,6 +41,14 @@ class NoEntry(NotFound):
     """There is no such file or folder in a revision."""
 
     code = "entry_not_found"
+    commit = ""
+
+    @classmethod
+    def of(cls, path: str, commit: Commit) -> NoEntry:
+        """Clients keep in mind that a commit has no such file."""
+        error = cls(f"There is no '{path[:200]}' in the commit {commit.id[:12]}.")
+        error.commit = commit.id
+        return error
 
 
 def actor_of(request: Request) -> Actor:
@@ -109,15 +120,29 @@ def taking(handle: Callable[[Request, dict[str, Any]], Any]) -> Endpoint:
     return endpoint
 
 
-def on_error(_request: Request, error: Exception) -> Response:
+def on_error(_request: Request | None, error: Exception) -> Response:
     """An error as these clients know it: a sentence, and a word in a header."""
     assert isinstance(error, BaigongError)
-    said = str(error)
+    code = _CODES.get(error.code)
+    said = "Repository not found" if code == "RepoNotFound" else str(error)
     headers = {"x-error-message": " ".join(said.split())[:_LONGEST]}
     headers["x-error-message"] = headers["x-error-message"].encode("ascii", "replace").decode()
-    if (code := _CODES.get(error.code)) is not None:
+    if code is not None:
         headers["x-error-code"] = code
+    if isinstance(error, NoEntry):
+        headers["x-repo-commit"] = error.commit
     return json_reply({"error": said}, error.status, headers)
+
+
+def unauthorized(path: str, error: BaigongError, *, has_key: bool) -> Response:
+    """A 401. Where no key was sent the clients take it for a repository that is not there, as it
+    may be for all that the caller may know; a wrong key they name by this very sentence."""
+    reply = on_error(None, error)
+    if has_key:
+        reply.headers["x-error-message"] = "Invalid credentials in Authorization header"
+    elif _OF_REPOSITORY.search(path):
+        reply.headers["x-error-code"] = "RepoNotFound"
+    return reply
 
 
 def on_http_error(request: Request, error: Exception) -> Response:
