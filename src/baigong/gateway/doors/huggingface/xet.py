@@ -14,7 +14,9 @@ import mmap
 import re
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import IO, Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from starlette.requests import Request
@@ -34,6 +36,7 @@ from baigong.hub.xet import shard, xorb
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TOLD_EVERY_S = 10.0
+_WAIT_S = 3.0  # over a fast network, or from this machine, a xorb takes a fraction of a second
 _TELEMETRY_BYTES = 1 << 20
 
 
@@ -44,6 +47,7 @@ class XetApi:
         self._hub = platform.hub
         self._tickets = Tickets(platform.secret)
         self._generations = platform.secret.derive("generations of xorbs")
+        self._lines: WeakValueDictionary[str, _Line] = WeakValueDictionary()
 
     def routes(self) -> list[Route]:
         token = "/api/{kind:kind}/{owner}/{name}/xet-write-token/{revision:rest}"
@@ -80,9 +84,10 @@ class XetApi:
             raise InvalidInput(f"'{hash[:80]}' is not the hash of a xorb.", param="hash")
         session = request.headers.get("x-xet-session-id", "")
         client = f"{ticket.user} {session[:100]}"
-        with self._hub.xorbs.receive(ticket.namespace, hash, client) as arriving:
-            await receive(request, arriving, xorb.MOST_PACKED)
-            is_new = await asyncio.to_thread(arriving.finish)
+        async with self._in_line(client):
+            with self._hub.xorbs.receive(ticket.namespace, hash, client) as arriving:
+                await receive(request, arriving, xorb.MOST_PACKED)
+                is_new = await asyncio.to_thread(arriving.finish)
         return json_reply({"was_inserted": is_new})
 
     async def shard(self, request: Request) -> Response:
@@ -145,10 +150,33 @@ class XetApi:
             raise NotYours(f"The token is for uploads to '{ticket.namespace}' alone.")
         return ticket
 
+    @asynccontextmanager
+    async def _in_line(self, client: str) -> AsyncIterator[None]:
+        """Take a client's xorbs one by one, in their order, as long as that keeps none waiting for
+        long: then the file need not be put together afterwards."""
+        line = self._lines.setdefault(client, _Line())
+        try:
+            async with asyncio.timeout(0 if line.is_slow else _WAIT_S):
+                await line.lock.acquire()
+        except TimeoutError:
+            line.is_slow = True
+            yield
+            return
+        try:
+            yield
+        finally:
+            line.lock.release()
+
     def _generation(self, namespace: str) -> str:
         """Another for each installation, and after each loss."""
         name = f"{fold(namespace)} {self._hub.xorbs.losses(namespace)}"
         return hmac.digest(self._generations, name.encode(), hashlib.sha256).hex()[:16]
+
+
+class _Line:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.is_slow = False
 
 
 class _Nowhere:
