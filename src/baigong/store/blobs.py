@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from baigong.errors import InvalidInput, NotFound
 from baigong.store.room import room_for
 from baigong.store.sha256 import Sha256
+from baigong.store.writing import Piece, write_all
 
 _PIECE = 1 << 20
 _SENT = 4 << 20  # bytes of a piece that goes on to a client
@@ -236,19 +237,19 @@ class Incoming:
         self._file.close()
         self._path.unlink(missing_ok=True)
 
-    def write(self, piece: bytes | memoryview) -> None:
-        """The piece must not change until the next call.
+    def write(self, piece: Piece) -> None:
+        """As `writelines`, of one piece."""
+        self.writelines([piece])
+
+    def writelines(self, pieces: Sequence[Piece]) -> None:
+        """They must not change until the next call.
 
         Raises:
-            StorageFull: there is no room for it.
+            StorageFull: there is no room for them.
         """
         if not self._name:
-            self._hash.update(piece)
-        with room_for("a file"):
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self.size += len(piece)
+            self._hash.update(pieces)
+        self.size += write_all(self._file.fileno(), pieces)
 
     def finish(self, wanted: str = "") -> str:
         """Make it a blob; its sha256 in hex, or its name.

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
 from baigong.store.blobs import Blobs
-from baigong.store.room import room_for
 from baigong.store.sha256 import Sha256
+from baigong.store.writing import Piece, write_all
 
 _MOST = 32  # that are gone on with; a client that was quiet for longer begins another
 
@@ -30,35 +30,36 @@ class Run:
         self._hash = Sha256() if is_counted else None
         self._mark = self._hash
         self._written = 0
+        self._is_open = False  # whether some of a xorb was written
         path.parent.mkdir(exist_ok=True)
         self._file = path.open("wb", buffering=0)
 
-    def write(self, piece: bytes) -> None:
-        """
+    def writelines(self, pieces: Sequence[Piece]) -> None:
+        """They must not change until the next call.
+
         Raises:
-            StorageFull: there is no room for it.
+            StorageFull: there is no room for them.
         """
         if self._hash is not None:
-            if not self._written:
+            if not self._is_open:
                 self._mark = self._hash.mark()
-            self._hash.update(piece)
-        with room_for("a file"):
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self._written += len(piece)
+            self._hash.update(pieces)
+        self._is_open = True
+        self._written += write_all(self._file.fileno(), pieces)
 
     def keep(self) -> None:
         """What was written since is a xorb."""
         self.size += self._written
         self._written = 0
+        self._is_open = False
 
     def undo(self) -> None:
-        """What was written since is none."""
-        if self._written:
+        """What was written since is none, whole or not."""
+        if self._is_open:
+            self._is_open = False
+            self._written = 0
             os.truncate(self._file.fileno(), self.size)
             self._file.seek(self.size)
-            self._written = 0
             if self._hash is not None:
                 self._hash.close()
             self._hash = self._mark

@@ -35,13 +35,13 @@ class Arriving:
         self._keep = keep
         self._unpacking = Unpacking()
 
-    def write(self, piece: bytes) -> None:
+    def writelines(self, pieces: Sequence[bytes]) -> None:
         """
         Raises:
             InvalidInput: it is no xorb.
             StorageFull: there is no room for it.
         """
-        self._run.write(self._unpacking.feed(piece))
+        self._run.writelines([plain for piece in pieces for plain in self._unpacking.feed(piece)])
 
     def finish(self) -> bool:
         """Keep it; whether it was not here before.
