@@ -209,6 +209,10 @@ class Hub:
         listed = list(dict.fromkeys(one.name for one in self.all(kind)))
         return listed + (_foundation_names() if kind == "model" else [])
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether a model of the package has this name, the owner's left out or not."""
+        return self._built_in(name) is not None
+
     def keep_file(self, path: Path) -> Entry:
         """A file's bytes, in the store."""
         if path.stat().st_size <= _TEXT_BYTES:
