@@ -98,7 +98,7 @@ def _recall(chunks: Chunks, real: list[ChunkRow], size: int, asked: Floats) -> f
     found = 0
     for vector, wanted in zip(asked, best, strict=True):
         hits = chunks.near(vector, _DEPTH, _NARROW)[:10]
-        found += sum(hit.score >= wanted[0] - 1e-5 for hit in hits)
+        found += sum(hit.score >= float(wanted[0]) - 1e-5 for hit in hits)
     return found / best.size
 
 

@@ -2,9 +2,10 @@
 
 An index looks at few vectors, and pays for it with plans, threads and files: 10 ms of processor time
 for a question with a filter, where to compare the 10,000 of 100,000 vectors that pass takes 2 and
-misses none; and 4 ms for words, where postings take less than 1. A mirror answers for the version that it shows and for no other, so what is gone is
-never found in it. What this process writes it follows at once; after another process wrote, or
-after tending, it is read anew beside the searches, which ask the index meanwhile.
+misses none; and 4 ms for its words, which take 1 here. A mirror answers for the version that it
+shows and for no other, so what is gone is never found in it. What this process writes it follows at
+once; after another process wrote, or after tending, it is read anew beside the searches, which ask
+the index meanwhile.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class _State(NamedTuple):
         """What the next version holds. Parts of like size become one, so that there are few."""
         gone = np.array(list(documents), np.int64)
         parts = [part.without(gone) for part in self.parts] if documents else list(self.parts)
-        parts += _read(rows)
+        parts += _parts(rows)
         while len(parts) > 1 and 2 * len(parts[-1].alive) >= len(parts[-2].alive):
             parts[-2:] = [_joined(parts[-2], parts[-1])]
         return _State(version, parts)
@@ -182,7 +183,7 @@ class Mirror:
         try:
             found = self._read(self._mirrors.budget)
             if found is not None:
-                state = _State(found[0], _read(found[1]))
+                state = _State(found[0], _parts(found[1]))
                 rest = _REST * (time.monotonic() - began)
         finally:
             with self._mutex:
@@ -196,7 +197,7 @@ class Mirror:
             self._mirrors.note(self, self._state.size)
 
 
-def _read(rows: pa.Table | None) -> list[_Part]:
+def _parts(rows: pa.Table | None) -> list[_Part]:
     """One part, or none where there are no rows."""
     if rows is None or not len(rows):
         return []
