@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,10 +110,11 @@ class Platform:
         )
 
     async def close(self) -> None:
-        """Write what was pushed, stop the engines, let go of upstreams and of the database."""
+        """Write what was pushed and counted, stop the engines, let go of upstreams and of the database."""
         await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
+        await asyncio.to_thread(self.hub.counting.close)
         self.database.close()
 
 

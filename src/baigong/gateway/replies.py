@@ -73,14 +73,6 @@ def error_reply(error: BaigongError) -> Response:
     return json_reply(error_object(error), error.status, headers)
 
 
-def sentence_reply(error: BaigongError) -> Response:
-    """The error for clients of hubs and of Ollama, before their door has seen the request: a
-    sentence, under each of the names by which they look for it."""
-    said = {"error": str(error), "message": str(error)}
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
-    return json_reply(said, error.status, headers)
-
-
 async def on_error(_request: Request, error: Exception) -> Response:
     """Starlette's handler for our own errors."""
     assert isinstance(error, BaigongError)

@@ -87,6 +87,14 @@ class Lost(InvalidInput):
 
     code = "blob_missing"
 
+    @classmethod
+    def of(cls, digest: str) -> Lost:
+        return cls(
+            f"The bytes with the sha256 {digest} are not here.",
+            hint="Upload the file again, then commit.",
+            param="oid",
+        )
+
 
 class Commits:
     """The history of repositories, which are named by their id here. All methods block."""
@@ -311,11 +319,7 @@ class Commits:
     def _check_blobs(self, digests: Sequence[str]) -> None:
         for digest in digests:
             if not self._has_blob(digest):
-                raise Lost(
-                    f"The bytes with the sha256 {digest} are not here.",
-                    hint="Upload the file again, then commit.",
-                    param="oid",
-                )
+                raise Lost.of(digest)
 
     def _refer(self, connection: Connection, repository: int, ref: Ref) -> None:
         if ref.kind != "pull":

@@ -24,6 +24,7 @@ from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
 from baigong.hub.listing import Listing
@@ -32,6 +33,7 @@ from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
+from baigong.hub.safety.checks import Checks
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database
@@ -103,7 +105,9 @@ class Hub:
         self.namespaces = Namespaces(database)
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
+        self.checks = Checks(database, blobs)
         self.listing = Listing(database)
+        self.counting = Downloads(self.repositories)
         self.discussions = Discussions(database, self.commits)
         self.admissions = Admissions(database)
         self._database = database

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, delete, func, insert, select, update
 
 from baigong.errors import Conflict, NotFound
 from baigong.hub.about import About
@@ -221,11 +221,13 @@ class Repositories:
 
     def count_downloads(self, counts: Mapping[int, int]) -> None:
         """Add to the counters of repositories, by id."""
+        # In one order, or two servers would wait in a ring.
+        rows = [{"one": id, "more": count} for id, count in sorted(counts.items())]
+        added = repositories.c.downloads + bindparam("more", type_=Integer)
+        one = repositories.c.id == bindparam("one")
         with self._database.begin() as connection:
-            for id, count in sorted(
-                counts.items()
-            ):  # in one order, or two servers would wait in a ring
-                _change(connection, id, downloads=repositories.c.downloads + count)
+            counted = update(repositories).where(one)
+            connection.execute(counted.values(downloads=added, changed_at=time.time()), rows)
 
     def _look(self, kind: Kind, name: str) -> Repository | None:
         with self._database.read() as connection:
