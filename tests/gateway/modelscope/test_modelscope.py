@@ -2,6 +2,7 @@ import hashlib
 import os
 import pickle
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -276,6 +277,19 @@ def test_lists_are_searched_sorted_paged_and_show_nobody_what_is_private(alice, 
     assert "alice/listed-rows" in [r.repo_id for r in alice.list_repos("dataset").items]
     assert alice.legacy.list_datasets(owner="alice")["total_count"] >= 1
     assert alice.list_repos("mcp").items == alice.list_repos("skill").items == []
+
+
+def test_uploads_that_race_on_a_branch_all_arrive(alice):
+    alice.create_repo("alice/racing", "model")
+    names = [f"{i}.txt" for i in range(8)]
+
+    def upload(name):
+        change = {"action": "create", "path": name, "content": "aGk=", "encoding": "base64"}
+        alice.legacy.create_commit("alice/racing", "model", [change], name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, names))
+    assert paths(alice, "alice/racing") == [*names, "README.md"]
 
 
 def test_a_branch_that_is_not_there_is_not_committed_to(alice):

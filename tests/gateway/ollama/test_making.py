@@ -7,6 +7,7 @@ import ollama
 import openai
 import pytest
 
+from tests.ggufs import make_gguf
 from tests.models import make_adapter, make_model
 from tests.servers import MODEL
 
@@ -88,6 +89,13 @@ def test_uploaded_files_become_a_model(alice, tmp_path):
     alice.create("tuned", from_="own", adapters=files)
     assert "ADAPTER alice/tuned@" in alice.show("tuned").modelfile
     assert said(alice, "tuned") != said(alice, "own")
+
+
+def test_a_gguf_file_becomes_a_model(alice, tmp_path):
+    file = make_gguf(tmp_path / "tiny.gguf", make_model(tmp_path / "tiny"))
+    alice.create("ggufs", files={file.name: alice.create_blob(file)}, system="Hi.")
+    assert said(alice, "ggufs")
+    assert 'SYSTEM """Hi."""' in alice.show("ggufs").modelfile
 
 
 def test_blobs_are_verified_and_are_whose_they_are(alice, bob, base_url, keys, tmp_path):
