@@ -36,6 +36,8 @@ class HuggingFaceDoor:
         self._routes: list[BaseRoute] = [
             *AccountsApi(hub).routes(),
             *RepositoriesApi(hub).routes(),
+            *LfsApi(platform).routes(),
+            *XetApi(platform).routes(),
             *CommitsApi(hub).routes(),
             *TreeApi(hub).routes(),
             *RefsApi(hub).routes(),
