@@ -111,6 +111,7 @@ class Platform:
         await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
+        self.hub.xorbs.close()
         self.database.close()
 
 
