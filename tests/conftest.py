@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
+from tests.buckets import KEYS, create, serving
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +31,18 @@ def database(tmp_path: Path) -> Database:
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     return Blobs(str(tmp_path / "blobs"))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a server that speaks S3's protocol."""
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket, which the environment says how to reach."""
+    for name, value in {"AWS_ENDPOINT_URL": s3_server, **KEYS}.items():
+        monkeypatch.setenv(name, value)
+    return create(s3_server)

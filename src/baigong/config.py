@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     private_hosts: tuple[str, ...] = Field(
         (), description="hosts inside this network that sources may be read from, as a JSON list"
     )
+    mirrors: tuple[str, ...] = Field(
+        (),
+        description="hubs that names which are not here are looked up in, as a JSON list: hf, "
+        "modelscope, hf+https://..., modelscope+https://...",
+    )
     source_places: tuple[str, ...] = Field(
         (),
         description="folders and s3:// prefixes that callers over HTTP may have read into "

@@ -252,6 +252,35 @@ def test_an_expired_store_answers_no_more(client, platform):
         client.vector_stores.search(made.id, query="x")
 
 
+def test_what_an_expired_store_held_is_cleared_out_and_it_can_be_used_anew(tmp_path):
+    platform = open_platform(tmp_path)
+    stores = VectorStores(platform.database, platform.knowledge)
+    with serving(platform) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        (tmp_path / "own.txt").write_text("Not of the store.")
+        keep(platform.knowledge, "brief", [tmp_path / "own.txt"])
+        after = {"anchor": "last_active_at", "days": 1}
+        brief = client.vector_stores.update("brief", expires_after=after).id
+        other = client.vector_stores.create(name="lasting", expires_after=after).id
+        for store in (brief, other):
+            client.vector_stores.files.upload_and_poll(
+                vector_store_id=store, file=("returns.md", RETURNS)
+            )
+        stores.change(brief, active_at=time.time() - 3 * 86400)
+    platform = open_platform(tmp_path)
+    with serving(platform) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        until = time.monotonic() + 20
+        while platform.knowledge.get("brief").documents > 1:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert client.vector_stores.retrieve(brief).status == "expired"
+        assert list(client.vector_stores.files.list(brief)) == []
+        client.vector_stores.update(brief, expires_after=after)
+        found = client.vector_stores.search(brief, query="goods returned own store")
+        assert names(found) == ["own.txt"]
+        assert names(client.vector_stores.search(other, query="goods")) == ["returns.md"]
+        assert len(list(client.files.list())) == 2  # the uploads are their owner's
+
+
 def test_many_queries_thresholds_and_limits(client, store):
     files = [("a.txt", b"The anchor holds."), ("b.txt", b"The bridge holds."), ("c.txt", b"Calm.")]
     client.vector_stores.file_batches.upload_and_poll(vector_store_id=store, files=files)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from baigong.compute import ProcessFailed
+from baigong.tuning import trainer
+from baigong.tuning.job import CHECKPOINT_FILE
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import TuneResult, tune
 from baigong.types import Progress, Row
@@ -35,6 +40,31 @@ async def killed_at(
 
     with pytest.raises(ProcessFailed):
         await tune(rows, base, durable(spec), work, kill)
+
+
+def live(work: Path, checkpoints: int, seconds: float) -> None:
+    """Train a laid job until so many checkpoints are written and so long after, and kill it there.
+
+    The process is forked from one that has imported the trainer: a life takes as long as it learns.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([trainer.__name__, "baigong.tuning.learners.supervised"])
+    file = work / CHECKPOINT_FILE
+    before = _written(file)
+    process = context.Process(target=trainer.main, args=([str(work)],))
+    process.start()
+    for _ in range(checkpoints):
+        while (now := _written(file)) == before and process.is_alive():
+            time.sleep(0.001)
+        before = now
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def _written(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def same_bits(one: TuneResult, other: TuneResult) -> None:

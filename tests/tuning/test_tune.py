@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -26,7 +27,7 @@ from baigong.tuning.weights import load_weights
 from baigong.tuning.workers import Workers
 from baigong.types import Progress, Row
 from tests.inference.local import save_model
-from tests.tuning.killing import durable, killed_at, same_bits
+from tests.tuning.killing import durable, live, same_bits
 
 pytestmark = pytest.mark.anyio
 
@@ -130,20 +131,22 @@ async def test_the_adapter_loads_in_peft_and_names_no_folder(
     assert not torch.allclose(before, after)
 
 
-async def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
-    tuned: tuple[TuneResult, list[Progress]], base: Path, rows: list[Row], tmp_path: Path
+@pytest.mark.timeout(300)
+async def test_killed_at_ten_random_moments_it_ends_with_the_same_bits(
+    base: Path, rows: list[Row], tmp_path: Path
 ) -> None:
-    result, _ = tuned
-    source = tmp_path / "rows.jsonl"
-    source.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    spec = durable(msgspec.structs.replace(SPEC, epochs=16))
+    whole = await tune(rows, base, spec, tmp_path / "whole", ignore)
     work = tmp_path / "work"
-    await killed_at(7, source, base, SPEC, work)
-    assert (work / CHECKPOINT_FILE).exists()
+    lay_job(rows, base, spec, work)
+    dice = Random(10)
+    for _ in range(10):
+        await asyncio.to_thread(live, work, dice.randint(0, 4), dice.uniform(0, 0.05))
     heard: list[Progress] = []
-    again = await tune(source, base, durable(SPEC), work, heard.append)
-    assert heard[0].metrics["step"] > 5
-    assert [(p.step, p.loss) for p in again.curve] == [(p.step, p.loss) for p in result.curve]
-    same_bits(result, again)
+    again = await tune(rows, base, spec, work, heard.append)
+    assert 1 < heard[0].metrics["step"] < whole.steps
+    assert [(p.step, p.loss) for p in again.curve] == [(p.step, p.loss) for p in whole.curve]
+    same_bits(whole, again)
 
 
 async def test_a_run_that_is_cancelled_keeps_what_it_learnt(

@@ -26,6 +26,8 @@ VERBS = {
     "rollback": "Make what was live before live again.",
     "jobs": "List long work and how far it is.",
     "pull": "Bring a model from a folder, Hugging Face or ModelScope into the hub.",
+    "push": "Send a repository of the hub to another hub.",
+    "import": "Bring repositories out of a bundle that `pull --into` made.",
     "fit": "Say what memory a model takes, from its files' headers alone.",
     "pretrain": "Train a foundation model from text, or an embedder from pairs.",
     "keys": "Make, list and revoke the keys that callers need.",

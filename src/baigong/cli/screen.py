@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+
+from baigong.types import Progress, Report
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -23,6 +29,19 @@ def verb(**settings: Any) -> typer.Typer:
 
 def print_json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+
+
+@contextmanager
+def bar(label: str, *, quiet: bool) -> Iterator[Report]:
+    """A bar of bytes on the terminal's error side, for the length of the block."""
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
+        task = bars.add_task(label, total=None)
+
+        def report(progress: Progress) -> None:
+            bars.update(task, completed=progress.done, total=progress.total)
+
+        yield report
 
 
 def age(at: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers
@@ -11,9 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baigong.errors import Unauthorized
+from baigong.errors import BaigongError, Unauthorized
 from baigong.gateway.bodies import read_bytes
-from baigong.gateway.doors.huggingface.wire import unauthorized
 from baigong.gateway.keys import Keys, Principal
 from baigong.gateway.replies import error_reply
 from baigong.hub.access import PLATFORM, acting
@@ -32,6 +32,7 @@ DOORS = (
     "/ollama/",
 )  # where a program calls: no form is shown there
 
+Refusal = Callable[[Request, BaigongError], Response]
 _NO_KEY = Unauthorized(
     "This server needs a key and the request has none.",
     hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
@@ -70,9 +71,13 @@ class Access:
 class Auth:
     """Resolves the credential of every request that needs one, into `request.state.principal`."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, refusals: Mapping[str, Refusal] | None = None
+    ) -> None:
+        """`refusals`: how doors say it whose clients read another dialect, by their path."""
         self._app = app
         self._access = access
+        self._refusals = refusals or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_public(scope["path"]):
@@ -82,7 +87,7 @@ class Auth:
         credential = header_credential(headers) or _cookie(headers)
         principal = await self._access.principal(credential)
         if principal is None:
-            await _ask(scope, headers, credential)(scope, receive, send)
+            await _ask(scope, headers, credential, self._refusals)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
         caller.set(principal.id)
@@ -138,17 +143,18 @@ def _cookie(headers: Headers) -> str | None:
     return cookies.get(COOKIE) or cookies.get(MODELSCOPE_COOKIE)
 
 
-def _ask(scope: Scope, headers: Headers, credential: str | None) -> Response:
+def _ask(
+    scope: Scope, headers: Headers, credential: str | None, refusals: Mapping[str, Refusal]
+) -> Response:
     """A form for a person at a page, a 401 for everyone else."""
     is_page = scope["method"] == "GET" and not scope["path"].startswith(DOORS)
     if is_page and "text/html" in headers.get("accept", ""):
         path, query = scope["raw_path"].decode(), scope["query_string"].decode("ascii", "replace")
         wanted = f"{path}?{query}" if query else path
         return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
-    error = _WRONG_KEY if credential else _NO_KEY
-    if scope["path"].startswith("/hf/"):
-        return unauthorized(scope["path"], error, has_key=bool(credential))
-    return error_reply(error)
+    path, error = scope["path"], _WRONG_KEY if credential else _NO_KEY
+    refuse = next((refuse for door, refuse in refusals.items() if path.startswith(door)), None)
+    return refuse(Request(scope), error) if refuse else error_reply(error)
 
 
 def _local(path: str) -> str:

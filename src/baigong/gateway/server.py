@@ -20,6 +20,8 @@ from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
+from baigong.gateway.doors.huggingface.wire import unauthorized
+from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
@@ -63,13 +65,14 @@ def create_app(
             openai.routes(),
             api.routes(),
             HuggingFaceDoor(platform).routes(),
+            ModelScopeDoor(platform).routes(),
             *login_routes(access),
             *pages,
         ],
         middleware=[
             Middleware(RequestId),
             Middleware(Guard, access=access),
-            Middleware(Auth, access=access),
+            Middleware(Auth, access=access, refusals={"/hf/": unauthorized}),
         ],
         exception_handlers={
             BaigongError: on_error,

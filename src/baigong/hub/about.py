@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
-from io import StringIO
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from baigong.hub.manifest import Files
+from baigong.hub.cards import front_matter, strings
+from baigong.hub.manifest import Entry, Files
+from baigong.hub.tensors import Broken, read_layout
+from baigong.hub.terms import task_of, task_of_adapter
 
 CARD = "README.md"
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+INDEX = "model.safetensors.index.json"
 _LONGEST = 1 << 20  # bytes that are read of a card or a configuration
+_INDEX_BYTES = 1 << 25
+_MOST_SHARDS = 1000
+_AT_ONCE = 8
+_LIBRARIES = {  # by a file that each leaves, the most telling first
+    "model_index.json": "diffusers",
+    "modules.json": "sentence-transformers",
+    "adapter_config.json": "peft",
+}
 
 Read = Callable[[str, int, int], bytes]  # digest, start, stop
 
@@ -69,7 +81,7 @@ class About(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def describe(files: Files, read: Read, commit: str) -> About:
-    """What these files say; `read` gives bytes start:stop of a digest."""
+    """What these files say, broken ones nothing; `read` gives bytes start:stop of a digest."""
 
     def text(path: str) -> str:
         entry = files.get(path)
@@ -77,46 +89,75 @@ def describe(files: Files, read: Read, commit: str) -> About:
 
     config, adapter = _object(text(CONFIG)), _object(text(ADAPTER_CONFIG))
     card, named = front_matter(text(CARD))[0], config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
+    library = str(card.get("library_name") or _library(files, architecture))
+    dtypes = _dtypes(files, read)
     return About(
         commit=commit,
         size=sum(entry.size for entry in files.values()),
         card=card,
-        task=str(card.get("pipeline_tag") or ""),
-        library=str(card.get("library_name") or ""),
-        license=str(card.get("license") or ""),
-        languages=_strings(card.get("language")),
-        tags=_strings(card.get("tags")),
-        bases=_strings(card.get("base_model")),
-        datasets=_strings(card.get("datasets")),
-        architecture=str(named[0]) if isinstance(named, list) and named else "",
+        task=str(card.get("pipeline_tag") or _task(library, architecture, config, adapter)),
+        library=library,
+        license=next(iter(strings(card.get("license"))), ""),
+        languages=strings(card.get("language")),
+        tags=strings(card.get("tags")),
+        bases=strings(card.get("base_model")),
+        datasets=strings(card.get("datasets")),
+        architecture=architecture,
         is_adapter=ADAPTER_CONFIG in files,
         base=str(adapter.get("base_model_name_or_path") or ""),
+        parameters=sum(dtypes.values()),
+        dtypes=dtypes,
     )
 
 
-def front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """A card's YAML, empty where it has none or is broken, and the text below it."""
-    if not text.startswith("---"):
-        return {}, text
-    head, mark, body = text[3:].partition("\n---")
-    if not mark:
-        return {}, text
+def _library(files: Files, architecture: str) -> str:
+    left = next((library for file, library in _LIBRARIES.items() if file in files), "")
+    return left or ("transformers" if architecture else "")
+
+
+def _task(
+    library: str, architecture: str, config: Mapping[str, Any], adapter: Mapping[str, Any]
+) -> str:
+    if library == "sentence-transformers":
+        return "sentence-similarity"
+    return task_of_adapter(adapter) if adapter else task_of(config, architecture)
+
+
+def _dtypes(files: Files, read: Read) -> dict[str, int]:
+    """How many numbers a model has in each type; none where a file of weights is broken."""
+
+    def count(entry: Entry) -> Counter[str]:
+        layout = read_layout(lambda start, stop: read(entry.digest, start, stop), entry.size)
+        counted: Counter[str] = Counter()
+        for tensor in layout.tensors.values():
+            counted[tensor.dtype] += math.prod(tensor.shape)
+        return counted
+
+    shards = [files[path] for path in _weights(files, read)]
     try:
-        found = YAML(typ="safe").load(StringIO(head))
-    except YAMLError:
-        return {}, text
-    found = json.loads(json.dumps(found, default=str)) if isinstance(found, dict) else {}
-    return found, body.partition("\n")[2].lstrip("\n")
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(sum(pool.map(count, shards), Counter()))
+    except Broken:
+        return {}
 
 
-def _strings(found: Any) -> list[str]:
-    """What a card gives as one word or as a list."""
-    return [str(each) for each in (found if isinstance(found, list) else [found]) if each]
+def _weights(files: Files, read: Read) -> list[str]:
+    """The files that hold a model's weights, each of them once."""
+    if (index := files.get(INDEX)) is not None:
+        named = _object(read(index.digest, 0, _INDEX_BYTES).decode("utf-8", "replace"))
+        shards = named.get("weight_map")
+        found = set(shards.values()) if isinstance(shards, dict) else set()
+        return sorted(path for path in files if path in found)[:_MOST_SHARDS]
+    for usual in ("model.safetensors", "adapter_model.safetensors"):
+        if usual in files:
+            return [usual]
+    return [path for path in files if path.endswith(".safetensors")][:_MOST_SHARDS]
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

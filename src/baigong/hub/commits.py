@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, selec
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.hub.manifest import Entry, Files, Manifests, content_digest, folders_of
 from baigong.hub.names import MAIN, check_path, check_ref
-from baigong.store.database import Database
+from baigong.store.database import Database, insert_missing
 from baigong.store.hub_tables import awaited, commits, refs, repositories
 
 RefKind = Literal["branch", "tag", "pull"]
@@ -87,6 +87,14 @@ class Lost(InvalidInput):
 
     code = "blob_missing"
 
+    @classmethod
+    def of(cls, digest: str) -> Lost:
+        return cls(
+            f"The bytes with the sha256 {digest} are not here.",
+            hint="Upload the file again, then commit.",
+            param="oid",
+        )
+
 
 class Commits:
     """The history of repositories, which are named by their id here. All methods block."""
@@ -150,13 +158,47 @@ class Commits:
         raise _moved(branch, "")
 
     def first(
-        self, connection: Connection, repository: int, changes: Sequence[Change], words: Words
+        self,
+        connection: Connection,
+        repository: int,
+        changes: Sequence[Change],
+        words: Words,
+        elsewhere: str = "",
     ) -> Commit:
-        """The commit that a new repository begins with, and its branch."""
+        """The commit that a new repository begins with, and its branch; see `mirror`."""
         files: dict[str, Entry] = {}
         fresh, _ = _apply(files, changes)
-        made = self._insert(connection, repository, None, files, fresh, words)
+        made = self._insert(connection, repository, None, files, fresh, words, elsewhere)
         self._refer(connection, repository, Ref("branch", MAIN, made.id))
+        return made
+
+    def mirror(
+        self, repository: int, id: str, puts: Sequence[Put], words: Words, branch: str | None
+    ) -> Commit:
+        """A commit of another hub under its own id, whose bytes may come later.
+
+        Args:
+            repository: whose.
+            id: 40 hex digits.
+            puts: all of its files.
+            words: what it says of itself.
+            branch: what leads to it from now on, made where there is none.
+        """
+        with self._database.begin() as connection:
+            one = _of(repository).where(commits.c.id == id)
+            row = connection.execute(one).first()
+            if row is None:
+                files: dict[str, Entry] = {}
+                fresh, _ = _apply(files, puts)
+                made = self._insert(connection, repository, None, files, fresh, words, id)
+            else:
+                made = _commit(row)
+            if branch is not None:
+                ref = _ref_named(connection, repository, branch)
+                if ref is None:
+                    self._refer(connection, repository, Ref("branch", branch, id))
+                elif ref.commit != id:
+                    _advance(connection, repository, ref, id)
         return made
 
     def log(self, repository: int, commit: Commit) -> list[Commit]:
@@ -229,6 +271,16 @@ class Commits:
                 raise _moved(branch, "")
         return made
 
+    def expect(self, digests: Sequence[str]) -> None:
+        """Note blobs that a client was told are here, or was asked for, until a commit names them."""
+        wanted = sorted(set(digests))
+        with self._database.begin() as connection:
+            for start in range(0, len(wanted), 500):
+                some = wanted[start : start + 500]
+                connection.execute(delete(awaited).where(awaited.c.digest.in_(some)))
+                rows = [{"digest": digest, "at": time.time()} for digest in some]
+                insert_missing(connection, awaited, rows)
+
     def _insert(
         self,
         connection: Connection,
@@ -237,14 +289,17 @@ class Commits:
         files: dict[str, Entry],
         fresh: Collection[str],
         words: Words,
+        elsewhere: str = "",
     ) -> Commit:
-        """A commit of `files`, of which those at the paths `fresh` are its own."""
+        """A commit of `files`, of which those at the paths `fresh` are its own.
+
+        `elsewhere` is the id that another hub gave it; its bytes may be there still."""
         newest = select(func.max(commits.c.number)).where(commits.c.repository == repository)
         number = (connection.scalar(newest) or 0) + 1
         digest, now = content_digest(files), time.time()
         parent = before.id if before else None
         said = [str(repository), parent, digest, words.title, words.message, words.author, now]
-        id = hashlib.sha256(msgspec.json.encode([*said, number])).hexdigest()[:40]
+        id = elsewhere or hashlib.sha256(msgspec.json.encode([*said, number])).hexdigest()[:40]
         for path in fresh:
             files[path] = msgspec.structs.replace(files[path], commit=id)
         manifest = self._manifests.write(connection, files)
@@ -264,7 +319,8 @@ class Commits:
         connection.execute(insert(commits).values(row))
         # After the first write: whoever collects garbage waits for it, or was done before.
         digests = sorted({files[path].digest for path in fresh})
-        self._check_blobs(digests)
+        if not elsewhere:
+            self._check_blobs(digests)
         for start in range(0, len(digests), 500):
             some = awaited.c.digest.in_(digests[start : start + 500])
             connection.execute(delete(awaited).where(some))
@@ -273,11 +329,7 @@ class Commits:
     def _check_blobs(self, digests: Sequence[str]) -> None:
         for digest in digests:
             if not self._has_blob(digest):
-                raise Lost(
-                    f"The bytes with the sha256 {digest} are not here.",
-                    hint="Upload the file again, then commit.",
-                    param="oid",
-                )
+                raise Lost.of(digest)
 
     def _refer(self, connection: Connection, repository: int, ref: Ref) -> None:
         if ref.kind != "pull":

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from baigong.errors import InvalidInput
 from baigong.hub.architecture import parse_fields
+from baigong.hub.tensors import Broken, TensorHead, read_layout
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
-_FIRST = 1 << 16  # bytes asked for at first: the whole header of a small file
-_MOST = 100_000_000  # bytes of a header, as the safetensors library has it
+_MOST = 100_000_000  # bytes of a configuration or an index
 _AT_ONCE = 8
-
-
-class TensorHead(NamedTuple):
-    """A tensor without its numbers; `dtype` as safetensors writes it, such as BF16."""
-
-    shape: tuple[int, ...]
-    dtype: str
 
 
 class Source(Protocol):
@@ -114,26 +106,10 @@ def _whole(source: Source, path: str) -> bytes:
 
 
 def _header(source: Source, path: str) -> dict[str, TensorHead]:
-    """A file's tensors: eight bytes of length, then JSON, then the numbers, which stay where they are."""
-    start = source.read(path, 0, _FIRST)
-    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
-    if not 0 < length <= min(source.files[path] - 8, _MOST):
-        raise _broken(source, path)
-    stop = 8 + length
-    if len(start) < stop:
-        start += source.read(path, len(start), stop)
     try:
-        header = json.loads(start[8:stop])
-        return {
-            name: TensorHead(tuple(map(int, about["shape"])), str(about["dtype"]))
-            for name, about in header.items()
-            if name != "__metadata__"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(source, path) from error
-
-
-def _broken(source: Source, path: str) -> InvalidInput:
-    return InvalidInput(
-        f"{source.name}/{path} is not safetensors, or was cut short.", hint="Download it again."
-    )
+        return read_layout(lambda a, b: source.read(path, a, b), source.files[path]).tensors
+    except Broken as error:
+        raise InvalidInput(
+            f"{source.name}/{path} is not safetensors, or was cut short: {error.message}.",
+            hint="Download it again.",
+        ) from error

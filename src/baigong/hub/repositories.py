@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, delete, func, insert, select, update
 
 from baigong.errors import Conflict, NotFound
 from baigong.hub.about import About
@@ -25,11 +25,15 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
         gated: whether others ask before they may read its files.
         allows_code: whether pickles and code may be in a model's; an operator's decision.
         discussions: whether pull requests may be opened.
+        mirror: the hub elsewhere that it follows.
+        pinned: whether it stays as it is, whatever becomes of it there.
     """
 
     gated: Literal["auto", "manual"] | None = None
     allows_code: bool = False
     discussions: bool = True
+    mirror: str = ""
+    pinned: bool = False
 
 
 class Repository(msgspec.Struct, frozen=True):
@@ -71,16 +75,18 @@ class Repositories:
         words: Words,
         *,
         private: bool = False,
+        settings: Settings = Settings(),  # noqa: B008  frozen
+        elsewhere: str = "",
     ) -> Repository:
-        """A repository with its first commit.
+        """A repository with its first commit, or with one of another hub by its id there.
 
         Raises:
             InvalidInput: its name.
             Conflict: there is one.
         """
         check_name(name)
-        now = time.time()
         with self._database.begin() as connection:
+            now = time.time()
             if (there := _row(connection, kind, name)) is not None:
                 raise Conflict(f"There is a {kind} '{there.name}' already.", hint="Commit to it.")
             _forget_move(connection, kind, name)
@@ -89,7 +95,7 @@ class Repositories:
                 "name": name,
                 "folded": fold(name),
                 "private": private,
-                "settings": {},
+                "settings": msgspec.to_builtins(settings),
                 "about": {},
                 "downloads": 0,
                 "likes": 0,
@@ -99,7 +105,7 @@ class Repositories:
             }
             made = connection.execute(insert(repositories).values(values))
             id = made.inserted_primary_key[0]  # type: ignore[index]
-            first = self._commits.first(connection, id, changes, words)
+            first = self._commits.first(connection, id, changes, words, elsewhere)
             connection.execute(
                 update(repositories).where(repositories.c.id == id).values(head=first.id)
             )
@@ -216,11 +222,13 @@ class Repositories:
 
     def count_downloads(self, counts: Mapping[int, int]) -> None:
         """Add to the counters of repositories, by id."""
+        # In one order, or two servers would wait in a ring.
+        rows = [{"one": id, "more": count} for id, count in sorted(counts.items())]
+        added = repositories.c.downloads + bindparam("more", type_=Integer)
+        one = repositories.c.id == bindparam("one")
         with self._database.begin() as connection:
-            for id, count in sorted(
-                counts.items()
-            ):  # in one order, or two servers would wait in a ring
-                _change(connection, id, downloads=repositories.c.downloads + count)
+            counted = update(repositories).where(one)
+            connection.execute(counted.values(downloads=added, changed_at=time.time()), rows)
 
 
 def repository(row: Row[Any]) -> Repository:

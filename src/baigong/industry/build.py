@@ -181,12 +181,14 @@ class Build:
         base = await asyncio.to_thread(self._keep_base)
         dataset = await asyncio.to_thread(load_rows, self.shop.hub, self.recipe, base)
         live = self._live()
+        ranker = await asyncio.to_thread(self._find_ranker)
         teacher = await asyncio.to_thread(find_teacher, self.shop.serving, self.recipe)
         wish = wish_of(self.recipe, teacher)
         plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, wish)
         return {
             "base": f"{base.name}@{base.revision}",
             "teacher": teacher and teacher.name,
+            "rerank": ranker and ranker.ref,
             "live": live.ref if live else None,
             "tune": msgspec.to_builtins(plan),
             "summary": f"{_against(live, base, dataset.digest)}; {plan.sentence}",
@@ -370,6 +372,11 @@ class Build:
         base = self.shop.hub.get("model", self.recipe.base)
         return self.shop.hub.add("model", base.name, base.folder, base.facts)
 
+    def _find_ranker(self) -> Revision | None:
+        """The reranker that the recipe names, as it is now: a release does not change with it."""
+        spec = self.recipe.knowledge
+        return self.shop.hub.get("model", spec.rerank) if spec and spec.rerank else None
+
     def _keep(
         self, base: Revision, tuned: Output, folder: Path, report: EvalReport | None = None
     ) -> str:
@@ -390,7 +397,7 @@ class Build:
             return list(dataset.rows)
         ref = f"{self._knowledge}@{outputs['ground']['version']}"
         serving = self.shop.serving
-        ranker = serving.rankers(rerank) if (rerank := self.recipe.knowledge.rerank) else None
+        ranker = serving.rankers(rerank) if (rerank := outputs["plan"].get("rerank")) else None
         retrieve = Retriever(self.shop.knowledge, ref, serving.embedders, rank=ranker)
         tokenizer = tokenizer_of(self._base(outputs).folder)
         spec, rows = self.recipe.knowledge, []
@@ -428,7 +435,7 @@ class Build:
             knowledge_version=outputs["ground"]["version"],
             embedder=None if knowledge is None else knowledge.embedder,
             passages=0 if knowledge is None else knowledge.passages,
-            rerank=None if knowledge is None else knowledge.rerank,
+            rerank=outputs["plan"].get("rerank"),
             declines=knowledge is not None and knowledge.decline,
             max_tokens=recipe.serve.max_tokens,
             temperature=recipe.serve.temperature,

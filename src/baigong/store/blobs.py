@@ -21,6 +21,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 from baigong.store.sha256 import Sha256
 from baigong.store.writing import Piece, write_all
@@ -48,7 +49,9 @@ class Blobs:
         if self.root is not None:
             self.root.mkdir(parents=True, exist_ok=True)
         self._store: ObjectStore = (
-            from_url(url) if self.root is None else LocalStore(prefix=str(self.root))
+            from_url(url, client_options={"allow_http": is_plain_http()})
+            if self.root is None
+            else LocalStore(prefix=str(self.root))
         )
 
     def put(self, data: bytes) -> str:
@@ -64,8 +67,18 @@ class Blobs:
     def put_file(self, path: Path) -> tuple[str, int]:
         """Store a file; (sha256 in hex, bytes)."""
         digest = digest_file(path)
-        self._create(digest, path)
+        if self.root is not None:
+            self._create(digest, path)
+        else:
+            self._send(digest, path)
         return digest, path.stat().st_size
+
+    @property
+    def incoming(self) -> Path:
+        """Where files lie that may become blobs: beside those, where they are on this disk."""
+        folder = Path(tempfile.gettempdir()) if self.root is None else self.root / "incoming"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def beside(self, name: str) -> Blobs:
         """Another store in the same place, which this one's `all` does not list."""
@@ -77,7 +90,7 @@ class Blobs:
         `name`, 64 hexadecimal digits, is what they are kept by instead of their digest, which then
         is not counted: for what is on its way, in a store of its own.
         """
-        return Incoming(self, self._arrivals(), name)
+        return Incoming(self, self.incoming, name)
 
     def check_room(self, size: int) -> None:
         """
@@ -85,7 +98,7 @@ class Blobs:
             StorageFull: there is less on the disk than so many bytes.
         """
         with room_for("a file"):
-            if shutil.disk_usage(self._arrivals()).free < size:
+            if shutil.disk_usage(self.incoming).free < size:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
     def clear_leftovers(self, older_s: float) -> None:
@@ -93,7 +106,7 @@ class Blobs:
         server may be writing it."""
         if self.root is None:
             return
-        for path in self._arrivals().iterdir():
+        for path in self.incoming.iterdir():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - older_s:
                     path.unlink()
@@ -126,8 +139,7 @@ class Blobs:
     def adopt(self, path: Path, digest: str) -> None:
         """Make a file, which lies beside the store's and whose sha256 was just counted, a blob."""
         if self.root is None:
-            with _errors(digest):
-                obstore.put(self._store, _key(digest), path)
+            self._send(digest, path)
             path.unlink()
             return
         target = self.root / _key(digest)
@@ -198,12 +210,11 @@ class Blobs:
                     file.write(piece)
             partial.replace(target)
 
-    def _arrivals(self) -> Path:
-        if self.root is None:
-            return Path(tempfile.gettempdir())
-        folder = self.root / "incoming"
-        folder.mkdir(exist_ok=True)
-        return folder
+    def _send(self, digest: str, path: Path) -> None:
+        """A file into a bucket: by parts, for one piece is held in memory and at most 5 GB."""
+        if not self.has(digest):
+            with _errors(digest):
+                obstore.put(self._store, _key(digest), path, mode="overwrite")
 
     def _create(self, digest: str, content: bytes | Path) -> None:
         with _errors(digest):

@@ -21,6 +21,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.writes = 0  # transactions of this process, for who keeps in memory what is in here
         self.engine = create_engine(url)
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
@@ -40,6 +41,7 @@ class Database:
         """
         with room_for("it in the database"), self.engine.begin() as connection:
             yield connection
+        self.writes += 1
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

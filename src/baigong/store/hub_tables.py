@@ -253,3 +253,13 @@ xorb_losses = Table(
     Column("namespace", String(96), primary_key=True, comment="folded"),
     Column("number", Integer, nullable=False),
 )
+
+# What was found in a blob under names that end so; see hub.safety.
+scans = Table(
+    "scans",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("suffix", String(16), primary_key=True),
+    Column("version", Integer, primary_key=True, comment="of what was looked for"),
+    Column("findings", JSON, nullable=False),
+)

@@ -30,6 +30,7 @@ from baigong.knowledge.connectors.skipped import (
 )
 from baigong.knowledge.connectors.source import Content, Entry, Gone, Listing
 from baigong.knowledge.formats import Unreadable
+from baigong.store.buckets import is_plain_http
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -42,7 +43,6 @@ _SAID = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 class Bucket:
@@ -60,12 +60,11 @@ class Bucket:
                 param="sources",
             )
         self._bucket, self._prefix = told[1], (told[2] or "").rstrip("/")
-        is_plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
         with _errors(self.name):
             self._store = S3Store(
                 self._bucket,
                 config=_profile(),
-                client_options={"allow_http": True} if is_plain else {},
+                client_options={"allow_http": is_plain_http()},
                 retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=60)},
             )
 

@@ -53,6 +53,7 @@ from baigong.knowledge.stores.rows import (
     metadata_columns,
 )
 from baigong.knowledge.stores.sql import columns_of, condition, of_documents
+from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 
 if TYPE_CHECKING:
@@ -125,7 +126,11 @@ class LanceStores(Stores):
             if "://" not in self.url:
                 Path(self.url).mkdir(parents=True, exist_ok=True)
             # Each read looks for a newer version: 0.2 ms in a folder.
-            connecting = lancedb.connect_async(self.url, read_consistency_interval=timedelta(0))
+            connecting = lancedb.connect_async(
+                self.url,
+                read_consistency_interval=timedelta(0),
+                storage_options={"allow_http": "true"} if is_plain_http() else None,
+            )
             return _run(connecting)
 
     def _table(self, key: str, vector_size: int | None) -> Any:

@@ -44,7 +44,7 @@ _INFO = (
     "author cardData config createdAt disabled downloads gated lastModified library_name likes"
     " model-index pipeline_tag private safetensors sha siblings tags usedStorage sdk"
 ).split()
-_LISTED = (
+LISTED = (
     "author createdAt downloads gated lastModified library_name likes pipeline_tag private sha tags"
 ).split()
 
@@ -143,14 +143,14 @@ def describe(
     return told
 
 
-def listed(one: Repository, names: Sequence[str] = ()) -> dict[str, Any]:
+def listed(one: Repository, names: Sequence[str]) -> dict[str, Any]:
     """A repository in a list, which costs no look at its files."""
     told = {"_id": f"{one.id:024x}", "id": one.name}
     if one.kind == "model":
         told["modelId"] = one.name
     known = _known(one)
     known["sha"] = lambda: one.head
-    told.update({name: known[name]() for name in names or _LISTED if name in known})
+    told.update({name: known[name]() for name in names if name in known})
     return told
 
 

@@ -18,6 +18,7 @@ from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
 from baigong.gateway.doors.huggingface.info import InfoApi
 from baigong.gateway.doors.huggingface.lfs import LfsApi
 from baigong.gateway.doors.huggingface.likes import LikesApi
+from baigong.gateway.doors.huggingface.lists import ListsApi
 from baigong.gateway.doors.huggingface.refs import RefsApi
 from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
 from baigong.gateway.doors.huggingface.resolve import ResolveApi
@@ -43,9 +44,12 @@ class HuggingFaceDoor:
             *DiscussionsApi(hub).routes(),
             *AdmissionsApi(hub).routes(),
             *LikesApi(hub).routes(),
+            *ListsApi(hub).routes(),
             *info.routes(),
             *ResolveApi(hub).routes(),
             *CARDS,
+            *XetApi(platform).routes(),
+            *LfsApi(platform).routes(),
             *info.rest(),
         ]
 

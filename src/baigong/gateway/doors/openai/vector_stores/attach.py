@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from baigong.errors import BaigongError, InvalidInput, NotFound
 from baigong.gateway.doors.openai.vector_stores.rows import Attached, VectorStore, VectorStores
@@ -18,6 +19,7 @@ from baigong.store.files import Files, StoredFile
 SOURCE = "files"
 _AT_ONCE = 8  # files in memory
 _MOST_BYTES = 256 << 20
+_SWEEP_S = 600.0
 # Characters for a token, as the default chunks have them: 1200 or, of Chinese, 360 for 250 tokens.
 _CHARACTERS = 4.8
 _UNSPACED_CHARACTERS = 1.44
@@ -46,19 +48,32 @@ class Attaching:
         self._running: set[asyncio.Task[None]] = set()
 
     async def resume(self) -> None:
-        """Go on with what a server that ended has left behind."""
+        """Go on with what a server that ended has left behind, and clear out what expires."""
         self.begin(await asyncio.to_thread(self._stores.unfinished))
+        self._run(self._sweep())
 
     def begin(self, made: Sequence[Attached]) -> None:
         """Index files in the background."""
         for one in made:
-            task = asyncio.create_task(self._index(one.store, one.file))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self._run(self._index(one.store, one.file))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
     async def describe(self, store: VectorStore, file: str) -> None:
         """Index a file under the attributes that it has now, and wait for it."""
         await self._push(store, await asyncio.to_thread(self._stores.file, store.id, file))
+
+    async def detach(self, store: VectorStore, file: str) -> None:
+        """Take a file out of a store, its document too; the upload stays.
+
+        Raises:
+            NotFound: it is not in there, or there is no such upload any more.
+        """
+        await asyncio.to_thread(self._stores.detach, store.id, file)
+        await self.remove(store, await asyncio.to_thread(self._files.get, file))
 
     async def remove(self, store: VectorStore, file: StoredFile) -> None:
         """Take a file's document out."""
@@ -98,6 +113,17 @@ class Attaching:
         document = PushedDocument(path_of(file), content, chunking)
         await self._living.push(store.knowledge, document, source=SOURCE, is_patient=True)
 
+    async def _sweep(self) -> None:
+        """Empty the stores that have expired: their rows stay, and say so."""
+        while True:
+            for one in await asyncio.to_thread(self._stores.expired):
+                try:
+                    store = await asyncio.to_thread(self._stores.get, one.store)
+                    await self.detach(store, one.file)
+                except BaigongError as error:
+                    _log.warning("'%s' stays in '%s' for now: %s", one.file, one.store, error)
+            await asyncio.sleep(_SWEEP_S)
+
     async def _undo(self, store: VectorStore, file: str) -> None:
         """It was cancelled or taken out while it was being written."""
         try:
@@ -108,7 +134,7 @@ class Attaching:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a file could not be attached, until the next start", exc_info=error)
+            _log.error("work on vector stores ended until the next start", exc_info=error)
 
 
 def _suffix(file: StoredFile, data: bytes) -> str | None:

@@ -189,7 +189,7 @@ class VectorStoreApi:
     async def delete_file(self, request: Request) -> Response:
         """Out of the store; the upload stays."""
         store, file = await self._of(request), request.path_params["file"]
-        await self._detach(store, file)
+        await self.attaching.detach(store, file)
         return json_reply({"id": file, "object": "vector_store.file.deleted", "deleted": True})
 
     async def content(self, request: Request) -> Response:
@@ -211,7 +211,7 @@ class VectorStoreApi:
         """Take an upload out of every store that it is in."""
         for one in await asyncio.to_thread(self._stores.of_file, file):
             store = await asyncio.to_thread(self._stores.get, one.store)
-            await self._detach(store, file)
+            await self.attaching.detach(store, file)
 
     # --- batches ----------------------------------------------------------------------------
 
@@ -281,10 +281,6 @@ class VectorStoreApi:
         await asyncio.to_thread(lambda: self._stores.attach(made, is_batch=batch is not None))
         self.attaching.begin(made)
         return made
-
-    async def _detach(self, store: VectorStore, file: str) -> None:
-        await asyncio.to_thread(self._stores.detach, store.id, file)
-        await self.attaching.remove(store, await asyncio.to_thread(self._files.get, file))
 
     async def _store(self, store: VectorStore) -> dict[str, Any]:
         def read() -> dict[str, Any]:

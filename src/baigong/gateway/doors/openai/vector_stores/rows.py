@@ -239,6 +239,13 @@ class VectorStores:
         """What a server that ended has left behind."""
         return self._all(attached.c.state == "in_progress")
 
+    def expired(self) -> list[Attached]:
+        """What is in stores that have expired."""
+        until = vector_stores.c.active_at + _DAY_S * vector_stores.c.expires_days
+        return self._all(
+            attached.c.store.in_(select(vector_stores.c.id).where(until <= time.time()))
+        )
+
     def end(self, store: str, file: str, state: State, *error: str) -> bool:
         """Say what became of a file that is on its way; False where it no longer is."""
         code, message = error or (None, None)

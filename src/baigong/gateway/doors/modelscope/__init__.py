@@ -1,0 +1,1 @@
+"""The door for ModelScope's client, `modelscope` and `modelscope-hub`."""
