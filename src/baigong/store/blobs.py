@@ -120,7 +120,7 @@ class Blobs:
         """Where to write what `name`, 64 hexadecimal digits, will be: in a bucket's case a place
         from which `adopt` takes it."""
         if self.root is None:
-            return self._arrivals() / name
+            return self.incoming / name
         return self.root / _key(name)
 
     def share(self, path: Path, digest: str) -> None:
@@ -131,7 +131,7 @@ class Blobs:
         if self.root is None:
             self._create(digest, path)
             return
-        other = self._arrivals() / secrets.token_hex(16)
+        other = self.incoming / secrets.token_hex(16)
         with _errors(digest):
             _link(path, other)
         self.adopt(other, digest)
@@ -271,6 +271,8 @@ class Incoming:
         self._file.close()
         digest = self._name or self._hash.hexdigest()
         check_digest(digest, wanted)
+        if self._name and not self._blobs.is_local:
+            self._blobs.delete(self._name)  # a bucket keeps what it has
         self._blobs.adopt(self._path, digest)
         return digest
 
