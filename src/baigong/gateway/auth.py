@@ -24,13 +24,8 @@ MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that t
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
 PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
-DOORS = (
-    "/v1/",
-    "/api/",
-    "/hf/",
-    "/modelscope/",
-    "/ollama/",
-)  # where a program calls: no form is shown there
+# Where a program calls: no form is shown there.
+DOORS = ("/v1/", "/api/", "/hf/", "/modelscope/", "/ollama/")
 
 Refusal = Callable[[Request, BaigongError], Response]
 _NO_KEY = Unauthorized(

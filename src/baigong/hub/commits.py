@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, selec
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.hub.manifest import Entry, Files, Manifests, content_digest, folders_of
 from baigong.hub.names import MAIN, check_path, check_ref
-from baigong.store.database import Database, insert_missing
+from baigong.store.database import Database
 from baigong.store.hub_tables import awaited, commits, refs, repositories
 
 RefKind = Literal["branch", "tag", "pull"]
@@ -270,16 +270,6 @@ class Commits:
             if not _advance(connection, repository, ref, made.id):
                 raise _moved(branch, "")
         return made
-
-    def expect(self, digests: Sequence[str]) -> None:
-        """Note blobs that a client was told are here, or was asked for, until a commit names them."""
-        wanted = sorted(set(digests))
-        with self._database.begin() as connection:
-            for start in range(0, len(wanted), 500):
-                some = wanted[start : start + 500]
-                connection.execute(delete(awaited).where(awaited.c.digest.in_(some)))
-                rows = [{"digest": digest, "at": time.time()} for digest in some]
-                insert_missing(connection, awaited, rows)
 
     def _insert(
         self,

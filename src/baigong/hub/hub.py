@@ -107,9 +107,9 @@ class Hub:
         self.repositories = Repositories(database, self.commits)
         self.checks = Checks(database, blobs)
         self.listing = Listing(database)
+        self.counting = Downloads(self.repositories)
         self.discussions = Discussions(database, self.commits)
         self.admissions = Admissions(database)
-        self.counting = Downloads(self.repositories)
         self._database = database
         self._cache = cache
         self.mirror = self.mirror_of(sources)
@@ -208,6 +208,10 @@ class Hub:
         """Every name that `get` knows, short names of built-ins included."""
         listed = list(dict.fromkeys(one.name for one in self.all(kind)))
         return listed + (_foundation_names() if kind == "model" else [])
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether a model of the package has this name, the owner's left out or not."""
+        return self._built_in(name) is not None
 
     def keep_file(self, path: Path) -> Entry:
         """A file's bytes, in the store."""

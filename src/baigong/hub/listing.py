@@ -40,6 +40,10 @@ class Listing:
         self._looking = threading.Lock()  # held while the database is read
         self._using = threading.Lock()  # held while the shelf is used or changed
 
+    def warm(self) -> None:
+        """Read what there is, so that the first answer need not wait for it. Blocks."""
+        self._look()
+
     def page(self, query: Query, actor: Actor) -> tuple[list[Repository], int]:
         """The rows of the page, and how many there are in all. Blocks."""
         self._look()

@@ -93,7 +93,7 @@ class _Block:
         at = self._order[starts[rarest] : stops[rarest]].astype(np.intp) - rarest
         at = at[(at >= 0) & (at <= len(self._bytes) - len(word.text))]
         is_here = (self._bytes[at[:, None] + word.places] == word.bytes).all(axis=1)
-        return np.searchsorted(self._ends, at[is_here])
+        return np.asarray(np.searchsorted(self._ends, at[is_here]), np.intp)
 
 
 def _bytes(text: str) -> bytes:
