@@ -82,8 +82,8 @@ class Listing:
         table = repositories.c
         query = select(table.id, table.changed_at).where(table.changed_at >= since)
         with self._database.read() as connection:
-            changed = list(connection.execute(query))
-        ids = [row.id for row in changed if shelf.changed_at(row.id) != row.changed_at]
+            changed = connection.execute(query)
+            ids = [id for id, changed_at in changed if shelf.changed_at(id) != changed_at]
         for start in range(0, len(ids), _AT_ONCE):
             some = select(repositories).where(table.id.in_(ids[start : start + _AT_ONCE]))
             with self._database.read() as connection:
