@@ -14,6 +14,7 @@ from baigong.app import Platform
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert, read_object
 from baigong.gateway.hub import HubApi
+from baigong.gateway.hub_files import HubFilesApi
 from baigong.gateway.knowledge import KnowledgeApi
 from baigong.gateway.replies import json_reply
 from baigong.industry.build import KIND
@@ -50,6 +51,7 @@ class Api:
                 Route("/jobs/{job}/resume", self.resume, methods=["POST"]),
                 *self._knowledge.routes(),
                 *HubApi(self._platform.hub, self._platform.releases).routes(),
+                *HubFilesApi(self._platform.hub).routes(),
             ],
         )
 

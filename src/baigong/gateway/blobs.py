@@ -15,14 +15,14 @@ from baigong.gateway.streams import ClientGone
 from baigong.store.room import room_for
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_WRITE_BYTES = 1 << 20  # what is gathered before it goes to the disk
+_WRITE_BYTES = 2 << 20  # what is gathered before it goes to the disk
 
 
 class Sink(Protocol):
     """What takes a body piece by piece, in a thread."""
 
-    def write(self, piece: bytes, /) -> object:
-        """Take the next piece."""
+    def writelines(self, pieces: list[bytes], /) -> object:
+        """Take the next pieces."""
 
 
 Pieces = Callable[[int, int], Iterator[bytes]]
@@ -87,7 +87,7 @@ async def receive(request: Request, sink: Sink, most: int) -> None:
 def _write(sink: Sink, parts: list[bytes]) -> asyncio.Task[None]:
     def write() -> None:
         with room_for("what is sent"):
-            sink.write(b"".join(parts))
+            sink.writelines(parts)
 
     return asyncio.create_task(asyncio.to_thread(write))
 

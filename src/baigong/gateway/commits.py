@@ -1,4 +1,4 @@
-"""The one way by which doors commit: who may is checked, and what the files say is read anew."""
+"""The one way by which doors commit: who may, and what, is checked, and what the files say is read anew."""
 
 from __future__ import annotations
 
@@ -37,8 +37,11 @@ def commit(
         Moved: it is not at `parent`.
         InvalidInput: a path, or the removal of what is not there; nothing is changed.
         Lost: bytes are missing.
+        Unsafe: something may not be in this repository.
     """
     hub.discussions.check_writes(repository, actor, branch)
+    before = hub.commits.files(hub.commits.resolve(repository.id, branch))
+    found = hub.checks.check(repository, changes, before)
     made = hub.commits.commit(repository.id, changes, words, branch=branch, parent=parent)
     hub.refresh(repository.kind, repository.name)
-    return Committed(made)
+    return Committed(made, found.warnings)

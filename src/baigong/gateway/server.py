@@ -19,13 +19,24 @@ from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
+from baigong.gateway.doors.huggingface import wire as huggingface
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
+from baigong.gateway.doors.modelscope import wire as modelscope
 from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
+from baigong.gateway.doors.ollama import wire as ollama
+from baigong.gateway.doors.ollama.routes import OllamaDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
 from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
 from baigong.gateway.streams import ClientGone, on_client_gone
+
+# How a request without a key is refused by doors whose clients read a dialect of their own.
+REFUSALS = {
+    "/hf/": huggingface.unauthorized,
+    "/modelscope/": modelscope.on_error,
+    "/ollama/": ollama.on_error,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -64,13 +75,14 @@ def create_app(
             api.routes(),
             HuggingFaceDoor(platform).routes(),
             ModelScopeDoor(platform).routes(),
+            OllamaDoor(platform).routes(),
             *login_routes(access),
             *pages,
         ],
         middleware=[
             Middleware(RequestId),
             Middleware(Guard, access=access),
-            Middleware(Auth, access=access),
+            Middleware(Auth, access=access, refusals=REFUSALS),
         ],
         exception_handlers={
             BaigongError: on_error,

@@ -33,6 +33,7 @@ from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
+from baigong.hub.safety.checks import Checks
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database
@@ -104,6 +105,7 @@ class Hub:
         self.namespaces = Namespaces(database)
         self.commits = Commits(database, blobs.has, Manifests())
         self.repositories = Repositories(database, self.commits)
+        self.checks = Checks(database, blobs)
         self.listing = Listing(database)
         self.counting = Downloads(self.repositories)
         self.discussions = Discussions(database, self.commits)
@@ -206,6 +208,10 @@ class Hub:
         """Every name that `get` knows, short names of built-ins included."""
         listed = list(dict.fromkeys(one.name for one in self.all(kind)))
         return listed + (_foundation_names() if kind == "model" else [])
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether a model of the package has this name, the owner's left out or not."""
+        return self._built_in(name) is not None
 
     def keep_file(self, path: Path) -> Entry:
         """A file's bytes, in the store."""

@@ -231,7 +231,8 @@ xorbs = Table(
     Column("at", Float, nullable=False),
 )
 
-# From its chunk `first` on, until the next row's, a xorb's bytes are a blob's from `start` on.
+# From its chunk `first` on, until the next row's, a xorb's bytes are a blob's from `start` on, or
+# those of what lies aside under that name.
 xorb_spans = Table(
     "xorb_spans",
     metadata,
@@ -251,4 +252,14 @@ xorb_losses = Table(
     metadata,
     Column("namespace", String(96), primary_key=True, comment="folded"),
     Column("number", Integer, nullable=False),
+)
+
+# What was found in a blob under names that end so; see hub.safety.
+scans = Table(
+    "scans",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("suffix", String(16), primary_key=True),
+    Column("version", Integer, primary_key=True, comment="of what was looked for"),
+    Column("findings", JSON, nullable=False),
 )

@@ -15,14 +15,17 @@ from baigong.gateway.blobs import blob_reply
 from baigong.gateway.doors.huggingface.wire import NoEntry, actor_of, repository_of
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
-from baigong.hub.manifest import Entry
+from baigong.hub.manifest import Entry, Files
 from baigong.hub.repositories import Repository
+
+_COUNTED = ("config.json", "adapter_config.json", "README.md")
 
 
 class _Found(NamedTuple):
     one: Repository
     commit: Commit
     entry: Entry
+    is_download: bool
 
 
 class ResolveApi:
@@ -54,6 +57,9 @@ class ResolveApi:
             "content-disposition": f"inline; filename*=UTF-8''{quote(name)}; filename=\"{plain}\";",
             "x-content-type-options": "nosniff",
         }
+        begins = request.headers.get("range", "bytes=0-").startswith("bytes=0-")
+        if found.is_download and begins and request.method == "GET":
+            self._hub.counting.count(found.one.id)
         path = request.path_params["path"]
         pieces = partial(self._hub.mirror.pieces, found.one, found.commit, path)
         return blob_reply(request, pieces, entry.size, headers)
@@ -63,7 +69,13 @@ class ResolveApi:
         self._hub.admissions.check(one, actor_of(request))
         path = request.path_params["path"]
         commit = self._hub.commits.resolve(one.id, request.path_params["revision"])
-        entry = self._hub.commits.files(commit).get(path)
-        if entry is None:
+        files = self._hub.commits.files(commit)
+        if (entry := files.get(path)) is None:
             raise NoEntry.of(path, commit)
-        return _Found(one, commit, entry)
+        return _Found(one, commit, entry, _is_download(files, path))
+
+
+def _is_download(files: Files, path: str) -> bool:
+    """Whether a repository counts as downloaded with this file: each whole one does once."""
+    first = next((name for name in _COUNTED if name in files), path)
+    return path == first or path.endswith(".gguf")

@@ -20,7 +20,6 @@ from baigong.gateway.doors.modelscope.wire import (
     revision_of,
 )
 from baigong.gateway.endpoints import actor_of, answering
-from baigong.hub.access import NotYours
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry, Files, folders_of
@@ -65,8 +64,7 @@ class FilesApi:
     def download(self, request: Request) -> Response:
         """The bytes of `FilePath`, with the sha256 that the client checks them against."""
         one = repository_of(self._hub, request)
-        if one.settings.gated is not None and not actor_of(request).owns(one.owner):
-            raise NotYours(f"Files of '{one.name}' are for those whom its owner has let in.")
+        self._hub.admissions.check(one, actor_of(request))
         path = request.query_params.get("FilePath", "")
         if not path:
             raise InvalidInput("FilePath says which file, and is missing.", param="FilePath")

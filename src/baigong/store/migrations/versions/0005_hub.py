@@ -29,7 +29,9 @@ def upgrade() -> None:
     _create_repositories()
     _create_history()
     _create_xet()
-    _create_talk()
+    _create_admissions()
+    _create_discussions()
+    _create_scans()
     _move_over()
     op.drop_table("kept_before")
 
@@ -214,7 +216,7 @@ def _create_xet() -> None:
     )
 
 
-def _create_talk() -> None:
+def _create_admissions() -> None:
     _create_below(
         "admissions",
         ["repository", "user"],
@@ -230,6 +232,9 @@ def _create_talk() -> None:
             sa.Column("at", sa.Float(), nullable=False),
         ],
     )
+
+
+def _create_discussions() -> None:
     _create_below(
         "discussions",
         ["repository", "number"],
@@ -279,6 +284,17 @@ def _create_talk() -> None:
         ],
     )
     op.create_index("ix_remarks_discussion", "remarks", ["repository", "discussion"])
+
+
+def _create_scans() -> None:
+    op.create_table(
+        "scans",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("suffix", sa.String(length=16), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False, comment="of what was looked for"),
+        sa.Column("findings", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "suffix", "version", name=op.f("pk_scans")),
+    )
 
 
 def _create_below(
