@@ -28,6 +28,7 @@ VERBS = {
     "pull": "Bring a model from a folder, Hugging Face or ModelScope into the hub.",
     "push": "Send a repository of the hub to another hub.",
     "import": "Bring repositories out of a bundle that `pull --into` made.",
+    "models": "List well-known open models, and what can be done with each here.",
     "fit": "Say what memory a model takes, from its files' headers alone.",
     "pretrain": "Train a foundation model from text, or an embedder from pairs.",
     "keys": "Make, list and revoke the keys that callers need.",
