@@ -28,6 +28,8 @@ VERBS = {
     "pull": "Bring a model from a folder, Hugging Face or ModelScope into the hub.",
     "push": "Send a repository of the hub to another hub.",
     "import": "Bring repositories out of a bundle that `pull --into` made.",
+    "hub": "List and show repositories, say who sees them and what they may hold; organisations.",
+    "gc": "Delete bytes that nothing leads to any more, beside servers that run.",
     "fit": "Say what memory a model takes, from its files' headers alone.",
     "pretrain": "Train a foundation model from text, or an embedder from pairs.",
     "keys": "Make, list and revoke the keys that callers need.",
