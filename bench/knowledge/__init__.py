@@ -1,1 +1,1 @@
-"""Knowledge measured: quality, ingest, queries, and documents pushed while it is asked."""
+"""Knowledge measured: quality, ingest, queries, growth, and documents pushed while it is asked."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.knowledge import ingest, living, quality, queries
+from bench.knowledge import growth, ingest, living, quality, queries
 from bench.knowledge.stage import keep
 from bench.record import table
 
@@ -25,6 +25,7 @@ def main() -> None:
         "ingest": lambda: ingest.measure(options.data, options.home.resolve()),
         "queries": lambda: queries.measure(options.data),
         "living": living.measure,
+        "growth": lambda: growth.measure(options.data),
     }
     rows = []
     for name, part in parts.items():
@@ -41,7 +42,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.knowledge", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of open data sets")
     parser.add_argument(
-        "--only", action="append", choices=["quality", "ingest", "queries", "living"]
+        "--only", action="append", choices=["quality", "ingest", "queries", "living", "growth"]
     )
     parser.add_argument(
         "--home",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 from baigong.compute import usable_cores
 from baigong.config import Settings
 from baigong.hub.hub import Hub
-from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import read_sources
 from baigong.industry.aliases import Aliases
 from baigong.industry.build import Workshop
@@ -42,7 +42,6 @@ class Platform:
     secret: Secret
     blobs: Blobs
     hub: Hub
-    mirror: Mirror
     jobs: Jobs
     releases: Releases
     aliases: Aliases
@@ -61,7 +60,8 @@ class Platform:
         )
         secret = Secret(home)
         blobs = Blobs(settings.blobs_url or str(home / "blobs"))
-        hub = Hub(database, blobs, settings.cache_folder)
+        sources = read_sources(settings.mirrors)
+        hub = Hub(database, blobs, settings.cache_folder, sources)
         releases, aliases = Releases(database, secret), Aliases(database)
         knowledge = KnowledgeBases(database, blobs, _stores(settings))
         engines = Engines(
@@ -85,7 +85,6 @@ class Platform:
             secret=secret,
             blobs=blobs,
             hub=hub,
-            mirror=Mirror(hub, read_sources(settings.mirrors)),
             jobs=Jobs(database),
             releases=releases,
             aliases=aliases,
@@ -111,10 +110,11 @@ class Platform:
         )
 
     async def close(self) -> None:
-        """Write what was pushed, stop the engines, let go of upstreams and of the database."""
+        """Write what was pushed and counted, stop the engines, let go of upstreams and of the database."""
         await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
+        await asyncio.to_thread(self.hub.counting.close)
         self.database.close()
 
 

@@ -1,52 +1,7 @@
 """The page as a person meets it: in a real browser."""
 
-import shutil
-
-import pytest
-
+from tests.console.browsing import contrast
 from tests.servers import RETURNS
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-    " --disable-background-networking --disable-component-update --disable-sync"
-).split()
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser, url):
-    """Opens a path in a fresh profile; anything the page complains of fails the test."""
-    complaints, contexts = [], []
-
-    def complain(text):
-        if "Failed to load resource" not in text:  # the browser's own word for a status of 400
-            complaints.append(text)
-
-    def open_(path="/", locale="en-US", **options):
-        context = browser.new_context(locale=locale, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
-        page.goto(url + path)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def test_asking_streams_an_answer_with_its_passages_beside_it(open_page):
@@ -93,7 +48,7 @@ def test_a_search_of_a_knowledge_base_opens_a_document_at_the_passage(open_page)
     assert page.locator("#documents tbody tr").count() == 2
 
 
-def test_the_pages_of_knowledge_fit_a_phone_and_have_contrast(open_page):
+def test_the_pages_of_knowledge_fit_a_phone_and_havecontrast(open_page):
     for path in ("/knowledge", "/knowledge/handbook?q=refund"):
         page = open_page(path, viewport={"width": 360, "height": 740})
         wide = page.locator("html").evaluate("e => e.scrollWidth - e.clientWidth")
@@ -101,7 +56,7 @@ def test_the_pages_of_knowledge_fit_a_phone_and_have_contrast(open_page):
     for scheme in ("light", "dark"):
         page = open_page("/knowledge/handbook?q=refund", color_scheme=scheme)
         for selector in ("h1", ".muted", "#send", "mark", "#documents a"):
-            assert _contrast(page.locator(selector).first) >= 4.5, (scheme, selector)
+            assert contrast(page.locator(selector).first) >= 4.5, (scheme, selector)
 
 
 def test_markup_in_a_question_stays_text(open_page):
@@ -150,25 +105,4 @@ def test_the_page_has_enough_contrast_in_light_and_dark(open_page):
     for scheme in ("light", "dark"):
         page = open_page(color_scheme=scheme)
         for selector in ("h1", ".muted", ".badge.good", "#send", "a", ".verdict"):
-            assert _contrast(page.locator(selector).first) >= 4.5, (scheme, selector)
-
-
-def _contrast(locator):
-    """WCAG's ratio between the text and what it stands on."""
-    colours = locator.evaluate(
-        """element => {
-            const seen = (node) => {
-                const colour = getComputedStyle(node).backgroundColor;
-                return colour !== "rgba(0, 0, 0, 0)" || !node.parentElement ? colour : seen(node.parentElement);
-            };
-            return [getComputedStyle(element).color, seen(element)];
-        }"""
-    )
-    one, two = sorted((_luminance(c) for c in colours), reverse=True)
-    return (one + 0.05) / (two + 0.05)
-
-
-def _luminance(colour):
-    parts = [float(n) / 255 for n in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+            assert contrast(page.locator(selector).first) >= 4.5, (scheme, selector)

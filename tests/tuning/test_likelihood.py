@@ -13,7 +13,7 @@ from baigong.tuning.likelihood import likelihood
 def test_values_and_gradients_are_those_of_cross_entropy(
     head_learns: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK", 50 * 7)  # seven tokens at once
+    monkeypatch.setattr(module, "LOGITS", 50 * 7)  # seven tokens at once
     torch.manual_seed(0)
     hidden, head = torch.randn(20, 16, requires_grad=True), torch.randn(50, 16)
     head.requires_grad_(head_learns)

@@ -10,8 +10,9 @@ import pytest
 
 from baigong.errors import DataProblems, InvalidInput, NotFound
 from baigong.hub.chat import ChatTokenizer
+from baigong.tuning.base import read_base
 from baigong.tuning.examples.rows import answers_of, batches, encode, prepare, read_rows
-from baigong.tuning.plan import plan_tuning, read_base
+from baigong.tuning.plan import plan_tuning
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.types import Message, Row
 from tests.models import END, make_model, wrap_model

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from baigong.errors import Conflict, StorageFull
 from baigong.tuning import curve
+from baigong.tuning.base import read_base
 from baigong.tuning.examples.rows import Example
 from baigong.tuning.job import CHECKPOINT_FILE, TuneJob
-from baigong.tuning.plan import read_base
 from baigong.tuning.spec import TuneSpec, resolve
 from baigong.tuning.trainer import Run
 from baigong.tuning.tune import Diverged, TuneResult, kept_checkpoints, lay_job, tune

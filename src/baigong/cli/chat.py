@@ -12,7 +12,8 @@ from baigong.app import Platform
 from baigong.cli.screen import Json, console, errors, print_json, verb
 from baigong.config import Settings
 from baigong.industry.citing import marked, marks
-from baigong.industry.serving import Foreign, Served
+from baigong.industry.foreign import Foreign
+from baigong.industry.serving import Served
 from baigong.types import Message
 
 app = verb()

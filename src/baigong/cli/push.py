@@ -12,7 +12,7 @@ from baigong.cli.screen import Json, console, print_json, verb
 from baigong.config import Settings
 from baigong.errors import InvalidInput, Unreachable
 from baigong.hub.names import Kind
-from baigong.hub.pull import HF
+from baigong.hub.remote import HF
 
 app = verb()
 

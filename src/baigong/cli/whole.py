@@ -11,7 +11,6 @@ from baigong.cli.screen import bar, console, print_json, size
 from baigong.hub.access import PLATFORM
 from baigong.hub.bundle import pack, signer_of
 from baigong.hub.commits import Commit
-from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import HuggingFace, ModelScope
 from baigong.hub.names import Kind
 from baigong.hub.pull import address
@@ -47,7 +46,7 @@ def _bring(platform: Platform, source: str, elsewhere: Elsewhere, report: Report
     hub, kind, at = platform.hub, elsewhere.kind, elsewhere.revision
     if scheme or elsewhere.again or name not in hub.names(kind):
         made = ModelScope if scheme == "modelscope" else HuggingFace
-        mirror = Mirror(hub, [made(elsewhere.endpoint) if elsewhere.endpoint else made()])
+        mirror = hub.mirror_of([made(elsewhere.endpoint) if elsewhere.endpoint else made()])
         mirror.complete(mirror.seen(kind, name, PLATFORM, at), report, at)
     one = hub.repositories.find(kind, name)
     return one, hub.commits.resolve(one.id, at)

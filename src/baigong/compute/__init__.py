@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ _MEMORY_SIGNS = (
     "Cannot allocate memory",
     "std::bad_alloc",
 )
+_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,12 @@ def usable_cores() -> int:
     physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
     return max(1, min(physical, allowed))
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16."""
+    told = Path("/proc/cpuinfo")
+    return told.exists() and bool(_BFLOAT16.search(told.read_text()))
 
 
 def gpus() -> int:

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, unquote
 
-import jinja2
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from baigong import __version__
 from baigong.app import Platform
+from baigong.console.hub.pages import HubPages
 from baigong.console.knowledge import HITS, BaseRow, HitView, base_row, document_rows, hits
+from baigong.console.render import render, shown
 from baigong.console.view import ModelView, cards_of, model_view
-from baigong.console.words import COOKIE, Language, language_of, speaker
-from baigong.errors import BaigongError, NotFound
+from baigong.console.words import Language, language_of
+from baigong.errors import NotFound
 from baigong.industry.releases import Release
 from baigong.knowledge.retrieve import Retriever
 
-HEADERS = {
-    # No inline script or style at all, so that text which slips through escaping stays text.
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
-YEAR_S = 365 * 86400
 _MOST_OTHERS = 30
-
-Endpoint = Callable[["Pages", Request], Awaitable[Response]]
 
 
 def routes(platform: Platform) -> list[BaseRoute]:
@@ -48,35 +33,15 @@ def routes(platform: Platform) -> list[BaseRoute]:
         Route("/knowledge", pages.knowledge, methods=["GET"]),
         Route("/knowledge/{name}", pages.base, methods=["GET"]),
         Route("/knowledge/{rest:path}", pages.document, methods=["GET"]),
+        *HubPages(platform.hub).routes(),
         Route("/login", pages.login, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[("baigong.console", "static")])),
         Route("/{rest:path}", pages.missing, methods=["GET"]),
     ]
 
 
-def shown(endpoint: Endpoint) -> Endpoint:
-    """The endpoint, its failures told on a page instead of in JSON."""
-
-    @functools.wraps(endpoint)
-    async def show(pages: Pages, request: Request) -> Response:
-        try:
-            return await endpoint(pages, request)
-        except BaigongError as error:
-            return pages.render(request, "problem.html", error.status, message=str(error))
-
-    return show
-
-
 class Pages:
     """The endpoints."""
-
-    _templates: ClassVar = jinja2.Environment(
-        loader=jinja2.PackageLoader("baigong.console"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -88,7 +53,7 @@ class Pages:
         chosen = request.query_params.get("release")
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         found = await asyncio.to_thread(self._home, chosen, language, base_url)
-        return self.render(request, "home.html", **found)
+        return render(request, "home.html", **found)
 
     @shown
     async def knowledge(self, request: Request) -> Response:
@@ -99,7 +64,7 @@ class Pages:
             return [base_row(bases.get(name), name) for name in bases.names()]
 
         rows = await asyncio.to_thread(read)
-        return self.render(request, "knowledge.html", twin="/api/knowledge", bases=rows)
+        return render(request, "knowledge.html", twin="/api/knowledge", bases=rows)
 
     @shown
     async def base(self, request: Request) -> Response:
@@ -113,7 +78,7 @@ class Pages:
             retrieve = Retriever(bases, name, self._platform.serving.embedders)
             passages = await retrieve(question, HITS)
             found = await asyncio.to_thread(hits, question, name, passages)
-        return self.render(
+        return render(
             request,
             "base.html",
             twin=f"/api/knowledge/{quote(name, safe='@')}",
@@ -130,7 +95,7 @@ class Pages:
         knowledge, name = _document_of(request)
         text = await asyncio.to_thread(self._platform.knowledge.text, knowledge, name)
         before, passage, after = split(text, request.query_params.get("span", ""))
-        return self.render(
+        return render(
             request,
             "document.html",
             twin=f"/api/knowledge/{quote(knowledge, safe='@')}/{quote(name)}",
@@ -145,36 +110,13 @@ class Pages:
     async def login(self, request: Request) -> Response:
         """The form that asks for a key; the gateway takes what it sends."""
         wanted, wrong = request.query_params.get("next", "/"), "wrong" in request.query_params
-        return self.render(request, "login.html", 401 if wrong else 200, wanted=wanted, wrong=wrong)
+        return render(request, "login.html", 401 if wrong else 200, wanted=wanted, wrong=wrong)
 
     async def missing(self, request: Request) -> Response:
         """A page for a person who mistyped; a program gets the gateway's 404."""
         if "text/html" not in request.headers.get("accept", ""):
             raise HTTPException(404)
-        return self.render(request, "problem.html", 404, message="")
-
-    def render(
-        self, request: Request, template: str, status: int = 200, *, twin: str = "", **holds: Any
-    ) -> Response:
-        """A page in the reader's language, under a policy that lets nothing foreign in."""
-        language = language_of(request)
-        principal = getattr(request.state, "principal", None)
-        other = request.url.include_query_params(lang="en" if language == "zh" else "zh")
-        body = self._templates.get_template(template).render(
-            t=speaker(language),
-            language=language,
-            other_language=f"{other.path}?{other.query}",
-            version=__version__,
-            twin=twin,
-            signed_in=bool(principal is not None and principal.id),
-            **holds,
-        )
-        reply = HTMLResponse(body, status, headers=HEADERS)
-        reply.headers["content-language"] = language
-        reply.headers["vary"] = "accept-language, cookie"
-        if request.query_params.get("lang") == language:
-            reply.set_cookie(COOKIE, language, max_age=YEAR_S, samesite="lax")
-        return reply
+        return render(request, "problem.html", 404, message="")
 
     def _home(self, chosen: str | None, language: Language, base_url: str) -> dict[str, Any]:
         releases = self._platform.releases

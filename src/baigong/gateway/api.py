@@ -1,4 +1,4 @@
-"""`/api`: what no foreign protocol has: releases and their gates, jobs, knowledge, upstreams."""
+"""`/api`: what no foreign protocol has: releases and their gates, jobs, knowledge, the hub, upstreams."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from starlette.routing import Mount, Route
 from baigong.app import Platform
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert, read_object
+from baigong.gateway.hub import HubApi
+from baigong.gateway.hub_files import HubFilesApi
 from baigong.gateway.knowledge import KnowledgeApi
 from baigong.gateway.replies import json_reply
 from baigong.industry.build import KIND
@@ -48,6 +50,8 @@ class Api:
                 Route("/jobs/{job}/cancel", self.cancel, methods=["POST"]),
                 Route("/jobs/{job}/resume", self.resume, methods=["POST"]),
                 *self._knowledge.routes(),
+                *HubApi(self._platform.hub, self._platform.releases).routes(),
+                *HubFilesApi(self._platform.hub).routes(),
             ],
         )
 

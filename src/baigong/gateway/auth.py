@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers
@@ -11,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baigong.errors import Unauthorized
+from baigong.errors import BaigongError, Unauthorized
 from baigong.gateway.bodies import read_bytes
 from baigong.gateway.keys import Keys, Principal
 from baigong.gateway.replies import error_reply
@@ -23,14 +24,18 @@ MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that t
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
 PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
-DOORS = (
-    "/v1/",
-    "/api/",
-    "/hf/",
-    "/modelscope/",
-    "/ollama/",
-)  # where a program calls: no form is shown there
+# Where a program calls: no form is shown there.
+DOORS = ("/v1/", "/api/", "/hf/", "/modelscope/", "/ollama/")
 
+Refusal = Callable[[Request, BaigongError], Response]
+_NO_KEY = Unauthorized(
+    "This server needs a key and the request has none.",
+    hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
+)
+_WRONG_KEY = Unauthorized(
+    "The key is unknown or revoked.",
+    hint="`baigong keys list` shows the ids of those that are not.",
+)
 ANYONE = Principal("", "anyone on this machine", PLATFORM)
 
 
@@ -61,9 +66,13 @@ class Access:
 class Auth:
     """Resolves the credential of every request that needs one, into `request.state.principal`."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, refusals: Mapping[str, Refusal] | None = None
+    ) -> None:
+        """`refusals`: how doors say it whose clients read another dialect, by their path."""
         self._app = app
         self._access = access
+        self._refusals = refusals or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_public(scope["path"]):
@@ -73,7 +82,7 @@ class Auth:
         credential = header_credential(headers) or _cookie(headers)
         principal = await self._access.principal(credential)
         if principal is None:
-            await _ask(scope, headers, credential)(scope, receive, send)
+            await _ask(scope, headers, credential, self._refusals)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
         caller.set(principal.id)
@@ -129,26 +138,18 @@ def _cookie(headers: Headers) -> str | None:
     return cookies.get(COOKIE) or cookies.get(MODELSCOPE_COOKIE)
 
 
-def _ask(scope: Scope, headers: Headers, credential: str | None) -> Response:
+def _ask(
+    scope: Scope, headers: Headers, credential: str | None, refusals: Mapping[str, Refusal]
+) -> Response:
     """A form for a person at a page, a 401 for everyone else."""
     is_page = scope["method"] == "GET" and not scope["path"].startswith(DOORS)
     if is_page and "text/html" in headers.get("accept", ""):
         path, query = scope["raw_path"].decode(), scope["query_string"].decode("ascii", "replace")
         wanted = f"{path}?{query}" if query else path
         return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
-    if credential is None:
-        return error_reply(
-            Unauthorized(
-                "This server needs a key and the request has none.",
-                hint="Send `Authorization: Bearer KEY`; `baigong keys create NAME` makes one.",
-            )
-        )
-    return error_reply(
-        Unauthorized(
-            "The key is unknown or revoked.",
-            hint="`baigong keys list` shows the ids of those that are not.",
-        )
-    )
+    path, error = scope["path"], _WRONG_KEY if credential else _NO_KEY
+    refuse = next((refuse for door, refuse in refusals.items() if path.startswith(door)), None)
+    return refuse(Request(scope), error) if refuse else error_reply(error)
 
 
 def _local(path: str) -> str:

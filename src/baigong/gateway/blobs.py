@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -12,29 +12,29 @@ from starlette.responses import Response, StreamingResponse
 
 from baigong.errors import InvalidInput
 from baigong.gateway.streams import ClientGone
-from baigong.store.blobs import Blobs
 from baigong.store.room import room_for
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_WRITE_BYTES = 1 << 20  # what is gathered before it goes to the disk
+_WRITE_BYTES = 2 << 20  # what is gathered before it goes to the disk
 
 
 class Sink(Protocol):
     """What takes a body piece by piece, in a thread."""
 
-    def write(self, piece: bytes, /) -> object:
-        """Take the next piece."""
+    def writelines(self, pieces: list[bytes], /) -> object:
+        """Take the next pieces."""
 
 
-def blob_reply(
-    request: Request, blobs: Blobs, digest: str, size: int, headers: Mapping[str, str]
-) -> Response:
-    """A blob as a response to GET or HEAD, by RFC 9110: a range where one is asked for.
+Pieces = Callable[[int, int], Iterator[bytes]]
+"""Bytes start:stop of a file, piece by piece; blocks."""
+
+
+def blob_reply(request: Request, pieces: Pieces, size: int, headers: Mapping[str, str]) -> Response:
+    """A file as a response to GET or HEAD, by RFC 9110: a range where one is asked for.
 
     Args:
         request: may carry `Range` of one range, and `If-Range`.
-        blobs: the store.
-        digest: of the blob.
+        pieces: what reads it.
         size: its bytes.
         headers: to send with it, `etag` among them.
     """
@@ -47,7 +47,7 @@ def blob_reply(
         sent["content-range"] = f"bytes {start}-{stop - 1}/{size}"
     if request.method == "HEAD":
         return Response(None, status, sent)
-    return StreamingResponse(_pieces(blobs, digest, start, stop), status, sent)
+    return StreamingResponse(_stream(pieces, start, stop), status, sent)
 
 
 async def receive(request: Request, sink: Sink, most: int) -> None:
@@ -87,14 +87,14 @@ async def receive(request: Request, sink: Sink, most: int) -> None:
 def _write(sink: Sink, parts: list[bytes]) -> asyncio.Task[None]:
     def write() -> None:
         with room_for("what is sent"):
-            sink.write(b"".join(parts))
+            sink.writelines(parts)
 
     return asyncio.create_task(asyncio.to_thread(write))
 
 
-async def _pieces(blobs: Blobs, digest: str, start: int, stop: int) -> AsyncIterator[bytes]:
-    pieces = blobs.pieces(digest, start, stop)
-    while piece := await asyncio.to_thread(next, pieces, b""):
+async def _stream(pieces: Pieces, start: int, stop: int) -> AsyncIterator[bytes]:
+    found = await asyncio.to_thread(pieces, start, stop)
+    while piece := await asyncio.to_thread(next, found, b""):
         yield piece
 
 

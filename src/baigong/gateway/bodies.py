@@ -57,14 +57,14 @@ async def read_bytes(request: Request, limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def convert(found: dict[str, Any], kind: type[T]) -> T:
-    """`found` as a struct.
+def convert(found: dict[str, Any], kind: type[T], *, is_text: bool = False) -> T:
+    """`found` as a struct; numbers and booleans may be `is_text`, as in an address.
 
     Raises:
         InvalidInput: naming the field, what was expected and what was found.
     """
     try:
-        return msgspec.convert(found, kind)
+        return msgspec.convert(found, kind, strict=not is_text)
     except msgspec.ValidationError as error:
         raise _named(found, str(error)) from error
 

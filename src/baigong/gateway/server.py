@@ -19,14 +19,24 @@ from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.api import Api
 from baigong.gateway.auth import Access, Auth, login_routes
+from baigong.gateway.doors.huggingface import wire as huggingface
 from baigong.gateway.doors.huggingface.routes import HuggingFaceDoor
+from baigong.gateway.doors.modelscope import wire as modelscope
 from baigong.gateway.doors.modelscope.routes import ModelScopeDoor
+from baigong.gateway.doors.ollama import wire as ollama
+from baigong.gateway.doors.ollama.routes import OllamaDoor
 from baigong.gateway.doors.openai.routes import OpenAiDoor
 from baigong.gateway.guard import Guard, RequestId
 from baigong.gateway.keys import Keys
 from baigong.gateway.replies import json_reply, on_crash, on_error, on_http_error
 from baigong.gateway.streams import ClientGone, on_client_gone
-from baigong.industry.serving import Serving
+
+# How a request without a key is refused by doors whose clients read a dialect of their own.
+REFUSALS = {
+    "/hf/": huggingface.unauthorized,
+    "/modelscope/": modelscope.on_error,
+    "/ollama/": ollama.on_error,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +59,7 @@ def create_app(
         await platform.upstreams.watch()
         platform.living.watch()
         await openai.start()
-        warming = asyncio.create_task(_warm(platform.serving))
+        warming = asyncio.create_task(_warm(platform))
         try:
             yield
         finally:
@@ -65,13 +75,14 @@ def create_app(
             api.routes(),
             HuggingFaceDoor(platform).routes(),
             ModelScopeDoor(platform).routes(),
+            OllamaDoor(platform).routes(),
             *login_routes(access),
             *pages,
         ],
         middleware=[
             Middleware(RequestId),
             Middleware(Guard, access=access),
-            Middleware(Auth, access=access),
+            Middleware(Auth, access=access, refusals=REFUSALS),
         ],
         exception_handlers={
             BaigongError: on_error,
@@ -83,11 +94,12 @@ def create_app(
     )
 
 
-async def _warm(serving: Serving) -> None:
-    """Load what is live, so that nobody's first question waits for it."""
-    for name in serving.live():
+async def _warm(platform: Platform) -> None:
+    """Load lists and what is live, so that nobody's first question waits for them."""
+    await asyncio.to_thread(platform.hub.listing.warm)
+    for name in platform.serving.live():
         try:
-            await serving.open(name).warm()
+            await platform.serving.open(name).warm()
         except BaigongError as error:
             _log.warning(
                 "%s could not be loaded and will be tried when it is called: %s", name, error

@@ -13,7 +13,7 @@ from baigong.hub.access import Actor
 from baigong.hub.names import fold
 from baigong.hub.repositories import Repository
 from baigong.store.database import Database
-from baigong.store.hub_tables import admissions
+from baigong.store.hub_tables import admissions, namespaces
 
 Status = Literal["pending", "accepted", "rejected"]
 
@@ -65,12 +65,15 @@ class Admissions:
 
     def all(self, one: Repository, status: Status) -> list[Admission]:
         """The earliest first."""
-        query = select(admissions).where(
-            admissions.c.repository == one.id, admissions.c.status == status
+        query = (
+            select(admissions, namespaces.c.name)
+            .outerjoin(namespaces, namespaces.c.folded == admissions.c.user)
+            .where(admissions.c.repository == one.id, admissions.c.status == status)
+            .order_by(admissions.c.at)
         )
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(admissions.c.at))
-            return [Admission(row.user, row.status, row.reason, row.at) for row in rows]
+            rows = connection.execute(query)
+            return [Admission(row.name or row.user, row.status, row.reason, row.at) for row in rows]
 
     def ask(self, one: Repository, user: str) -> Status:
         """Ask for a user; who is admitted without a decision is admitted at once."""

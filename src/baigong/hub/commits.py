@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, selec
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.hub.manifest import Entry, Files, Manifests, content_digest, folders_of
 from baigong.hub.names import MAIN, check_path, check_ref
-from baigong.store.database import Database, insert_missing
+from baigong.store.database import Database
 from baigong.store.hub_tables import awaited, commits, refs, repositories
 
 RefKind = Literal["branch", "tag", "pull"]
@@ -86,6 +86,14 @@ class Lost(InvalidInput):
     """A commit names bytes that are not in the store."""
 
     code = "blob_missing"
+
+    @classmethod
+    def of(cls, digest: str) -> Lost:
+        return cls(
+            f"The bytes with the sha256 {digest} are not here.",
+            hint="Upload the file again, then commit.",
+            param="oid",
+        )
 
 
 class Commits:
@@ -263,16 +271,6 @@ class Commits:
                 raise _moved(branch, "")
         return made
 
-    def expect(self, digests: Sequence[str]) -> None:
-        """Note blobs that a client was told are here, or was asked for, until a commit names them."""
-        wanted = sorted(set(digests))
-        with self._database.begin() as connection:
-            for start in range(0, len(wanted), 500):
-                some = wanted[start : start + 500]
-                connection.execute(delete(awaited).where(awaited.c.digest.in_(some)))
-                rows = [{"digest": digest, "at": time.time()} for digest in some]
-                insert_missing(connection, awaited, rows)
-
     def _insert(
         self,
         connection: Connection,
@@ -321,11 +319,7 @@ class Commits:
     def _check_blobs(self, digests: Sequence[str]) -> None:
         for digest in digests:
             if not self._has_blob(digest):
-                raise Lost(
-                    f"The bytes with the sha256 {digest} are not here.",
-                    hint="Upload the file again, then commit.",
-                    param="oid",
-                )
+                raise Lost.of(digest)
 
     def _refer(self, connection: Connection, repository: int, ref: Ref) -> None:
         if ref.kind != "pull":

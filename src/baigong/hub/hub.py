@@ -24,10 +24,13 @@ from baigong.hub.about import ADAPTER_CONFIG, About, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
 from baigong.hub.listing import Listing
 from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
+from baigong.hub.mirror.mirror import Mirror
+from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
 from baigong.hub.safety.checks import Checks
@@ -91,7 +94,10 @@ class Listed:
 class Hub:
     """Everything in the hub; what the platform itself keeps there goes through `add` and `get`."""
 
-    def __init__(self, database: Database, blobs: Blobs, cache: Path) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, cache: Path, sources: Sequence[Source] = ()
+    ) -> None:
+        """`sources` are the hubs that names which are not here are looked up in."""
         self.blobs = blobs
         self.aside = blobs.beside("aside")  # what is on its way in, by names of its own
         self.holdings = Holdings(database, blobs)
@@ -101,10 +107,16 @@ class Hub:
         self.repositories = Repositories(database, self.commits)
         self.checks = Checks(database, blobs)
         self.listing = Listing(database)
+        self.counting = Downloads(self.repositories)
         self.discussions = Discussions(database, self.commits)
         self.admissions = Admissions(database)
         self._database = database
         self._cache = cache
+        self.mirror = self.mirror_of(sources)
+
+    def mirror_of(self, sources: Sequence[Source]) -> Mirror:
+        """What brings repositories of other hubs into this one."""
+        return Mirror(self.repositories, self.commits, self.blobs, self.refresh, sources)
 
     def add(
         self,
@@ -196,6 +208,10 @@ class Hub:
         """Every name that `get` knows, short names of built-ins included."""
         listed = list(dict.fromkeys(one.name for one in self.all(kind)))
         return listed + (_foundation_names() if kind == "model" else [])
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether a model of the package has this name, the owner's left out or not."""
+        return self._built_in(name) is not None
 
     def keep_file(self, path: Path) -> Entry:
         """A file's bytes, in the store."""

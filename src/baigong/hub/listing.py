@@ -34,11 +34,15 @@ class Listing:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._shelf = Shelf()
-        self._newest = 0.0
+        self._read_at = 0.0  # by the clock that rows are stamped with
         self._looked_at = float("-inf")
         self._seen_writes = -1
         self._looking = threading.Lock()  # held while the database is read
         self._using = threading.Lock()  # held while the shelf is used or changed
+
+    def warm(self) -> None:
+        """Read what there is, so that the first answer need not wait for it. Blocks."""
+        self._look()
 
     def page(self, query: Query, actor: Actor) -> tuple[list[Repository], int]:
         """The rows of the page, and how many there are in all. Blocks."""
@@ -65,12 +69,13 @@ class Listing:
             if now - self._looked_at > _IDLE_S:
                 self._forget()
             # A clock that was set back must not hide what is written from then on.
-            self._read(self._shelf, min(self._newest, time.time()) - _OVERLAP_S)
+            clock = time.time()
+            self._read(self._shelf, min(self._read_at, clock) - _OVERLAP_S)
             if self._shelf.is_wasteful:
                 fresh = Shelf()
                 self._read(fresh, 0.0)
                 self._shelf = fresh
-            self._looked_at, self._seen_writes = now, writes
+            self._read_at, self._looked_at, self._seen_writes = clock, now, writes
 
     def _read(self, shelf: Shelf, since: float) -> None:
         """Put what has changed since then onto a shelf."""
@@ -87,7 +92,6 @@ class Listing:
             with self._using:
                 for one, changed_at, is_gone in found:
                     shelf.put(one, changed_at, is_hidden=is_gone)
-        self._newest = max((row.changed_at for row in changed), default=self._newest)
 
     def _forget(self) -> None:
         """Let go of rows that were deleted and collected since the last look."""

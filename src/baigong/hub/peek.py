@@ -12,12 +12,11 @@ import httpx2
 
 from baigong.errors import Unreachable, Unsupported
 from baigong.hub.headers import Headers
-from baigong.hub.pull import (
+from baigong.hub.pull import address, is_wanted
+from baigong.hub.remote import (
     HF,
     RemoteFile,
-    address,
     hugging_face_files,
-    is_wanted,
     modelscope_client,
     modelscope_files,
     modelscope_url,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, delete, func, insert, select, update
 
 from baigong.errors import Conflict, NotFound
 from baigong.hub.about import About
@@ -117,12 +117,14 @@ class Repositories:
         Raises:
             NotFound: suggests near names; `code` is e.g. model_not_found.
         """
+        if (found := self._look(kind, name)) is not None:
+            return found
         with self._database.read() as connection:
-            row = _row(connection, kind, name) or _moved(connection, kind, name)
-            if row is None:
-                query = select(repositories.c.name).where(_present(), _is(kind))
-                raise NotFound.among(kind, name, list(connection.execute(query).scalars()))
-        return repository(row)
+            query = select(repositories.c.name).where(_present(), _is(kind))
+            raise NotFound.among(kind, name, list(connection.execute(query).scalars()))
+
+    def exists(self, kind: Kind, name: str) -> bool:
+        return self._look(kind, name) is not None
 
     def seen(self, kind: Kind, name: str, actor: Actor) -> Repository:
         """As `find`, for a caller: what may not be seen is not there.
@@ -130,10 +132,7 @@ class Repositories:
         Raises:
             NotFound: without near names, which might be somebody else's.
         """
-        try:
-            found = self.find(kind, name)
-        except NotFound:
-            found = None
+        found = self._look(kind, name)
         if found is None or not found.is_for(actor):
             error = NotFound(
                 f"The {kind} '{name[:200]}' does not exist, or you may not see it.",
@@ -222,11 +221,18 @@ class Repositories:
 
     def count_downloads(self, counts: Mapping[int, int]) -> None:
         """Add to the counters of repositories, by id."""
+        # In one order, or two servers would wait in a ring.
+        rows = [{"one": id, "more": count} for id, count in sorted(counts.items())]
+        added = repositories.c.downloads + bindparam("more", type_=Integer)
+        one = repositories.c.id == bindparam("one")
         with self._database.begin() as connection:
-            for id, count in sorted(
-                counts.items()
-            ):  # in one order, or two servers would wait in a ring
-                _change(connection, id, downloads=repositories.c.downloads + count)
+            counted = update(repositories).where(one)
+            connection.execute(counted.values(downloads=added, changed_at=time.time()), rows)
+
+    def _look(self, kind: Kind, name: str) -> Repository | None:
+        with self._database.read() as connection:
+            row = _row(connection, kind, name) or _moved(connection, kind, name)
+        return None if row is None else repository(row)
 
 
 def repository(row: Row[Any]) -> Repository:

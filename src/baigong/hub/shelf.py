@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from baigong.hub.about import About
 from baigong.hub.access import Actor
+from baigong.hub.cards import strings
 from baigong.hub.names import KINDS, Kind, fold
 from baigong.hub.repositories import Repository
 from baigong.hub.substrings import Substrings
@@ -100,7 +101,7 @@ def tags_of(name: str, about: About) -> set[str]:
     their field before a colon. Others always with it: `license:mit`, `base_model:owner/name`,
     `dataset:owner/name`, `owner:name`.
     """
-    categories = {key: _strings(about.card.get(key)) for key in _DATASET_TAGS}
+    categories = {key: strings(about.card.get(key)) for key in _DATASET_TAGS}
     named = {
         "task": [about.task, *categories["task_categories"]],
         "library": [about.library],
@@ -301,10 +302,6 @@ def _pack(one: Repository) -> bytes:
         about = msgspec.structs.replace(one.about, card={})
         packed = _encode(msgspec.structs.replace(one, about=about))
     return packed
-
-
-def _strings(found: Any) -> list[str]:
-    return [str(each) for each in (found if isinstance(found, list) else [found]) if each]
 
 
 _encode = msgspec.msgpack.Encoder().encode

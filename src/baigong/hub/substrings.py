@@ -7,13 +7,13 @@ largest size takes about a quarter of a second, and a position eight bytes with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
-_SMALLEST = 1024  # texts of a block
-_LARGEST = 16 * _SMALLEST
+_SMALLEST = 256  # texts of a block
+_MERGED = 4  # blocks become one
+_LARGEST = _MERGED**3 * _SMALLEST
+_REMEMBERED = 128  # words that were asked for since a text was added
 _END = b"\n"
 
 
@@ -23,31 +23,52 @@ class Substrings:
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._last: list[bytes] = []
+        self._found: dict[str, NDArray[np.intp]] = {}
 
     def add(self, text: str) -> None:
         """The next text. White space in it is a place where no word goes on."""
+        self._found.clear()
         self._last.append(_bytes(" ".join(text.split())))
         if len(self._last) == _SMALLEST:
             self._seal()
 
     def find(self, word: str) -> NDArray[np.intp]:
         """Numbers of the texts that hold the word, which has no white space. Some may repeat."""
-        wanted, first, found = _bytes(word), 0, []
+        if word not in self._found:
+            if len(self._found) == _REMEMBERED:
+                self._found.clear()
+            self._found[word] = self._look_for(_Word(_bytes(word)))
+        return self._found[word]
+
+    def _look_for(self, word: _Word) -> NDArray[np.intp]:
+        first, found = 0, []
         for block in self._blocks:
-            found.append(block.find(wanted) + first)
+            found.append(block.find(word) + first)
             first += block.count
-        last = [first + n for n, text in enumerate(self._last) if wanted in text]
+        last = [first + n for n, text in enumerate(self._last) if word.text in text]
         return np.concatenate([*found, np.array(last, np.intp)])
 
     def _seal(self) -> None:
-        """Make a block of the last texts, and one of two where both are equally small."""
+        """Make a block of the last texts, and one of several where they are equally small."""
         self._blocks.append(_Block(_END.join(self._last) + _END))
         self._last = []
-        while len(self._blocks) > 1:
-            one, other = self._blocks[-2:]
-            if one.count != other.count or one.count == _LARGEST:
+        while len(self._blocks) >= _MERGED:
+            some = self._blocks[-_MERGED:]
+            if some[0].count != some[-1].count or some[0].count == _LARGEST:
                 return
-            self._blocks[-2:] = [_Block(one.text + other.text)]
+            self._blocks[-_MERGED:] = [_Block(b"".join(block.text for block in some))]
+
+
+class _Word:
+    """What is looked for, with the codes of every three bytes of it; of fewer, a range of codes."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.bytes = np.frombuffer(text, np.uint8)
+        self.places = np.arange(len(text))
+        parts = [text[at : at + 3] for at in range(max(1, len(text) - 2))]
+        self.low = np.array([int.from_bytes(p.ljust(3, b"\0"), "big") for p in parts], np.uint32)
+        self.high = np.array([int.from_bytes(p.ljust(3, b"\xff"), "big") for p in parts], np.uint32)
 
 
 class _Block:
@@ -64,23 +85,15 @@ class _Block:
         self._codes, starts = np.unique(codes[self._order], return_index=True)
         self._starts = np.append(starts, len(codes))
 
-    def find(self, word: bytes) -> NDArray[np.intp]:
+    def find(self, word: _Word) -> NDArray[np.intp]:
         """Rows that hold it."""
-        start, stop, shift = min(self._ranges(word), key=lambda range: range[1] - range[0])
-        at = self._order[start:stop].astype(np.intp) - shift
-        at = at[(at >= 0) & (at <= len(self._bytes) - len(word))]
-        for n, byte in enumerate(word):
-            at = at[self._bytes[at + n] == byte]
-        return np.searchsorted(self._ends, at)
-
-    def _ranges(self, word: bytes) -> Iterator[tuple[int, int, int]]:
-        """(start, stop) in the order of the positions of each three bytes, and their place."""
-        for shift in range(max(1, len(word) - 2)):
-            part = word[shift : shift + 3]  # a shorter word begins a range of codes
-            low, high = part.ljust(3, b"\0"), part.ljust(3, b"\xff")
-            first = np.searchsorted(self._codes, int.from_bytes(low, "big"))
-            last = np.searchsorted(self._codes, int.from_bytes(high, "big"), side="right")
-            yield int(self._starts[first]), int(self._starts[last]), shift
+        starts = self._starts[np.searchsorted(self._codes, word.low)]
+        stops = self._starts[np.searchsorted(self._codes, word.high, side="right")]
+        rarest = np.argmin(stops - starts)
+        at = self._order[starts[rarest] : stops[rarest]].astype(np.intp) - rarest
+        at = at[(at >= 0) & (at <= len(self._bytes) - len(word.text))]
+        is_here = (self._bytes[at[:, None] + word.places] == word.bytes).all(axis=1)
+        return np.asarray(np.searchsorted(self._ends, at[is_here]), np.intp)
 
 
 def _bytes(text: str) -> bytes:

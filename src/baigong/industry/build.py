@@ -181,7 +181,7 @@ class Build:
         base = await asyncio.to_thread(self._keep_base)
         dataset = await asyncio.to_thread(load_rows, self.shop.hub, self.recipe, base)
         live = self._live()
-        ranker = await asyncio.to_thread(self._find_ranker)
+        ranker = await asyncio.to_thread(_find_ranker, self.shop.hub, self.recipe)
         teacher = await asyncio.to_thread(find_teacher, self.shop.serving, self.recipe)
         wish = wish_of(self.recipe, teacher)
         plan = await asyncio.to_thread(plan_tuning, dataset.rows, base.folder, wish)
@@ -372,11 +372,6 @@ class Build:
         base = self.shop.hub.get("model", self.recipe.base)
         return self.shop.hub.add("model", base.name, base.folder, base.facts)
 
-    def _find_ranker(self) -> Revision | None:
-        """The reranker that the recipe names, as it is now: a release does not change with it."""
-        spec = self.recipe.knowledge
-        return self.shop.hub.get("model", spec.rerank) if spec and spec.rerank else None
-
     def _keep(
         self, base: Revision, tuned: Output, folder: Path, report: EvalReport | None = None
     ) -> str:
@@ -454,6 +449,12 @@ class Build:
                 "curve": outputs["tune"]["curve"],
             },
         )
+
+
+def _find_ranker(hub: Hub, recipe: Recipe) -> Revision | None:
+    """The reranker that the recipe names, as it is now: a release does not change with it."""
+    spec = recipe.knowledge
+    return hub.get("model", spec.rerank) if spec and spec.rerank else None
 
 
 def _asked(row: Row, recipe: Recipe) -> Sequence[Message] | str:

@@ -434,7 +434,8 @@ def recipe_of_document(
     Raises:
         DataProblems: as `load_recipe`.
     """
-    apply_overrides(document, overrides or {})
+    if overrides is not None:
+        apply_overrides(document, overrides)
     refuse_unusable_text(document)
     resolve_files(document, folder)
     recipe: Recipe | None = None

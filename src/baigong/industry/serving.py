@@ -22,9 +22,11 @@ from baigong.hub.access import acting
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.data_url import image_of
 from baigong.hub.hub import Hub, Revision
+from baigong.hub.preset import Preset, preset_of
 from baigong.industry.aliases import Alias, Aliases
-from baigong.industry.citing import Citation, cite
+from baigong.industry.citing import cite
 from baigong.industry.embedder import HubEmbedders, sentence_vectors, static_embed
+from baigong.industry.foreign import Answer, Foreign
 from baigong.industry.grounding import NOT_FOUND, ground_prompt, inert
 from baigong.industry.labelling import answers_of, label_text
 from baigong.industry.releases import Content, Release, Releases
@@ -38,9 +40,8 @@ from baigong.inference.reasoning import Thoughts, effort_options, marks_of
 from baigong.inference.static import is_static
 from baigong.inference.text import stream_text
 from baigong.inference.tools import Calls, style_of
-from baigong.inference.upstream.dialect import UNSAID
-from baigong.inference.upstream.pool import Remote, Route, Upstreams
-from baigong.inference.upstream.server import Adapter, Conversation, Prompt
+from baigong.inference.upstream.pool import Remote, Upstreams
+from baigong.inference.upstream.server import Adapter, Prompt
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
@@ -61,23 +62,6 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What was found before the first token, the prompt's ids, and the tokens as they come.
-
-    `again` makes another answer to the same prompt.
-    """
-
-    citations: tuple[Citation, ...]
-    ids: Sequence[int]
-    deltas: AsyncIterator[Delta]
-    again: Callable[[Sampling], AsyncIterator[Delta]]
-
-    @property
-    def prompt_tokens(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True, slots=True)
 class Served:
     """Everything needed to answer under one name."""
 
@@ -91,6 +75,7 @@ class Served:
     remote: Remote | None = None  # answers in the engine's place
     embedders: Embedders | None = None
     ranker: Rank | None = None
+    preset: Preset | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -103,10 +88,13 @@ class Served:
 
     @property
     def defaults(self) -> Sampling:
-        """What the recipe's `serve` says, for the fields that a caller leaves out."""
-        if self.content is None:
-            return Sampling()
-        return Sampling(max_tokens=self.content.max_tokens, temperature=self.content.temperature)
+        """What the recipe's `serve` or a preset says, for the fields that a caller leaves out."""
+        said = Sampling()
+        if self.content is not None:
+            said = Sampling(
+                max_tokens=self.content.max_tokens, temperature=self.content.temperature
+            )
+        return said if self.preset is None else self.preset.over(said)
 
     @property
     def fingerprint(self) -> str:
@@ -300,45 +288,12 @@ class Served:
         return await find(retrieve, question, content.passages, sentence_vectors)
 
     def _with_persona(self, messages: Sequence[Message]) -> Sequence[Message]:
+        if self.preset is not None:
+            messages = self.preset.before(messages)
         persona = self.content.persona if self.content is not None else None
         if not persona or any(message.role == "system" for message in messages):
             return messages
         return [Message("system", persona), *messages]
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """Answers chats under a name that only upstreams know, by the template that they have."""
-
-    name: str
-    route: Route
-    fingerprint: str = "fp_upstream"
-
-    @property
-    def defaults(self) -> Sampling:
-        """What a caller leaves out is the upstream's to say."""
-        return UNSAID
-
-    def effort(self, effort: str) -> dict[str, Any]:
-        """Passed on: the upstream knows whether its model can think."""
-        return {"reasoning_effort": effort}
-
-    async def answer(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        *,
-        tools: ToolUse = ToolUse(),  # noqa: B008  frozen
-        options: Mapping[str, Any] | None = None,
-    ) -> Answer:
-        """Answer a conversation; the last delta tells how many tokens the prompt had."""
-        fields, variables = {}, dict(options or {})
-        if "reasoning_effort" in variables:
-            fields["reasoning_effort"] = variables.pop("reasoning_effort")
-        if variables:
-            fields["chat_template_kwargs"] = variables
-        say = partial(self.route.chat, Conversation(messages, tools, fields))
-        return Answer((), (), say(sampling), say)
 
 
 class Serving:
@@ -362,12 +317,16 @@ class Serving:
         self._upstreams = upstreams
         self._aliases = aliases
 
-    def open(self, name: str) -> Served:
-        """What answers `name`: a live release, a numbered one, an alias, or a foundation model.
+    def open(self, name: str, *, is_base: bool = False) -> Served:
+        """What answers `name`: a live release, a numbered one, an alias, or a model of the hub.
+
+        Args:
+            name: what was asked for.
+            is_base: a preset stands on it, so that it must not stand on another itself.
 
         Raises:
             NotFound: nothing has this name; near names are suggested.
-            Unsupported: only an upstream has it.
+            Unsupported: only an upstream has it, or it is a preset of a preset.
         """
         if (alias := self._aliases.find(name)) is not None:
             return self._of_alias(alias)
@@ -385,10 +344,14 @@ class Serving:
                 ) from error
             known = [model.name for model in self.models()]
             raise NotFound.among("model", name, known, param="model") from error
-        if found.is_adapter:
-            return self._of_adapter(name, found)
-        remote = self._upstreams.of_base(found.name, found.folder, has_adapter=False)
-        return Served(name, found, _words(found.folder), self._engines, remote=remote)
+        preset = preset_of(found.folder)
+        if preset is None:
+            return self._of_model(name, found)
+        if not preset.base:
+            return replace(self._of_model(name, found), preset=preset)
+        if is_base:
+            raise Unsupported(f"'{name}' is a preset of '{preset.base}', so no other stands on it.")
+        return replace(self.open(preset.base, is_base=True), name=name, preset=preset)
 
     def open_chat(self, name: str) -> Served | Foreign:
         """What answers chats under `name`: as `open`, or else an upstream's own model.
@@ -423,6 +386,12 @@ class Serving:
             self.embedders,
             self.rankers(content.rerank) if content.rerank else None,
         )
+
+    def _of_model(self, name: str, found: Revision) -> Served:
+        if found.is_adapter:
+            return self._of_adapter(name, found)
+        remote = self._upstreams.of_base(found.name, found.folder, has_adapter=False)
+        return Served(name, found, _words(found.folder), self._engines, remote=remote)
 
     def _of_alias(self, alias: Alias) -> Served:
         if alias.release is not None:

@@ -12,8 +12,9 @@ import msgspec
 from baigong.errors import InvalidInput
 from baigong.evals.run import Ask, predict
 from baigong.industry.contest import CONCURRENCY
+from baigong.industry.foreign import Foreign
 from baigong.industry.recipe import Recipe
-from baigong.industry.serving import Foreign, Served, Serving
+from baigong.industry.serving import Served, Serving
 from baigong.tuning.spec import TuneSpec
 from baigong.types import Delta, Report, Row, Sampling
 

@@ -121,8 +121,21 @@ def recipe_of(
         "data": data,
         "tune": dict(spec or {}),
     }
-    document = Document(_PLACE, written, {(key,): (_PLACE, None) for key in written})
-    return Tuned(recipe_of_document(document, Path.cwd(), overrides), tuple(reasons))
+    return Tuned(recipe_from(written, _PLACE, overrides or {}), tuple(reasons))
+
+
+def recipe_from(
+    written: dict[str, Any], place: str, overrides: Mapping[str, str] | None = None
+) -> Recipe:
+    """A recipe that nobody wrote as a file, checked as one; `place` is where its mistakes are said to be.
+
+    Without `overrides` a `${name}` in it is text like any other.
+
+    Raises:
+        DataProblems: it has mistakes.
+    """
+    document = Document(place, written, {(key,): (place, None) for key in written})
+    return recipe_of_document(document, Path.cwd(), overrides)
 
 
 def name_of(path: Path) -> str:

@@ -10,8 +10,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,10 +23,11 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from baigong.errors import InvalidInput, NotFound
 from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
+from baigong.store.sha256 import Sha256
+from baigong.store.writing import Piece, write_all
 
 _PIECE = 1 << 20
 _SENT = 4 << 20  # bytes of a piece that goes on to a client
-_ALONE = 256 << 10  # bytes from which a piece is hashed in a thread, while it is written
 _KEY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
 _STALE_S = 3600  # after which what is put again is written again, where its age cannot be set
 
@@ -114,6 +114,31 @@ class Blobs:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - older_s:
                     path.unlink()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self.root is not None
+
+    def writable(self, name: str) -> Path:
+        """Where to write what `name`, 64 hexadecimal digits, will be: in a bucket's case a place
+        from which `adopt` takes it."""
+        if self.root is None:
+            return self.incoming / name
+        return self.root / _key(name)
+
+    def share(self, path: Path, digest: str) -> None:
+        """Make a file of this machine a blob, and leave it where it is.
+
+        Its sha256 was just counted, and it is not written to any more.
+        """
+        if self.root is None:
+            self._create(digest, path)
+            return
+        other = self.incoming / secrets.token_hex(16)
+        with _errors(digest):
+            _link(path, other)
+        self.adopt(other, digest)
 
     def adopt(self, path: Path, digest: str) -> None:
         """Make a file, which lies beside the store's and whose sha256 was just counted, a blob."""
@@ -224,9 +249,7 @@ class Incoming:
         self._blobs = blobs
         self._name = name
         self._path = folder / secrets.token_hex(16)
-        self._hash = hashlib.sha256()
-        self._hashing: Future[None] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._hash = Sha256()
         self._file = self._path.open("wb", buffering=0)
 
     def __enter__(self) -> Incoming:
@@ -238,24 +261,23 @@ class Incoming:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        if self._thread is not None:
-            self._thread.shutdown()
+        self._hash.close()
         self._file.close()
         self._path.unlink(missing_ok=True)
 
-    def write(self, piece: bytes | memoryview) -> None:
-        """The piece must not change afterwards.
+    def write(self, piece: Piece) -> None:
+        """As `writelines`, of one piece."""
+        self.writelines([piece])
+
+    def writelines(self, pieces: Sequence[Piece]) -> None:
+        """They must not change until the next call.
 
         Raises:
-            StorageFull: there is no room for it.
+            StorageFull: there is no room for them.
         """
         if not self._name:
-            self._count(piece)
-        with room_for("a file"):
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self.size += len(piece)
+            self._hash.update(pieces)
+        self.size += write_all(self._file.fileno(), pieces)
 
     def finish(self, wanted: str = "") -> str:
         """Make it a blob; its sha256 in hex, or its name.
@@ -264,31 +286,23 @@ class Incoming:
             InvalidInput: `wanted`, if any, is another; nothing is kept.
         """
         self._file.close()
-        self._wait()
         digest = self._name or self._hash.hexdigest()
-        if wanted and digest != wanted.lower():
-            raise InvalidInput(
-                f"The bytes have the sha256 {digest}, not {wanted[:64]} as announced.",
-                hint="They were damaged on the way; send them again.",
-                param="oid",
-            )
+        check_digest(digest, wanted)
         self._blobs.adopt(self._path, digest)
         return digest
 
-    def _count(self, piece: bytes | memoryview) -> None:
-        """Hash it: a large one in a thread, while it is written and the next one comes."""
-        self._wait()
-        if len(piece) < _ALONE:
-            self._hash.update(piece)
-            return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "sha256")
-        self._hashing = self._thread.submit(self._hash.update, piece)
 
-    def _wait(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None
+def check_digest(digest: str, wanted: str) -> None:
+    """
+    Raises:
+        InvalidInput: `wanted`, if any, is another.
+    """
+    if wanted and digest != wanted.lower():
+        raise InvalidInput(
+            f"The bytes have the sha256 {digest}, not {wanted[:64]} as announced.",
+            hint="They were damaged on the way; send them again.",
+            param="oid",
+        )
 
 
 def digest_file(path: Path) -> str:

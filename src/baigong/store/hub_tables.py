@@ -231,7 +231,8 @@ xorbs = Table(
     Column("at", Float, nullable=False),
 )
 
-# From its chunk `first` on, until the next row's, a xorb's bytes are a blob's from `start` on.
+# From its chunk `first` on, until the next row's, a xorb's bytes are a blob's from `start` on, or
+# those of what lies aside under that name.
 xorb_spans = Table(
     "xorb_spans",
     metadata,

@@ -12,11 +12,14 @@ _PARTIAL = ".partial"
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file beside its place, force it to disk, and rename it into place."""
+    write_file(path, lambda place: place.write_bytes(data))
+
+
+def write_file(path: Path, fill: Callable[[Path], object]) -> None:
+    """The same of a file that `fill` writes."""
     partial = path.with_name(path.name + _PARTIAL)
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    fill(partial)
+    _force(partial)
     partial.replace(path)
 
 

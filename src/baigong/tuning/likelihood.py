@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-_CHUNK = 1 << 24  # logits at once, as numbers: 64 MiB of them in float32
+from baigong.tuning.memory import LOGITS
 
 
 class Likelihood(NamedTuple):
@@ -45,7 +45,7 @@ def likelihood(hidden: Tensor, head: Tensor, wanted: Tensor) -> Likelihood:
 
 
 def _rows(head: Tensor) -> int:
-    return max(1, _CHUNK // head.shape[0])
+    return max(1, LOGITS // head.shape[0])
 
 
 class _Frozen(torch.autograd.Function):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +12,21 @@ import msgspec
 import numpy as np
 
 from baigong.compute import usable_cores
-from baigong.errors import InvalidInput, NotFound
-from baigong.hub.architecture import plain_name, shape_of
-from baigong.hub.headers import Headers
+from baigong.errors import InvalidInput
+from baigong.tuning.base import Base, read_base
 from baigong.tuning.examples.rows import Prepared, read_rows
+from baigong.tuning.memory import Held
 from baigong.tuning.objectives import examples_of
 from baigong.tuning.spec import Settings, TuneSpec, resolve
 from baigong.tuning.teacher import check_teacher
 from baigong.types import Row
 
 _START_S = 8.0  # importing torch, transformers and peft, and reading a small model
-_KEPT = 30  # numbers of the hidden size that a block keeps of each token
-_START_BYTES = 800 << 20  # the same, and compiled kernels, in resident memory
 # Training against a plain float32 product, measured with a base of 6.5 M weights in batches of 16:
 # 0.77 of its rate in float32, 1.13 where the processor multiplies bfloat16.
 _EFFICIENCY = 0.8
 # Of that, what is left where answers are sampled, a token of each at a time.
 _SAMPLING_EFFICIENCY = 0.5
-OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
-_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers?\.\d+\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What planning must know of a base, read from its config and the headers of its weights.
-
-    Attributes:
-        parameters: all weights.
-        linear: name of each kind of linear layer in the blocks -> sum of (inputs + outputs).
-        products: weights of those layers, each a multiplication per token.
-        widest: the smaller side of the layer in which that is greatest: no rank can be above it.
-    """
-
-    folder: Path
-    parameters: int
-    linear: dict[str, int]
-    products: int
-    hidden: int
-    layers: int
-    vocabulary: int
-    context: int
-    widest: int
-
-    @property
-    def targets(self) -> list[str]:
-        """The modules that an adapter covers: every linear layer but the output head."""
-        return sorted(self.linear)
 
 
 class TunePlan(msgspec.Struct, frozen=True):
@@ -145,6 +111,7 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
         share = max(0.0, limit - _START_S) / max(1e-9, seconds - _START_S)
         settings = _fewer_epochs(spec, settings, share, count, base.parameters)
         seconds, shortened = _seconds(prepared, base, settings, teacher), True
+    trained, others = _trainable(base, settings), _others(base, settings, teacher)
     return TunePlan(
         settings=settings,
         rows=count,
@@ -155,8 +122,8 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
         longest_row=prepared.longest,
         context=base.context,
         parameters=base.parameters,
-        trainable_parameters=_trainable(base, settings),
-        memory_bytes=_memory(prepared, base, settings, _others(base, settings, teacher)),
+        trainable_parameters=trained,
+        memory_bytes=Held(prepared, base, settings, trained, others).total,
         seconds=seconds,
         shortened=shortened,
     )
@@ -171,98 +138,6 @@ def _fewer_epochs(
     return resolve(msgspec.structs.replace(spec, epochs=epochs), rows, parameters)
 
 
-def read_base(folder: Path) -> Base:
-    """What planning must know of a model folder.
-
-    Raises:
-        NotFound: it holds no config.json or no safetensors.
-        InvalidInput: it holds no linear layers that could be tuned, or its files are broken.
-        Unsupported: its config.json asks for what is not known here.
-    """
-    if not any(folder.glob("*.safetensors")) or not (folder / "config.json").exists():
-        raise NotFound(
-            f"There is no model in {folder.name}.", hint="It needs config.json and safetensors."
-        )
-    headers = Headers.read(folder)
-    if "num_channels" in headers.fields and not headers.fields.get("vocab_size"):
-        return read_sight(folder, headers)
-    shape = shape_of(headers.fields, headers.name)
-    linear: dict[str, int] = {}
-    products = widest = 0
-    for name, tensor in headers.tensors.items():
-        parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
-        # Blocks of a part that sees have other names, and are not tuned.
-        if len(tensor.shape) == 2 and _BLOCK.match(parent):
-            products += math.prod(tensor.shape)
-            # Experts, and the gate that chooses them, are no layers of their own in transformers.
-            if ".experts." not in name and leaf != "gate":
-                linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
-                widest = max(widest, min(tensor.shape))
-    if not linear:
-        raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
-    return Base(
-        folder=folder,
-        parameters=headers.parameters,
-        linear=linear,
-        products=products,
-        hidden=shape.hidden_size,
-        layers=shape.layers,
-        vocabulary=shape.vocabulary,
-        context=shape.context,
-        widest=widest,
-    )
-
-
-_STAGE = re.compile(r"\bstages\.(\d+)\.")
-_NUMBERS = 4  # that a convolution, its normalisation and activation keep for each output
-
-
-def read_sight(folder: Path, headers: Headers) -> Base:
-    """The same of a model for pictures. Its `products` and `hidden` are those of a picture's patches together.
-
-    A convolution of stage n is taken to see a side of 1 / (4 * 2^n) of the picture's, as in ResNet.
-    """
-    fields = headers.fields
-    side = _side(folder, fields)
-    patches = (side // int(fields.get("patch_size") or 16)) ** 2 + 1
-    linear: dict[str, int] = {}
-    products = kept = widest = 0
-    for name, tensor in headers.tensors.items():
-        leaf = name.removesuffix(".weight").rpartition(".")[2]
-        if len(tensor.shape) == 2 and _BLOCK.match(name):
-            linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
-            products += patches * math.prod(tensor.shape)
-            widest = max(widest, min(tensor.shape))
-        elif len(tensor.shape) == 4 and "num_hidden_layers" not in fields:
-            stage = _STAGE.search(name)
-            area = (side / (2 if stage is None else 4 << int(stage[1]))) ** 2
-            products += round(area * math.prod(tensor.shape))
-            kept += round(area * tensor.shape[0] * _NUMBERS / _KEPT)
-    layers = int(fields.get("num_hidden_layers") or 1)
-    hidden = kept or patches * int(fields.get("hidden_size") or 1)
-    return Base(
-        folder=folder,
-        parameters=headers.parameters,
-        linear=linear,
-        products=products,
-        hidden=hidden,
-        layers=layers,
-        vocabulary=0,
-        context=1,
-        widest=widest,
-    )
-
-
-def _side(folder: Path, fields: dict[str, Any]) -> int:
-    """Pixels along a side of the pictures that a model takes."""
-    path = folder / "preprocessor_config.json"
-    said = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    size = said.get("crop_size") or said.get("size") or fields.get("image_size") or 224
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge") or 224
-    return int(size)
-
-
 def _trainable(base: Base, settings: Settings) -> int:
     if not settings.is_adapter:
         return base.parameters
@@ -274,23 +149,6 @@ def _others(base: Base, settings: Settings, teacher: Base | None) -> int:
     if teacher is not None:
         return teacher.parameters
     return base.parameters if settings.beta and not settings.is_adapter else 0
-
-
-def _memory(prepared: Prepared[Any], base: Base, settings: Settings, others: int) -> int:
-    """Weights, what the optimiser keeps (gradient, two moments, the best so far), activations.
-
-    A block keeps about 30 numbers of the hidden size per token for its backward pass, and each
-    answer token its logits four times over. `others` are weights that stand beside and only read.
-    """
-    weights = 4 * (base.parameters + others) + 16 * _trainable(base, settings)
-    tokens = settings.batch_size * prepared.longest
-    answers: int = settings.batch_size * max(e.scored for e in prepared.train)
-    # A teacher's logits, and both as logarithms of shares.
-    copies = 9 if settings.objective == "distill" else 4
-    activations = 4 * (
-        tokens * base.layers * _KEPT * base.hidden + copies * answers * base.vocabulary
-    )
-    return _START_BYTES + weights + activations
 
 
 def _seconds(

@@ -28,7 +28,7 @@ import torch
 from safetensors import SafetensorError
 
 from baigong.store.room import is_full
-from baigong.tuning import curve
+from baigong.tuning import curve, memory
 from baigong.tuning.checkpoint import Named, State, read_checkpoint, write_checkpoint
 from baigong.tuning.curve import Point
 from baigong.tuning.examples.rows import batches
@@ -54,8 +54,6 @@ from baigong.tuning.workers import Workers
 _POINTS = 200  # of the curve, about
 _CLIP = 1.0
 _EVALUATION_BATCH = 32
-_ROOM = 1 << 30  # bytes on a processor for what the backward pass needs
-_FEWEST = 512  # tokens that are worth a pass
 _SAFETY = 0.95  # of the time limit that a shortened run plans to use
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -147,7 +145,7 @@ class Run:
         counted = sum(example.counted for example in examples)
         mine = self.workers.share(examples)
         while True:
-            parts = list(split(mine, self.state.micro))
+            parts = list(memory.split(mine, self.state.micro))
             total, failed = torch.zeros((), device=self.weights.device), False
             # Each process draws its own numbers, and a second try draws those of the first.
             torch.manual_seed(
@@ -357,37 +355,20 @@ class Run:
         (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
-def split(examples: Sequence[Any], tokens: int) -> Iterator[list[Any]]:
-    """The examples in parts of like length, none of more than `tokens` padded tokens or of one."""
-    part: list[Any] = []
-    for example in sorted(examples, key=lambda example: example.length):
-        if part and (len(part) + 1) * example.length > tokens:
-            yield part
-            part = []
-        part.append(example)
-    if part:
-        yield part
-
-
 def tokens_at_once(weights: Weights) -> int:
-    """How many tokens may go through the model together, by what a backward pass keeps of each.
-
-    A block keeps about 30 numbers of the hidden size. More tokens at once than fill the machine's
-    units gain nothing, and what they keep would not be there for a larger model.
-    """
+    """How many units of length may go through the model together."""
     if weights.kept:
         return max(1, _room(weights) // weights.kept)
     config = weights.model.config.get_text_config()
-    blocks = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
-    kept = 30 * (2 if weights.has_bfloat16 else 4) * blocks
-    return max(_FEWEST, _room(weights) // kept)
+    layers, hidden = getattr(config, "num_hidden_layers", 12), getattr(config, "hidden_size", 768)
+    return memory.tokens_at_once(layers, hidden, _room(weights), is_bfloat16=weights.has_bfloat16)
 
 
 def _room(weights: Weights) -> int:
     """Bytes for what backward passes keep."""
     if weights.device.type == "cuda":
         return int(torch.cuda.mem_get_info()[0] // 2)
-    return _ROOM
+    return memory.ROOM
 
 
 def is_out_of_memory(error: Exception) -> bool:

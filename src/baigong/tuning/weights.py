@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from baigong.compute import multiplies_bfloat16
+from baigong.tuning.base import OTHER_SENSES
 from baigong.tuning.job import TuneJob
-from baigong.tuning.plan import OTHER_SENSES
 from baigong.tuning.workers import device_here
 
 # PEFT asks transformers by the attribute's old name; nothing here is to be changed.
@@ -87,9 +88,7 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older releases of torch do not tell: float32 is always right.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return multiplies_bfloat16()
 
 
 def stored_dtype(base: Path) -> torch.dtype:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput, NotFound, Unsupported
+from baigong.knowledge.stores import indexes
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.mirror import Mirrors
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Hit, Scope, Stores
@@ -24,13 +25,16 @@ SIZE = 8
 OpenStores = Callable[[Path], Stores]
 
 
-@pytest.fixture(params=["lance", "lance graph", "lance in memory", "qdrant"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+@pytest.fixture(params=["lance", "lance in parts", "lance in memory", "qdrant"])
+def stores(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stores]:
     if request.param != "qdrant":
-        large = 10 if request.param == "lance graph" else 10_000
+        if request.param == "lance in parts":
+            monkeypatch.setattr(indexes, "PARTITION_ROWS", 100)
         mirrors = Mirrors(beside=False) if request.param == "lance in memory" else Mirrors(0)
         folder = tmp_path / "store"
-        yield LanceStores(folder, index_from=10, graph_from=large, mirrors=mirrors)
+        yield LanceStores(folder, index_from=10, mirrors=mirrors)
         return
     stores = QdrantStores(tmp_path / "store", graph_from=10)
     yield stores
@@ -230,7 +234,7 @@ def test_a_filter_leaves_as_many_as_were_asked_for(stores: Stores) -> None:
         chunks.tend()
 
 
-def test_neighbours_are_found_in_the_graph_beside_it_and_after_deletions(stores: Stores) -> None:
+def test_neighbours_are_found_in_the_index_beside_it_and_after_deletions(stores: Stores) -> None:
     chunks, plain = stores.open("base", 32), PlainChunks()
 
     def replaced(gone: Iterable[int], new: Iterable[int]) -> None:

@@ -28,7 +28,9 @@ from baigong.knowledge.stores.port import ChunkRow
 from baigong.knowledge.stores.qdrant import QdrantStores
 
 kind, folder = sys.argv[1:3]
-stores = (LanceStores if kind == "lance" else QdrantStores)(folder, graph_from=100)
+stores = (
+    LanceStores(folder, index_from=100) if kind == "lance" else QdrantStores(folder, graph_from=100)
+)
 
 def rows(document, turn, count=10):
     return [
@@ -69,7 +71,7 @@ while True:
 
 
 def stores_of(kind: str, folder: Path) -> Stores:
-    return LanceStores(folder, graph_from=100) if kind == "lance" else QdrantStores(folder)
+    return LanceStores(folder, index_from=100) if kind == "lance" else QdrantStores(folder)
 
 
 def closed(stores: Stores) -> None:

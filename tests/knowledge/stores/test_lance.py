@@ -20,7 +20,7 @@ def test_cleaning_up_lets_go_of_old_files_and_spares_pins(
     monkeypatch.setattr(indexes, "KEPT", timedelta(milliseconds=1))
     monkeypatch.setattr(lance, "KEPT", timedelta(milliseconds=1))
     monkeypatch.setattr(indexes, "_FRAGMENTS", 0)
-    chunks = LanceStores(tmp_path, graph_from=10).open("base", SIZE)
+    chunks = LanceStores(tmp_path, index_from=10).open("base", SIZE)
     chunks.replace([], [row(n, 0, "old") for n in range(50)])
     chunks.tend()
     chunks.pin("p")
@@ -40,7 +40,7 @@ def test_cleaning_up_lets_go_of_old_files_and_spares_pins(
 
 
 def test_tending_is_done_once(tmp_path: Path) -> None:
-    chunks = LanceStores(tmp_path, graph_from=10).open("base", SIZE)
+    chunks = LanceStores(tmp_path, index_from=10).open("base", SIZE)
     assert not chunks.tend()
     for n in range(40):
         chunks.replace([n], [row(n)])
@@ -48,10 +48,10 @@ def test_tending_is_done_once(tmp_path: Path) -> None:
     assert not chunks.tend()
 
 
-def test_many_graphs_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_indexes_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes, "_LOOSE_ROWS", 0)
-    monkeypatch.setattr(indexes, "_GRAPHS", 2)
-    chunks = LanceStores(tmp_path, graph_from=10).open("base", SIZE)
+    monkeypatch.setattr(indexes, "_SEGMENTS", 2)
+    chunks = LanceStores(tmp_path, index_from=10).open("base", SIZE)
     for turn in range(4):
         chunks.replace([], [row(50 * turn + n) for n in range(50)])
         assert chunks.tend()

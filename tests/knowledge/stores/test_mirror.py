@@ -1,7 +1,8 @@
-"""Vectors in memory: for one version alone, followed by this process's writes, within a budget."""
+"""Vectors and words in memory: for one version alone, followed by this process's writes, within a budget."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baigong.knowledge.stores import indexes
 from baigong.knowledge.stores.lance import LanceChunks, LanceStores
 from baigong.knowledge.stores.mirror import Mirrors
-from baigong.knowledge.stores.port import Scope
+from baigong.knowledge.stores.port import EVERYTHING, Scope
 from baigong.knowledge.where import Compare
 from tests.knowledge.stores.test_contract import SIZE, row, vector
 
@@ -45,16 +47,60 @@ def test_it_follows_what_this_process_writes(tmp_path: Path, reads: list[LanceCh
     chunks = opened(tmp_path)
     chunks.replace([], [row(n, metadata={"part": n % 2}) for n in range(40)])
     chunks.near(ASKED, 5)
+    odd = Scope(where=Compare("eq", "part", 1.0))
     held = set(range(40))
     for turn in range(30):
-        chunks.replace([turn, turn + 1], [row(100 + turn, metadata={"part": turn % 2})])
+        new = row(100 + turn, terms=f"word turn{turn}", metadata={"part": turn % 2})
+        chunks.replace([turn, turn + 1], [new])
         held = (held - {turn, turn + 1}) | {100 + turn}
         assert numbers(chunks.near(ASKED, 999)) == held
-        odd = Scope(where=Compare("eq", "part", 1.0))
-        assert numbers(chunks.near(ASKED, 999, odd)) == {n for n in held if n % 2}
+        assert numbers(chunks.words(["word"], 999)) == held
+        assert numbers(chunks.words([f"turn{turn}", "absent"], 999)) == {100 + turn}
+        for found in (chunks.near(ASKED, 999, odd), chunks.words(["word"], 999, odd)):
+            assert numbers(found) == {n for n in held if n % 2}
     chunks.replace(list(held), [])
-    assert chunks.near(ASKED, 9) == []
+    assert chunks.near(ASKED, 9) == [] == chunks.words(["word"], 9)
     assert len(reads) == 1
+
+
+WORDS = (
+    "pump pumps pumping heated 水 泵 水泵 ab-1234 Égypte egypt œuvre straße strasse generously IT "
+    "Ångström angstrom élève naïve Łódź lodz Ø ĳ ﬁne café"
+).split()
+
+
+def test_words_score_as_in_the_stores_index(
+    tmp_path: Path, reads: list[LanceChunks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even words that are written with other letters, a row without any and one with many."""
+    draw = random.Random(1)
+    rows = [
+        row(n, terms=" ".join(draw.choices(WORDS, k=draw.randint(0, 40))), metadata={"part": n % 2})
+        for n in range(300)
+    ]
+    rows.append(row(300, terms=" pump" * 300))
+    monkeypatch.setattr(indexes, "_LOOSE_ROWS", 10)
+    index = LanceStores(tmp_path, index_from=10, mirrors=Mirrors(0)).open("base", SIZE)
+    index.replace([], rows)
+    assert index.tend()
+    memory = opened(tmp_path)
+    questions = [[word] for word in WORDS] + [draw.sample(WORDS, 5) for _ in range(30)]
+    for words in questions:
+        for scope in (EVERYTHING, Scope(where=Compare("eq", "part", 1.0))):
+            expected, found = (each.words(words, 999, scope) for each in (index, memory))
+            assert numbers(found) == numbers(expected), words
+            scores = {hit.document: hit.score for hit in expected}
+            for hit in found:
+                assert hit.score == pytest.approx(scores[hit.document], rel=1e-4), words
+        assert len(memory.words(words, 7)) == min(7, len(memory.words(words, 999)))
+    assert memory in reads
+
+
+def test_words_alone_are_in_memory_too(tmp_path: Path, reads: list[LanceChunks]) -> None:
+    chunks = LanceStores(tmp_path, mirrors=Mirrors(beside=False)).open("base", None)
+    chunks.replace([], [row(n, terms=f"term{n % 3}", vector=None) for n in range(9)])
+    assert numbers(chunks.words(["term1"], 9)) == {1, 4, 7}
+    assert reads == [chunks]
 
 
 def test_what_another_process_deletes_is_gone_at_once(
@@ -112,6 +158,14 @@ def test_who_was_asked_last_stays_within_the_budget(
     second.near(ASKED, 9)
     stores.drop("second")
     assert stores.open("second", SIZE).near(ASKED, 9) == []
+
+
+def test_what_grows_beyond_the_budget_goes(tmp_path: Path, reads: list[LanceChunks]) -> None:
+    chunks = opened(tmp_path, Mirrors(200_000, beside=False))
+    for first in range(0, 300, 50):
+        chunks.replace([], [row(first + n, text="t" * 1200) for n in range(50)])
+        assert len(chunks.near(ASKED, 999)) == first + 50
+    assert len(reads) > 1  # nothing of it is in memory
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])

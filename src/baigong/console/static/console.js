@@ -4,6 +4,8 @@
 const form = document.getElementById("ask");
 if (form) prepareAsking(form);
 prepareCopying();
+prepareChoices();
+prepareLiking();
 openAtFragment();
 
 function prepareAsking(form) {
@@ -238,6 +240,28 @@ function prepareCopying() {
       setTimeout(() => (button.textContent = before), 1500);
     });
   }
+}
+
+// A choice in a list needs no further button.
+function prepareChoices() {
+  for (const select of document.querySelectorAll("[data-submits]")) {
+    select.addEventListener("change", () => select.form.requestSubmit());
+  }
+}
+
+// Without a script the form loads the page anew; with one it alone is replaced.
+function prepareLiking() {
+  const form = document.getElementById("like");
+  form?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const reply = await fetch(form.action, { method: "POST" });
+    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    const fresh = page.getElementById("like");
+    if (!fresh) return location.reload();
+    form.replaceWith(document.adoptNode(fresh));
+    prepareLiking();
+    fresh.querySelector("button").focus();
+  });
 }
 
 // A citation's address ends in `#from-to`, which a server never sees: ask again with the span.

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx2
 
 from baigong.errors import Conflict, NotFound, Unreachable
 from baigong.hub.access import Actor
-from baigong.hub.commits import Commit, Put, Words
-from baigong.hub.hub import Hub
+from baigong.hub.commits import Commit, Commits, Put, Words
 from baigong.hub.manifest import Entry, Files, blob_oid
 from baigong.hub.mirror.arriving import Arriving
 from baigong.hub.mirror.sources import Found, Source
 from baigong.hub.names import MAIN, Kind, check_name
-from baigong.hub.pull import RemoteFile
-from baigong.hub.repositories import Repository, Settings
+from baigong.hub.remote import RemoteFile
+from baigong.hub.repositories import Repositories, Repository, Settings
+from baigong.store.blobs import Blobs
 from baigong.types import Progress, Report
 
 FRESH_S = 300.0  # how long a branch elsewhere is taken to be where it was
@@ -29,8 +29,17 @@ _MOST_SMALL = 2000
 class Mirror:
     """Repositories of other hubs, as if they were here. All methods block."""
 
-    def __init__(self, hub: Hub, sources: Sequence[Source]) -> None:
-        self._hub = hub
+    def __init__(
+        self,
+        repositories: Repositories,
+        commits: Commits,
+        blobs: Blobs,
+        refresh: Callable[[Kind, str], Repository],
+        sources: Sequence[Source],
+    ) -> None:
+        """`refresh` reads anew what a repository's files say of it."""
+        self._repositories, self._commits, self._blobs = repositories, commits, blobs
+        self._refresh = refresh
         self._sources = {source.name: source for source in sources}
         self._looked: dict[tuple[Kind, str, str], float] = {}  # until when not to look again
         self._arriving: dict[str, Arriving] = {}
@@ -45,7 +54,7 @@ class Mirror:
             Unreachable: it is not here, and nobody could be asked.
         """
         try:
-            here = self._hub.repositories.seen(kind, name, actor)
+            here = self._repositories.seen(kind, name, actor)
         except NotFound:
             if not self._sources or self._is_known(kind, name, revision):
                 raise
@@ -55,7 +64,7 @@ class Mirror:
         if source is None or here.settings.pinned or self._is_known(kind, here.name, revision):
             return here
         self._follow(here, source, revision)
-        return self._hub.refresh(kind, here.name)
+        return self._refresh(kind, here.name)
 
     def pieces(
         self, one: Repository, commit: Commit, path: str, start: int, stop: int
@@ -66,12 +75,12 @@ class Mirror:
             NotFound: there is no such file.
             Unreachable: it is not here, and does not come.
         """
-        entry = self._hub.commits.files(commit)[path]
-        while not self._hub.blobs.has(entry.digest):
+        entry = self._commits.files(commit)[path]
+        while not self._blobs.has(entry.digest):
             arriving = self._begin(one, commit, path, entry)
             if arriving is not None:
                 return arriving.pieces(start, stop)
-        return self._hub.blobs.pieces(entry.digest, start, stop)
+        return self._blobs.pieces(entry.digest, start, stop)
 
     def complete(self, one: Repository, report: Report, revision: str = MAIN) -> None:
         """Bring every file of a revision here, and leave the repository as it is from now on.
@@ -79,11 +88,11 @@ class Mirror:
         Raises:
             Unreachable: what has arrived is kept.
         """
-        commit = self._hub.commits.resolve(one.id, revision)
-        files = self._hub.commits.files(commit)
+        commit = self._commits.resolve(one.id, revision)
+        files = self._commits.files(commit)
         total, done, began = sum(e.size for e in files.values()), 0, time.monotonic()
         for path, entry in files.items():
-            while not self._hub.blobs.has(entry.digest):
+            while not self._blobs.has(entry.digest):
                 arriving = self._begin(one, commit, path, entry)
                 if arriving is not None:
                     for piece in arriving.pieces(0, entry.size):
@@ -95,7 +104,7 @@ class Mirror:
             done += entry.size
         report(Progress(total, total, "bytes"))
         settings = Settings(mirror=one.settings.mirror, pinned=True)
-        self._hub.repositories.change(one, settings=settings)
+        self._repositories.change(one, settings=settings)
 
     def _begin(self, one: Repository, commit: Commit, path: str, entry: Entry) -> Arriving | None:
         """The fetch of a file, begun or joined; None where it has just ended well."""
@@ -107,11 +116,11 @@ class Mirror:
             )
         with self._lock:
             self._arriving = {d: a for d, a in self._arriving.items() if not a.is_over}
-            if self._hub.blobs.has(entry.digest):
+            if self._blobs.has(entry.digest):
                 return None
             if (found := self._arriving.get(entry.digest)) is None:
                 url, query = source.address(one.kind, one.name, commit.id, path)
-                found = Arriving(self._hub.blobs, entry.digest, entry.size, url, query)
+                found = Arriving(self._blobs, entry.digest, entry.size, url, query)
                 self._arriving[entry.digest] = found
             return found
 
@@ -138,17 +147,17 @@ class Mirror:
             settings = Settings(mirror=source.name)
             words = _words(source, found)
             try:
-                self._hub.repositories.create(
+                self._repositories.create(
                     kind, name, puts, words, settings=settings, elsewhere=found.commit
                 )
             except Conflict:  # another process was faster
                 pass
             self._note(kind, name, revision, FRESH_S)
-            return self._hub.refresh(kind, name)
+            return self._refresh(kind, name)
         if unreachable is not None:
             raise unreachable
         self._note(kind, name, revision, MISSED_S)
-        return self._hub.repositories.find(kind, name)
+        return self._repositories.find(kind, name)
 
     def _follow(self, here: Repository, source: Source, revision: str) -> None:
         """Bring a revision up to date; what is here stays good where nobody can be asked."""
@@ -159,16 +168,16 @@ class Mirror:
             self._note(here.kind, here.name, revision, MISSED_S)
             return
         branch = None if found.commit == revision else revision
-        self._hub.commits.mirror(here.id, found.commit, puts, _words(source, found), branch)
+        self._commits.mirror(here.id, found.commit, puts, _words(source, found), branch)
         self._note(here.kind, here.name, revision, FRESH_S)
 
     def _known(self, here: Repository, found: Found) -> Files:
         """The files of a commit that is here, or of the newest one."""
         try:
-            at = self._hub.commits.resolve(here.id, found.commit)
+            at = self._commits.resolve(here.id, found.commit)
         except NotFound:
-            at = self._hub.commits.resolve(here.id)
-        return self._hub.commits.files(at)
+            at = self._commits.resolve(here.id)
+        return self._commits.files(at)
 
     def _puts(self, source: Source, kind: Kind, name: str, found: Found, known: Files) -> list[Put]:
         """The files; those whose sha256 is not told, and small ones, are fetched unless known."""
@@ -210,7 +219,7 @@ class Mirror:
         except httpx2.HTTPError as error:
             raise Unreachable(f"{source.name} did not send {file.path}: {error}") from error
         is_text = not file.sha256
-        put = self._hub.blobs.put(data)
+        put = self._blobs.put(data)
         if (
             len(data) != file.size
             or (file.sha256 and put != file.sha256)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from baigong.errors import InvalidInput, NotFound
 from baigong.hub.names import MAIN, Kind
-from baigong.hub.pull import (
+from baigong.hub.remote import (
     HF,
     MODELSCOPE,
     RemoteFile,

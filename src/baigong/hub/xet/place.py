@@ -29,6 +29,14 @@ class Piece(NamedTuple):
     stop: int
 
 
+class Range(NamedTuple):
+    """From the chunk `first` on, a xorb's bytes are those of `digest` from `start` on."""
+
+    first: int
+    digest: str
+    start: int
+
+
 class Use(NamedTuple):
     """Chunks up to `stop` of a xorb are in the blob `digest`, from its byte `start` on."""
 
@@ -38,11 +46,14 @@ class Use(NamedTuple):
 
 
 class Place:
-    """One xorb; `spans` by their first chunk, the first of them 0."""
+    """One xorb; `spans` by their first chunk, the first of them 0.
 
-    def __init__(self, sizes: Sequence[int], spans: Sequence[Span], *, is_waiting: bool) -> None:
+    `aside` is what it is called there as long as it waits.
+    """
+
+    def __init__(self, sizes: Sequence[int], spans: Sequence[Span], *, aside: str) -> None:
         self.count = len(sizes)
-        self.is_waiting = is_waiting
+        self.aside = aside
         self._ends = [0, *accumulate(sizes)]
         self._spans = spans
 
@@ -61,10 +72,10 @@ class Place:
             yield Piece(span.store, span.name, start, start + self.size(first, end))
             first, at = end, at + 1
 
-    def covered(self, uses: Mapping[int, Use]) -> list[tuple[int, str, int]]:
-        """(first chunk, blob, start) of spans that hold all chunks, or nothing where some are in
-        no file. `uses` are by their first chunk."""
-        spans: list[tuple[int, str, int]] = []
+    def covered(self, uses: Mapping[int, Use]) -> list[Range]:
+        """Where all chunks are, or nothing where some are in no file. `uses` are by their first
+        chunk."""
+        spans: list[Range] = []
         at, best = 0, None
         starts = iter(sorted(uses))
         following = next(starts, None)
@@ -76,7 +87,7 @@ class Place:
             if best is None or uses[best].stop <= at:
                 return []
             use = uses[best]
-            spans.append((at, use.digest, use.start + self.size(best, at)))
+            spans.append(Range(at, use.digest, use.start + self.size(best, at)))
             at = use.stop
         return spans
 

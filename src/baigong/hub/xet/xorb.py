@@ -10,6 +10,7 @@ from typing import Any
 import lz4.frame
 
 from baigong.errors import InvalidInput
+from baigong.store.writing import Piece
 
 MOST_CHUNKS = 8 << 10
 MOST_BYTES = 64 << 20  # of its chunks, unpacked
@@ -20,7 +21,6 @@ _FOOTER = b"XETBLOB"  # before the list of chunks that older clients end a xorb 
 MOST_PACKED = MOST_BYTES + MOST_CHUNKS * (_HEADER + 64) + (1 << 20)  # with headers and footer
 
 _RAW, _LZ4, _GROUPED_LZ4 = range(3)
-_Bytes = bytes | bytearray | memoryview
 
 
 class Unpacking:
@@ -32,34 +32,33 @@ class Unpacking:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        self._rest = b""
+        self._rest = bytearray()
         self._size = 0
         self._is_over = False
 
-    def feed(self, piece: bytes) -> bytes:
-        """The bytes of the chunks that end in this piece.
+    def feed(self, piece: bytes) -> list[Piece]:
+        """The chunks that end in this piece; they share its memory.
 
         Raises:
             InvalidInput: it is not a xorb, or larger than one may be.
         """
-        if self._is_over:
-            return b""
-        data = memoryview(self._rest + piece if self._rest else piece)
-        plain: list[_Bytes] = []
-        at = 0
-        while len(data) - at >= _HEADER:
-            if data[at : at + len(_FOOTER)] == _FOOTER:
-                self._is_over, at = True, len(data)
+        plain: list[Piece] = []
+        data = memoryview(piece)
+        while data and not self._is_over:
+            if self._rest:
+                # The rest of the chunk that the last piece ended in, or of its header.
+                missing = self._missing(self._rest)
+                self._rest += data[:missing]
+                data = data[missing:]
+                if not self._missing(self._rest):
+                    rest, self._rest = self._rest, bytearray()
+                    self._take(memoryview(rest), plain)
+            elif self._missing(data) > 0:
+                self._rest += data
                 break
-            packed, scheme, size = self._header(data[at : at + _HEADER])
-            stop = at + _HEADER + packed
-            if stop > len(data):
-                break
-            plain.append(_unpack(data[at + _HEADER : stop], scheme, size))
-            self.sizes.append(size)
-            at = stop
-        self._rest = bytes(data[at:])
-        return b"".join(plain)
+            else:
+                data = data[self._take(data, plain) :]
+        return plain
 
     def finish(self) -> None:
         """
@@ -69,23 +68,46 @@ class Unpacking:
         if self._rest or not self.sizes:
             raise _broken("it ends in the middle of a chunk" if self._rest else "it has no chunks")
 
-    def _header(self, header: memoryview) -> tuple[int, int, int]:
-        """Bytes in the xorb, how they are packed, bytes of the chunk."""
-        packed = int.from_bytes(header[1:4], "little")
-        size = int.from_bytes(header[5:8], "little")
-        if header[0] != 0:
-            raise _broken(f"a chunk has version {header[0]}, only 0 is known")
-        if not 0 < size <= _MOST_CHUNK or not 0 < packed <= size + _FRAME:
-            raise _broken(f"a chunk of {size} bytes takes {packed}; at most {_MOST_CHUNK} may be")
+    def _missing(self, data: Piece) -> int:
+        """Bytes that the chunk needs after these, as far as they tell."""
+        if len(data) < _HEADER:
+            return _HEADER - len(data)
+        if data[: len(_FOOTER)] == _FOOTER:
+            return 0
+        packed, _, _ = _header(data)
+        return max(0, _HEADER + packed - len(data))
+
+    def _take(self, data: memoryview, plain: list[Piece]) -> int:
+        """Add the chunk that begins here; its bytes in the xorb."""
+        if data[: len(_FOOTER)] == _FOOTER:
+            self._is_over = True
+            return len(data)
+        packed, scheme, size = _header(data)
+        plain.append(_unpack(data[_HEADER : _HEADER + packed], scheme, size))
+        self._add(size)
+        return _HEADER + packed
+
+    def _add(self, size: int) -> None:
+        self.sizes.append(size)
         self._size += size
-        if len(self.sizes) == MOST_CHUNKS or self._size > MOST_BYTES:
+        if len(self.sizes) > MOST_CHUNKS or self._size > MOST_BYTES:
             raise _broken(f"it holds more than {MOST_CHUNKS} chunks or {MOST_BYTES} bytes")
-        return packed, header[4], size
 
 
-def _unpack(data: memoryview, scheme: int, size: int) -> _Bytes:
+def _header(data: Piece) -> tuple[int, int, int]:
+    """Bytes in the xorb, how they are packed, bytes of the chunk."""
+    packed = int.from_bytes(data[1:4], "little")
+    size = int.from_bytes(data[5:8], "little")
+    if data[0] != 0:
+        raise _broken(f"a chunk has version {data[0]}, only 0 is known")
+    if not 0 < size <= _MOST_CHUNK or not 0 < packed <= size + _FRAME:
+        raise _broken(f"a chunk of {size} bytes takes {packed}; at most {_MOST_CHUNK} may be")
+    return packed, data[4], size
+
+
+def _unpack(data: memoryview, scheme: int, size: int) -> Piece:
     if scheme == _RAW:
-        plain: _Bytes = data
+        plain: Piece = data
     elif scheme == _LZ4:
         plain = _decompress(data, size)
     elif scheme == _GROUPED_LZ4:

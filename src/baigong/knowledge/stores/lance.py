@@ -22,10 +22,9 @@ from baigong.compute import usable_cores
 from baigong.errors import NotFound, Unsupported
 from baigong.knowledge.stores.arrow import hits_of, metadata_field, schema_of, table_of
 from baigong.knowledge.stores.indexes import (
-    GRAPH_FROM_ROWS,
     INDEX_FROM_ROWS,
     KEPT,
-    Sizes,
+    PROBES,
     create,
     create_missing,
     is_bare,
@@ -62,14 +61,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How far the graph is searched. Of 146,000 chunks with the package's embedder 300 found 99.5 % of the
-# ten nearest, and with a filter that keeps a tenth 99.8 % in 14 ms, where 1000 takes 21. It is harder
-# where nothing is near: of 24,000 random projections of TF-IDF 400 finds 92 %, 1000 99.4 %.
-_EF = 400
 _THREADS = 4  # at least, in which LanceDB computes
 
 _REFINE = 3  # times the chunks wanted are compared again with their exact vectors
-_TEXT = 800  # bytes of a chunk beside its vector, to see whether it is worth reading all of them
+_TEXT = 2000  # bytes of a chunk beside its vector, to see whether it is worth reading all of them
 _LISTED = 1000  # numbers in one condition
 
 
@@ -81,12 +76,11 @@ class LanceStores(Stores):
         url: str | Path,
         *,
         index_from: int = INDEX_FROM_ROWS,
-        graph_from: int = GRAPH_FROM_ROWS,
         mirrors: Mirrors | None = None,
     ) -> None:
         """`url` is a folder or what LanceDB understands, e.g. `s3://bucket/prefix`."""
         self.url = str(url)
-        self._sizes = Sizes(index_from, graph_from)
+        self._index_from = index_from
         self._mirrors = mirrors or Mirrors()
         self._open: dict[str, LanceChunks] = {}
         self._mutex = threading.Lock()
@@ -98,7 +92,7 @@ class LanceStores(Stores):
             chunks = self._open.get(key)
             if chunks is None:
                 chunks = LanceChunks(
-                    lambda: self._table(key, vector_size), self._sizes, self._mirrors
+                    lambda: self._table(key, vector_size), self._index_from, self._mirrors
                 )
                 self._open[key] = chunks
         check_size(chunks.vector_size, vector_size, key)
@@ -118,7 +112,7 @@ class LanceStores(Stores):
         # It reports each new table as a warning on standard error; only set where nobody has.
         os.environ.setdefault("LANCEDB_LOG", "error")
         # With two cores it computes in one thread alone, and whoever reads or writes waits for
-        # seconds behind a graph that is being built. The system shares cores out better.
+        # seconds behind an index that is being built. The system shares cores out better.
         os.environ.setdefault("LANCE_CPU_THREADS", str(max(_THREADS, usable_cores() - 2)))
         import lancedb  # here, for it takes seconds and 150 MB
 
@@ -153,12 +147,12 @@ class LanceChunks(Chunks):
     def __init__(
         self,
         reopen: Callable[[], Any],
-        sizes: Sizes,
+        index_from: int,
         mirrors: Mirrors,
         pin: str | None = None,
     ) -> None:
         self._reopen = reopen
-        self._sizes = sizes
+        self._index_from = index_from
         self._pin = pin
         self._pinned: dict[str, LanceChunks] = {}  # by branch
         self._mirrors = mirrors
@@ -190,8 +184,11 @@ class LanceChunks(Chunks):
     def words(self, terms: Sequence[str], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         from lancedb.query import MatchQuery
 
-        if not terms:
+        if not terms or limit < 1:
             return []
+        mirrored = self._mirror.words(self._version(), terms, limit, scope)
+        if mirrored is not None:
+            return hits_of(*mirrored)
         # A MatchQuery has no operators, so nothing that a person types can be a syntax error.
         match = MatchQuery(" ".join(terms), "terms")
         return self._search(
@@ -203,16 +200,13 @@ class LanceChunks(Chunks):
         check_query(vector, self.vector_size)
         if limit < 1:
             return []
-        version = self._read(lambda table: table.version())
-        mirrored = self._mirror.near(version, vector, limit, scope)
+        mirrored = self._mirror.near(self._version(), vector, limit, scope)
         if mirrored is not None:
             return hits_of(*mirrored)
 
         def search(table: Any) -> Any:
             query = table.vector_search(vector).distance_type("cosine")
-            # Only the graph heeds these two. It fetches limit x refine rows, and refuses an `ef`
-            # below that.
-            return query.ef(max(_EF, 2 * _REFINE * limit)).refine_factor(_REFINE)
+            return query.nprobes(PROBES).refine_factor(_REFINE)
 
         return self._search(search, limit, scope, "_distance")
 
@@ -239,10 +233,9 @@ class LanceChunks(Chunks):
             elif worn:
                 # Compacts, adds rows to the indexes, and lets go of old versions.
                 _run(table.optimize(cleanup_older_than=KEPT))
-            if rows < min(self._sizes):
+            if rows < self._index_from:
                 return worn
-            is_large = rows >= self._sizes.graph_from
-            wanted = search_indexes(_run(table.schema()).names, is_large=is_large)
+            wanted = search_indexes(_run(table.schema()).names, rows)
             return _run(create_missing(table, wanted)) or worn
 
     @override
@@ -274,7 +267,7 @@ class LanceChunks(Chunks):
         if branch not in self._pinned:
             table = self._table
             self._pinned[branch] = LanceChunks(
-                lambda: _run(table.branches.checkout(branch)), self._sizes, self._mirrors, name
+                lambda: _run(table.branches.checkout(branch)), self._index_from, self._mirrors, name
             )
         return self._pinned[branch]
 
@@ -308,6 +301,9 @@ class LanceChunks(Chunks):
             for number in some
         ]
 
+    def _version(self) -> int:
+        return int(self._read(lambda table: table.version()))
+
     def _search(
         self, search: Callable[[Any], Any], limit: int, scope: Scope, score: str
     ) -> list[Hit]:
@@ -319,8 +315,6 @@ class LanceChunks(Chunks):
             query = search(table).select(["shown", score]).limit(limit)
             return await (query.where(where) if where else query).to_arrow()
 
-        if limit < 1:
-            return []
         table = self._read(found)
         scores = table[score].to_pylist()
         if score == "_distance":
@@ -328,7 +322,7 @@ class LanceChunks(Chunks):
         return hits_of(table["shown"].to_pylist(), scores)
 
     def _whole(self, budget: int) -> tuple[int, Any] | None:
-        """A version and all of its rows but what only full text needs.
+        """A version and all of its rows but what only writing needs.
 
         None where they are beyond the budget, or where their files go away meanwhile.
         """

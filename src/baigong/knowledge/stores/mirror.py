@@ -1,10 +1,11 @@
-"""A table's rows in memory, as they are in one version of it, to compare vectors one by one.
+"""A table's rows in memory, as they are in one version of it: vectors one by one, and full text.
 
 An index looks at few vectors, and pays for it with plans, threads and files: 10 ms of processor time
 for a question with a filter, where to compare the 10,000 of 100,000 vectors that pass takes 2 and
-misses none. A mirror answers for the version that it shows and for no other, so what is gone is
-never found in it. What this process writes it follows at once; after another process wrote, or
-after tending, it is read anew beside the searches, which ask the index meanwhile.
+misses none; and 4 ms for its words, which take 1 here. A mirror answers for the version that it
+shows and for no other, so what is gone is never found in it. What this process writes it follows at
+once; after another process wrote, or after tending, it is read anew beside the searches, which ask
+the index meanwhile.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ from numpy.typing import NDArray
 
 from baigong.knowledge.stores.passing import Mask, passing
 from baigong.knowledge.stores.port import Scope
+from baigong.knowledge.stores.postings import Postings, joined, postings_of, scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BUDGET = 512 << 20  # bytes of all mirrors of a process: 260,000 chunks of 256 numbers with texts
+BUDGET = 512 << 20  # bytes of all mirrors of a process: 170,000 chunks of 256 numbers with texts
 _COMPARED = 60_000  # vectors, 5 ms; where more pass, an index is as quick
 _AT_ONCE = 512  # vectors that are gathered together, few enough for the processor's cache
-_MISSED = 5  # questions to a version before it is read: a command that asks once need not
+_MISSED = 10  # searches in a version before it is read: a command that asks once need not
 _REST = 20  # times what reading took, until it is read again
 _TOO_LARGE_S = 600.0  # until it is looked again whether it fits
-NOT_MIRRORED = {"terms", "batch"}  # columns that only full text and writing need
+NOT_MIRRORED = {"batch"}  # columns that only writing needs
+_TAKEN_APART = {"terms", "vector"}  # columns that are kept otherwise
 
 Floats = NDArray[np.float32]
-Near = tuple[list[bytes], list[float]]  # `shown` and cosines, nearest first
+Found = tuple[list[bytes], list[float]]  # `shown` and scores, best first
 
 
 class Mirrors:
@@ -62,11 +65,16 @@ class Mirrors:
 
 
 class _Part(NamedTuple):
-    """Rows in one piece, which of them are there yet, and their vectors (rows, size)."""
+    """Rows in one piece, which of them are there yet, their vectors (rows, size) and their terms."""
 
     rows: pa.Table
     vectors: Floats
+    postings: Postings
     alive: Mask
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes) + self.vectors.nbytes + self.postings.nbytes
 
     def without(self, documents: NDArray[np.int64]) -> _Part:
         gone = np.isin(self.rows["document"].chunk(0).to_numpy(), documents)
@@ -83,12 +91,12 @@ class _State(NamedTuple):
         parts = [part.without(gone) for part in self.parts] if documents else list(self.parts)
         parts += _parts(rows)
         while len(parts) > 1 and 2 * len(parts[-1].alive) >= len(parts[-2].alive):
-            parts[-2:] = _joined(parts[-2], parts[-1])
+            parts[-2:] = [_joined(parts[-2], parts[-1])]
         return _State(version, parts)
 
     @property
     def size(self) -> int:
-        return sum(part.rows.nbytes + part.vectors.nbytes for part in self.parts)
+        return sum(part.nbytes for part in self.parts)
 
 
 class Mirror:
@@ -108,8 +116,22 @@ class Mirror:
         self._rest_until = -math.inf
         self._closed = False
 
-    def near(self, version: int, vector: Floats, limit: int, scope: Scope) -> Near | None:
+    def near(self, version: int, vector: Floats, limit: int, scope: Scope) -> Found | None:
         """The nearest in that version; None where the mirror does not show it, or an index is quicker."""
+        state = self._at(version)
+        if state is None:
+            return None
+        masks = _masks(state, scope)
+        if sum(map(np.count_nonzero, masks)) > _COMPARED:
+            return None
+        return _nearest(state.parts, masks, vector / np.linalg.norm(vector), limit)
+
+    def words(self, version: int, terms: Sequence[str], limit: int, scope: Scope) -> Found | None:
+        """The best by BM25 in that version; None where the mirror does not show it."""
+        state = self._at(version)
+        return None if state is None else _best(state.parts, _masks(state, scope), terms, limit)
+
+    def _at(self, version: int) -> _State | None:
         state = self._state
         if state is None or state.version != version:
             self._miss()
@@ -117,10 +139,7 @@ class Mirror:
             if state is None or state.version != version:
                 return None
         self._mirrors.note(self)
-        masks = [part.alive & passing(scope, part.rows) for part in state.parts]
-        if sum(map(np.count_nonzero, masks)) > _COMPARED:
-            return None
-        return _nearest(state.parts, masks, vector / np.linalg.norm(vector), limit)
+        return state
 
     def follow(self, version: int, documents: Collection[int], rows: pa.Table | None) -> None:
         """This process made that version: these documents' rows went, `rows` came."""
@@ -128,8 +147,10 @@ class Mirror:
             if self._reading:
                 self._written.append((version, documents, rows))
             state = self._state
-            if state is not None and state.version == version - 1:
-                self._state = state.after(version, documents, rows)
+            if state is None or state.version != version - 1:
+                return
+            self._state = state = state.after(version, documents, rows)
+        self._mirrors.note(self, state.size)
 
     def forget(self) -> None:
         self._state = None
@@ -176,38 +197,62 @@ class Mirror:
             self._mirrors.note(self, self._state.size)
 
 
-def _parts(rows: pa.Table | None, vectors: Floats | None = None) -> list[_Part]:
-    """One, or none where there are no rows."""
+def _parts(rows: pa.Table | None) -> list[_Part]:
+    """One part, or none where there are no rows."""
     if rows is None or not len(rows):
         return []
     rows = rows.combine_chunks()
-    if vectors is None:
-        flat: Floats = rows["vector"].chunk(0).flatten().to_numpy()
-        vectors = flat.reshape(len(rows), -1)
-    kept = rows.select([
-        name for name in rows.column_names if name not in {*NOT_MIRRORED, "vector"}
-    ])
-    return [_Part(kept, vectors, np.ones(len(rows), bool))]
+    vectors = np.zeros((len(rows), 0), np.float32)
+    if "vector" in rows.column_names:
+        vectors = rows["vector"].chunk(0).flatten().to_numpy().reshape(len(rows), -1)
+    kept = [n for n in rows.column_names if n not in NOT_MIRRORED | _TAKEN_APART]
+    postings = postings_of(rows["terms"].chunk(0))
+    return [_Part(rows.select(kept), vectors, postings, np.ones(len(rows), bool))]
 
 
-def _joined(one: _Part, other: _Part) -> list[_Part]:
+def _joined(one: _Part, other: _Part) -> _Part:
     import pyarrow as pa  # noqa: PLC0415
 
-    tables = [part.rows.filter(pa.array(part.alive)) for part in (one, other)]
-    vectors = np.concatenate([part.vectors[part.alive] for part in (one, other)])
-    return _parts(pa.concat_tables(tables, promote_options="default"), vectors)
+    both = (one, other)
+    tables = [part.rows.filter(pa.array(part.alive)) for part in both]
+    rows = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    vectors = np.concatenate([part.vectors[part.alive] for part in both])
+    postings = joined([(part.postings, part.alive) for part in both])
+    return _Part(rows, vectors, postings, np.ones(len(rows), bool))
 
 
-def _nearest(parts: Sequence[_Part], masks: list[Mask], vector: Floats, limit: int) -> Near:
+def _masks(state: _State, scope: Scope) -> list[Mask]:
+    return [part.alive & passing(scope, part.rows) for part in state.parts]
+
+
+def _best(parts: Sequence[_Part], masks: Sequence[Mask], terms: Sequence[str], limit: int) -> Found:
+    every = scores([part.postings for part in parts], masks, terms)
+    places = [np.flatnonzero(found) for found in every]
+    return _first(
+        parts, places, [found[at] for found, at in zip(every, places, strict=True)], limit
+    )
+
+
+def _nearest(parts: Sequence[_Part], masks: Sequence[Mask], vector: Floats, limit: int) -> Found:
+    places = [np.flatnonzero(mask) for mask in masks]
+    cosines = [_cosines(part.vectors, at, vector) for part, at in zip(parts, places, strict=True)]
+    return _first(parts, places, cosines, limit)
+
+
+def _first(
+    parts: Sequence[_Part],
+    places: Sequence[NDArray[np.intp]],
+    scores: Sequence[NDArray[np.floating]],
+    limit: int,
+) -> Found:
+    """The best of these places of the parts, by the scores that they have."""
     found: list[tuple[float, bytes]] = []
-    for part, mask in zip(parts, masks, strict=True):
-        places = np.flatnonzero(mask)
-        cosines = _cosines(part.vectors, places, vector)
-        best = np.argpartition(cosines, -limit)[-limit:] if len(places) > limit else slice(None)
-        shown = part.rows["shown"].chunk(0).take(places[best]).to_pylist()
-        found += zip(cosines[best].tolist(), shown, strict=True)
-    found.sort(key=lambda each: -each[0])
-    return [shown for _, shown in found[:limit]], [cosine for cosine, _ in found[:limit]]
+    for part, at, each in zip(parts, places, scores, strict=True):
+        best = np.argpartition(each, -limit)[-limit:] if len(at) > limit else slice(None)
+        shown = part.rows["shown"].chunk(0).take(at[best]).to_pylist()
+        found += zip(each[best].tolist(), shown, strict=True)
+    found.sort(key=lambda one: -one[0])
+    return [shown for _, shown in found[:limit]], [score for score, _ in found[:limit]]
 
 
 def _cosines(vectors: Floats, places: NDArray[np.intp], vector: Floats) -> Floats:

@@ -30,7 +30,7 @@ class _Decision(msgspec.Struct):
     status: Literal["pending", "accepted", "rejected"]
     user: str | None = None
     id: str | None = msgspec.field(name="requestId", default=None)
-    reason: str = msgspec.field(name="rejectionReason", default="")
+    reason: str | None = msgspec.field(name="rejectionReason", default=None)
 
 
 class _Grant(msgspec.Struct):

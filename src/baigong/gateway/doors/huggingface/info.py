@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from baigong.errors import InvalidInput
+from baigong.errors import InvalidInput, NotFound
 from baigong.gateway.doors.huggingface.entries import sibling
 from baigong.gateway.doors.huggingface.tree import is_true
 from baigong.gateway.doors.huggingface.wire import (
@@ -43,7 +44,7 @@ _INFO = (
     "author cardData config createdAt disabled downloads gated lastModified library_name likes"
     " model-index pipeline_tag private safetensors sha siblings tags usedStorage sdk"
 ).split()
-_LISTED = (
+LISTED = (
     "author createdAt downloads gated lastModified library_name likes pipeline_tag private sha tags"
 ).split()
 
@@ -63,12 +64,32 @@ class InfoApi:
             Route(root, answering(self.info)),
         ]
 
+    def rest(self) -> list[Route]:
+        """What no other route answers: whether for want of the repository, or of what is asked."""
+        every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        alone = ["/{name:part}/resolve/{rest:rest}", "/{kind:kind}/{name:part}/resolve/{rest:rest}"]
+        return [
+            Route(
+                "/api/{kind:kind}/{owner:part}/{name:part}/{rest:rest}",
+                answering(self.nothing),
+                methods=every,
+            ),
+            *(
+                Route(path, answering(no_owner), methods=every)
+                for path in ["/api/{kind:kind}/{rest:rest}", *alone]
+            ),
+        ]
+
     def info(self, request: Request) -> dict[str, Any]:
         """At a revision; `expand` says which properties, else the usual ones."""
         one, query = repository_of(self._hub, request), request.query_params
         commit = self._hub.commits.resolve(one.id, request.path_params.get("revision", MAIN))
         names = expanded(one.kind, query) or _INFO
         return describe(self._hub, one, commit, names, blobs=is_true(query.get("blobs")))
+
+    def nothing(self, request: Request) -> None:
+        repository_of(self._hub, request)
+        raise HTTPException(404)
 
     def check_reads(self, request: Request) -> dict[str, Any]:
         self._hub.admissions.check(repository_of(self._hub, request), actor_of(request))
@@ -77,6 +98,17 @@ class InfoApi:
     def check_writes(self, request: Request) -> dict[str, Any]:
         owned(self._hub, request)
         return {}
+
+
+def no_owner(request: Request) -> None:
+    """Every repository has one.
+
+    Raises:
+        NotFound: always.
+    """
+    error = NotFound(f"There is no repository without an owner: {request.url.path}.")
+    error.code = "model_not_found"
+    raise error
 
 
 def expanded(kind: Kind, query: QueryParams) -> list[str]:
@@ -111,14 +143,14 @@ def describe(
     return told
 
 
-def listed(one: Repository, names: Sequence[str] = ()) -> dict[str, Any]:
+def listed(one: Repository, names: Sequence[str]) -> dict[str, Any]:
     """A repository in a list, which costs no look at its files."""
     told = {"_id": f"{one.id:024x}", "id": one.name}
     if one.kind == "model":
         told["modelId"] = one.name
     known = _known(one)
     known["sha"] = lambda: one.head
-    told.update({name: known[name]() for name in names or _LISTED if name in known})
+    told.update({name: known[name]() for name in names if name in known})
     return told
 
 

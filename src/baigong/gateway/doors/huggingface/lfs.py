@@ -135,7 +135,7 @@ class LfsApi:
         except BaigongError as error:
             return {**answer, "error": {"code": error.status, "message": str(error)}}
         user = request.state.principal.actor.user
-        ticket = Ticket("lfs", namespace, user, expiry(), one.oid, one.size)
+        ticket = Ticket("lfs", namespace, user, expiry("lfs"), one.oid, one.size)
         href = f"{door(request)}/lfs/{self._tickets.write(ticket)}"
         upload: dict[str, Any] = {"href": href}
         if is_parted and _is_parted(one):

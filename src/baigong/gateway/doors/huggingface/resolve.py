@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -12,15 +13,19 @@ from starlette.routing import Route
 
 from baigong.gateway.blobs import blob_reply
 from baigong.gateway.doors.huggingface.wire import NoEntry, actor_of, repository_of
+from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
-from baigong.hub.manifest import Entry
+from baigong.hub.manifest import Entry, Files
 from baigong.hub.repositories import Repository
+
+_COUNTED = ("config.json", "adapter_config.json", "README.md")
 
 
 class _Found(NamedTuple):
     one: Repository
-    commit: str
+    commit: Commit
     entry: Entry
+    is_download: bool
 
 
 class ResolveApi:
@@ -46,20 +51,31 @@ class ResolveApi:
         plain = name.encode("ascii", "replace").decode().replace('"', "_")
         headers = {
             "etag": etag,
-            "x-repo-commit": found.commit,
+            "x-repo-commit": found.commit.id,
             "x-linked-etag": etag,
             "x-linked-size": str(entry.size),
             "content-disposition": f"inline; filename*=UTF-8''{quote(name)}; filename=\"{plain}\";",
             "x-content-type-options": "nosniff",
         }
-        return blob_reply(request, self._hub.blobs, entry.digest, entry.size, headers)
+        begins = request.headers.get("range", "bytes=0-").startswith("bytes=0-")
+        if found.is_download and begins and request.method == "GET":
+            self._hub.counting.count(found.one.id)
+        path = request.path_params["path"]
+        pieces = partial(self._hub.mirror.pieces, found.one, found.commit, path)
+        return blob_reply(request, pieces, entry.size, headers)
 
     def _find(self, request: Request) -> _Found:
         one = repository_of(self._hub, request)
         self._hub.admissions.check(one, actor_of(request))
         path = request.path_params["path"]
         commit = self._hub.commits.resolve(one.id, request.path_params["revision"])
-        entry = self._hub.commits.files(commit).get(path)
-        if entry is None:
+        files = self._hub.commits.files(commit)
+        if (entry := files.get(path)) is None:
             raise NoEntry.of(path, commit)
-        return _Found(one, commit.id, entry)
+        return _Found(one, commit, entry, _is_download(files, path))
+
+
+def _is_download(files: Files, path: str) -> bool:
+    """Whether a repository counts as downloaded with this file: each whole one does once."""
+    first = next((name for name in _COUNTED if name in files), path)
+    return path == first or path.endswith(".gguf")

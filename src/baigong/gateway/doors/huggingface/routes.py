@@ -18,6 +18,7 @@ from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
 from baigong.gateway.doors.huggingface.info import InfoApi
 from baigong.gateway.doors.huggingface.lfs import LfsApi
 from baigong.gateway.doors.huggingface.likes import LikesApi
+from baigong.gateway.doors.huggingface.lists import ListsApi
 from baigong.gateway.doors.huggingface.refs import RefsApi
 from baigong.gateway.doors.huggingface.repositories import RepositoriesApi
 from baigong.gateway.doors.huggingface.resolve import ResolveApi
@@ -31,20 +32,25 @@ class HuggingFaceDoor:
 
     def __init__(self, platform: Platform) -> None:
         hub = platform.hub
+        info = InfoApi(hub)
         self._routes: list[BaseRoute] = [
             *AccountsApi(hub).routes(),
             *RepositoriesApi(hub).routes(),
+            *LfsApi(platform).routes(),
+            *XetApi(platform).routes(),
             *CommitsApi(hub).routes(),
             *TreeApi(hub).routes(),
             *RefsApi(hub).routes(),
             *DiscussionsApi(hub).routes(),
             *AdmissionsApi(hub).routes(),
             *LikesApi(hub).routes(),
-            *InfoApi(hub).routes(),
+            *ListsApi(hub).routes(),
+            *info.routes(),
             *ResolveApi(hub).routes(),
             *CARDS,
             *XetApi(platform).routes(),
             *LfsApi(platform).routes(),
+            *info.rest(),
         ]
 
     def routes(self) -> Mount:

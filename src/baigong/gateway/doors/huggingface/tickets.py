@@ -15,12 +15,13 @@ import msgspec
 from starlette.requests import Request
 
 from baigong.errors import Unauthorized
+from baigong.gateway.doors.huggingface.tree import is_true
 from baigong.gateway.doors.huggingface.wire import actor_of, repository_of
 from baigong.hub.discussions import PULL
 from baigong.hub.hub import Hub
 from baigong.store.secret import Secret
 
-SECONDS = 3600
+SECONDS = {"xet": 3600, "lfs": 86400}  # addresses cannot be renewed in the middle of a file
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -85,16 +86,16 @@ def namespace_for(hub: Hub, request: Request, revision: str) -> str:
         NotYours: it is somebody else's.
     """
     one, actor = repository_of(hub, request), actor_of(request)
-    is_pull = request.query_params.get("create_pr") == "1" or revision.startswith(PULL)
+    is_pull = is_true(request.query_params.get("create_pr")) or revision.startswith(PULL)
     if is_pull and not actor.owns(one.owner):
         return actor.user
     actor.check_owns(one.owner)
     return one.owner
 
 
-def expiry() -> int:
+def expiry(use: Literal["xet", "lfs"]) -> int:
     """When a ticket that is made now ends, in seconds since the epoch."""
-    return int(time.time()) + SECONDS
+    return int(time.time()) + SECONDS[use]
 
 
 def _refused(why: str) -> Unauthorized:

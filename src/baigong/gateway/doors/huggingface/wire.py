@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +14,12 @@ from starlette.responses import Response
 
 from baigong.errors import BaigongError, NotFound
 from baigong.gateway.bodies import read_object
-from baigong.gateway.doors.huggingface.addresses import PREFIXES
+from baigong.gateway.doors.huggingface.addresses import KINDS, PREFIXES
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
-from baigong.hub.names import Kind
+from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repository
 
 TYPES: dict[str, Kind] = {"model": "model", "dataset": "dataset", "space": "recipe"}
@@ -30,6 +31,7 @@ _CODES = {
     "entry_not_found": "EntryNotFound",
     "gated": "GatedRepo",
 }
+_OF_REPOSITORY = re.compile(rf"/api/({'|'.join(KINDS)})/[^/]+|/resolve/")
 _LONGEST = 1000  # characters of a message in a header
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -56,14 +58,16 @@ def actor_of(request: Request) -> Actor:
 
 
 def repository_of(hub: Hub, request: Request) -> Repository:
-    """The repository that the address names. Blocks.
+    """The repository that the address names, here or mirrored. Blocks.
 
     Raises:
         NotFound: there is none that the caller may see.
+        Unreachable: nobody could be asked for it.
     """
     path = request.path_params
     name = f"{path['owner']}/{path['name']}"
-    return hub.repositories.seen(path.get("kind", "model"), name, actor_of(request))
+    revision = path.get("revision", MAIN)
+    return hub.mirror.seen(path.get("kind", "model"), name, actor_of(request), revision)
 
 
 def owned(hub: Hub, request: Request) -> Repository:
@@ -121,14 +125,25 @@ def taking(handle: Callable[[Request, dict[str, Any]], Any]) -> Endpoint:
 def on_error(_request: Request, error: Exception) -> Response:
     """An error as these clients know it: a sentence, and a word in a header."""
     assert isinstance(error, BaigongError)
-    said = str(error)
-    headers = {"x-error-message": " ".join(said.split())[:_LONGEST]}
-    headers["x-error-message"] = headers["x-error-message"].encode("ascii", "replace").decode()
-    if (code := _CODES.get(error.code)) is not None:
+    code = _CODES.get(error.code)
+    said = "Repository not found" if code == "RepoNotFound" else str(error)
+    headers = {"x-error-message": in_header(said)}
+    if code is not None:
         headers["x-error-code"] = code
     if isinstance(error, NoEntry):
         headers["x-repo-commit"] = error.commit
     return json_reply({"error": said}, error.status, headers)
+
+
+def unauthorized(request: Request, error: BaigongError) -> Response:
+    """A 401. Where no key was sent the clients take it for a repository that is not there, as it
+    may be for all that the caller may know; a wrong key they name by this very sentence."""
+    reply = on_error(request, error)
+    if "authorization" in request.headers:
+        reply.headers["x-error-message"] = "Invalid credentials in Authorization header"
+    elif _OF_REPOSITORY.search(request.url.path):
+        reply.headers["x-error-code"] = "RepoNotFound"
+    return reply
 
 
 def on_http_error(request: Request, error: Exception) -> Response:
@@ -136,6 +151,12 @@ def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path}"
     return json_reply({"error": f"There is nothing at {where}."}, error.status_code)
+
+
+def in_header(text: str) -> str:
+    """What a header can carry of a text."""
+    plain = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return plain.encode("ascii", "replace").decode()[:_LONGEST]
 
 
 def _reply(content: Any) -> Response:

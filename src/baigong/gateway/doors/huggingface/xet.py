@@ -14,7 +14,9 @@ import mmap
 import re
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import IO, Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from starlette.requests import Request
@@ -34,6 +36,7 @@ from baigong.hub.xet import shard, xorb
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TOLD_EVERY_S = 10.0
+_WAIT_S = 5.0  # in which a fast network brings several xorbs
 _TELEMETRY_BYTES = 1 << 20
 
 
@@ -44,6 +47,7 @@ class XetApi:
         self._hub = platform.hub
         self._tickets = Tickets(platform.secret)
         self._generations = platform.secret.derive("generations of xorbs")
+        self._lines: WeakValueDictionary[str, _Line] = WeakValueDictionary()
 
     def routes(self) -> list[Route]:
         token = "/api/{kind:kind}/{owner}/{name}/xet-write-token/{revision:rest}"
@@ -63,7 +67,7 @@ class XetApi:
         """Leave to send, and where to. Blocks."""
         namespace = namespace_for(self._hub, request, request.path_params["revision"])
         user = request.state.principal.actor.user
-        ticket = Ticket("xet", namespace, user, expiry())
+        ticket = Ticket("xet", namespace, user, expiry("xet"))
         url = f"{door(request)}/xet/{self._generation(namespace)}/{namespace}"
         token = self._tickets.write(ticket)
         headers = {
@@ -78,9 +82,12 @@ class XetApi:
         ticket, hash = self._ticket(request), request.path_params["hash"]
         if not _HASH.fullmatch(hash):
             raise InvalidInput(f"'{hash[:80]}' is not the hash of a xorb.", param="hash")
-        with self._hub.xorbs.receive(ticket.namespace, hash) as arriving:
-            await receive(request, arriving, xorb.MOST_PACKED)
-            is_new = await asyncio.to_thread(arriving.finish)
+        session = request.headers.get("x-xet-session-id", "")
+        client = f"{ticket.user} {session[:100]}"
+        async with self._in_line(client):
+            with self._hub.xorbs.receive(ticket.namespace, hash, client) as arriving:
+                await receive(request, arriving, xorb.MOST_PACKED)
+                is_new = await asyncio.to_thread(arriving.finish)
         return json_reply({"was_inserted": is_new})
 
     async def shard(self, request: Request) -> Response:
@@ -143,15 +150,41 @@ class XetApi:
             raise NotYours(f"The token is for uploads to '{ticket.namespace}' alone.")
         return ticket
 
+    @asynccontextmanager
+    async def _in_line(self, client: str) -> AsyncIterator[None]:
+        """Take a client's xorbs one by one, in their order, as long as that keeps none waiting for
+        long: then the file need not be put together afterwards."""
+        line = self._lines.setdefault(client, _Line())
+        mine = asyncio.get_running_loop().create_future()
+        before, line.last = line.last, mine
+        try:
+            while before is not None and not before.done() and not line.is_slow:
+                taken = line.taken
+                await asyncio.wait({before}, timeout=_WAIT_S)
+                line.is_slow |= line.taken == taken
+            yield
+        finally:
+            line.taken += 1
+            mine.set_result(None)
+
     def _generation(self, namespace: str) -> str:
         """Another for each installation, and after each loss."""
         name = f"{fold(namespace)} {self._hub.xorbs.losses(namespace)}"
         return hmac.digest(self._generations, name.encode(), hashlib.sha256).hex()[:16]
 
 
+class _Line:
+    """The xorbs of a client that are on their way in: when the last is, and how many were taken."""
+
+    def __init__(self) -> None:
+        self.last: asyncio.Future[None] | None = None
+        self.taken = 0
+        self.is_slow = False
+
+
 class _Nowhere:
-    def write(self, piece: bytes) -> None:
-        """Let it go."""
+    def writelines(self, pieces: list[bytes], /) -> None:
+        """Let them go."""
 
 
 async def _received(request: Request) -> IO[bytes]:

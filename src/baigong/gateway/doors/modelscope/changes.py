@@ -25,6 +25,7 @@ from baigong.gateway.endpoints import actor_of, answering, taking
 from baigong.hub.commits import Change, Commit, Lost, Put, Remove, Words
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry
+from baigong.hub.repositories import Repository
 
 _COMMIT_BYTES = 64 << 20  # the client aims at 8 MiB for a commit
 _MOST_OBJECTS = 1000  # of a batch
@@ -79,30 +80,30 @@ class ChangesApi:
 
     def commit(self, request: Request, body: _Commit) -> Response:
         """All actions, or none of them."""
-        return self._commit(
-            request,
-            request.path_params["revision"],
-            [self._change(action) for action in body.actions],
-            body.commit_message or "Commit",
-        )
+        one = repository_of(self._hub, request, to_change=True)
+        changes = [self._change(one, action) for action in body.actions]
+        title = body.commit_message or "Commit"
+        return self._commit(request, one, request.path_params["revision"], changes, title)
 
     def delete(self, request: Request) -> Response:
         """One file, as older clients ask for it."""
-        query = request.query_params
+        one, query = repository_of(self._hub, request, to_change=True), request.query_params
         path = query.get("FilePath", "")
-        return self._commit(request, query.get("Revision"), [Remove(path)], f"Delete {path}")
+        return self._commit(request, one, query.get("Revision"), [Remove(path)], f"Delete {path}")
 
     def batch(self, request: Request, body: _Batch) -> Response:
         """Where to send the bytes of large files; those that are here need no sending."""
         one = repository_of(self._hub, request, to_change=True)
         if len(body.objects) > _MOST_OBJECTS:
             raise InvalidInput(f"A batch is of {_MOST_OBJECTS} objects at most.", param="objects")
-        self._hub.commits.expect([each.oid for each in body.objects])
         base = f"{request.base_url}modelscope/api/v1/repos/{one.kind}s/{one.name}/info/lfs/objects"
 
         def answer(each: _Object) -> dict[str, Any]:
             found: dict[str, Any] = {"oid": each.oid, "size": each.size}
-            if not self._hub.blobs.has(each.oid):
+            if self._hub.holdings.has(each.oid, one.owner):
+                self._hub.holdings.add(one.owner, each.oid)  # garbage collection waits anew
+            else:
+                self._hub.blobs.check_room(each.size)
                 found["actions"] = {"upload": {"href": f"{base}/{each.oid}/{each.size}"}}
             return found
 
@@ -111,11 +112,11 @@ class ChangesApi:
     async def receive(self, request: Request) -> Response:
         """A large file's bytes, to the disk; kept if they have the sha256 that was announced."""
         path = request.path_params
-        await asyncio.to_thread(repository_of, self._hub, request, to_change=True)
+        one = await asyncio.to_thread(repository_of, self._hub, request, to_change=True)
         with self._hub.blobs.receive() as incoming:
             await receive(request, incoming, path["size"])
             digest = await asyncio.to_thread(incoming.finish, path["oid"])
-        await asyncio.to_thread(self._hub.commits.expect, [digest])
+        await asyncio.to_thread(self._hub.holdings.add, one.owner, digest)
         return data_reply(request, None)
 
     def log(self, request: Request) -> Response:
@@ -129,9 +130,14 @@ class ChangesApi:
         return data_reply(request, {"Commit": listed}, TotalCount=len(found))
 
     def _commit(
-        self, request: Request, revision: str | None, changes: list[Change], title: str
+        self,
+        request: Request,
+        one: Repository,
+        revision: str | None,
+        changes: list[Change],
+        title: str,
     ) -> Response:
-        one, actor = repository_of(self._hub, request, to_change=True), actor_of(request)
+        actor = actor_of(request)
         words, branch = Words(title, actor.user), revision_of(revision)
         made = commit(self._hub, actor, one, changes, words, branch=branch)
         return data_reply(
@@ -139,12 +145,13 @@ class ChangesApi:
             {"oid": made.commit.id, "Id": made.commit.id, "Warnings": list(made.warnings)},
         )
 
-    def _change(self, action: _Action) -> Change:
+    def _change(self, one: Repository, action: _Action) -> Change:
         if action.action == "delete":
             return Remove(action.path)
         if action.type == "normal":
             return Put(action.path, self._hub.keep(_bytes_of(action)))
-        size = self._hub.blobs.size(action.sha256) if action.sha256 else None
+        is_here = self._hub.holdings.has(action.sha256, one.owner)
+        size = self._hub.blobs.size(action.sha256) if is_here else None
         if size is None:
             raise Lost(f"The bytes of '{action.path[:200]}' are not here.", hint="Upload them.")
         return Put(action.path, Entry(action.sha256, size, "", ""))

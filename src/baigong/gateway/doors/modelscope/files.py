@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +20,6 @@ from baigong.gateway.doors.modelscope.wire import (
     revision_of,
 )
 from baigong.gateway.endpoints import actor_of, answering
-from baigong.hub.access import NotYours
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry, Files, folders_of
@@ -64,12 +64,12 @@ class FilesApi:
     def download(self, request: Request) -> Response:
         """The bytes of `FilePath`, with the sha256 that the client checks them against."""
         one = repository_of(self._hub, request)
-        if one.settings.gated is not None and not actor_of(request).owns(one.owner):
-            raise NotYours(f"Files of '{one.name}' are for those whom its owner has let in.")
+        self._hub.admissions.check(one, actor_of(request))
         path = request.query_params.get("FilePath", "")
         if not path:
             raise InvalidInput("FilePath says which file, and is missing.", param="FilePath")
-        entry = self._files(one, request.query_params.get("Revision")).get(path)
+        commit = self._commit(one, request.query_params.get("Revision"))
+        entry = self._hub.commits.files(commit).get(path)
         if entry is None:
             raise NotFound(f"There is no file '{path[:200]}' in this revision.", param="FilePath")
         name = quote(path.rpartition("/")[2])
@@ -78,11 +78,14 @@ class FilesApi:
             "x-linked-etag": f'"{entry.digest}"',
             "content-disposition": f"attachment; filename*=UTF-8''{name}",
         }
-        return blob_reply(request, self._hub.blobs, entry.digest, entry.size, headers)
+        pieces = partial(self._hub.mirror.pieces, one, commit, path)
+        return blob_reply(request, pieces, entry.size, headers)
 
     def _files(self, one: Repository, revision: str | None) -> Files:
-        commits = self._hub.commits
-        return commits.files(commits.resolve(one.id, revision_of(revision)))
+        return self._hub.commits.files(self._commit(one, revision))
+
+    def _commit(self, one: Repository, revision: str | None) -> Commit:
+        return self._hub.commits.resolve(one.id, revision_of(revision))
 
 
 def _below(files: Files, root: str, *, is_deep: bool) -> list[str]:

@@ -84,7 +84,8 @@ def repository_of(hub: Hub, request: Request, *, to_change: bool = False) -> Rep
         NotYours: `to_change`, and it is somebody else's.
     """
     path, actor = request.path_params, actor_of(request)
-    one = hub.repositories.seen(kind_of(request), f"{path['owner']}/{path['name']}", actor)
+    revision = revision_of(path.get("revision") or request.query_params.get("Revision"))
+    one = hub.mirror.seen(kind_of(request), f"{path['owner']}/{path['name']}", actor, revision)
     if to_change:
         actor.check_owns(one.owner)
     return one

@@ -13,7 +13,8 @@ from starlette.routing import Route
 from baigong.app import Platform
 from baigong.errors import NotFound
 from baigong.gateway.replies import Forbidden, json_reply
-from baigong.industry.serving import Foreign, Served, ServedModel, Serving
+from baigong.industry.foreign import Foreign
+from baigong.industry.serving import Served, ServedModel, Serving
 
 T = TypeVar("T")
 

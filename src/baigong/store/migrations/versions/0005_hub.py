@@ -29,7 +29,8 @@ def upgrade() -> None:
     _create_repositories()
     _create_history()
     _create_xet()
-    _create_talk()
+    _create_admissions()
+    _create_discussions()
     _create_scans()
     _move_over()
     op.drop_table("kept_before")
@@ -215,7 +216,7 @@ def _create_xet() -> None:
     )
 
 
-def _create_talk() -> None:
+def _create_admissions() -> None:
     _create_below(
         "admissions",
         ["repository", "user"],
@@ -231,6 +232,9 @@ def _create_talk() -> None:
             sa.Column("at", sa.Float(), nullable=False),
         ],
     )
+
+
+def _create_discussions() -> None:
     _create_below(
         "discussions",
         ["repository", "number"],

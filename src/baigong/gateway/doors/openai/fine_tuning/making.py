@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from baigong.app import Platform
-from baigong.errors import BaigongError, InvalidInput, NotFound
+from baigong.errors import BaigongError, DataProblems, InvalidInput, NotFound
 from baigong.gateway.bodies import shown
 from baigong.gateway.doors.openai.fine_tuning.rewards import (
     own_grader,
@@ -29,8 +28,9 @@ from baigong.gateway.doors.openai.fine_tuning.wire import (
 )
 from baigong.industry.builds import Builds
 from baigong.industry.recipe import Recipe
+from baigong.industry.tuned import recipe_from
 from baigong.store.files import Files
-from baigong.tuning.plan import read_base
+from baigong.tuning.base import read_base
 from baigong.tuning.spec import TuneSpec, resolve
 
 LEAST_ROWS = 10  # as at OpenAI
@@ -181,21 +181,22 @@ def _recipe(
     split: dict[str, Any] = {"test": _TEST_SHARE}
     if validation is not None:
         split["validation"] = str(validation)
+    written = {
+        "name": made.name,
+        "title": made.called,
+        "base": asked.model,
+        "task": "preference" if asked.method == "dpo" else "chat",
+        "data": {"rows": str(training), "split": split},
+        "tune": tune,
+        "evals": {"max_rows": _TEST_ROWS},
+        "gate": {"rows": 1},
+    }
     try:
-        return Recipe.model_validate({
-            "name": made.name,
-            "title": made.called,
-            "base": asked.model,
-            "task": "preference" if asked.method == "dpo" else "chat",
-            "data": {"rows": str(training), "split": split},
-            "tune": tune,
-            "evals": {"max_rows": _TEST_ROWS},
-            "gate": {"rows": 1},
-        })
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        param = "model" if first["loc"][:1] == ("base",) else ".".join(map(str, first["loc"]))
-        raise _invalid(param, f"{param}: {first['msg']}", "invalid_value") from error
+        return recipe_from(written, made.id)
+    except DataProblems as error:
+        first = error.problems[0]
+        param = "model" if first.field == "base" else first.field
+        raise _invalid(param, f"{param}: {first.message}", "invalid_value") from error
 
 
 def _rows(file: Path) -> int:

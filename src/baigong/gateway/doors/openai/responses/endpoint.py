@@ -22,8 +22,9 @@ from baigong.gateway.doors.openai.responses.stream import Event, ResponseStream,
 from baigong.gateway.doors.openai.vector_stores.search import Searcher
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import Ahead, EventStream, unless_gone
+from baigong.industry.foreign import Foreign
 from baigong.industry.grounding import ground_prompt, inert, search_prompt
-from baigong.industry.serving import Foreign, Served, Serving
+from baigong.industry.serving import Served, Serving
 from baigong.types import Delta, Message, Passage
 
 

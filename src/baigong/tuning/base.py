@@ -1,0 +1,150 @@
+"""What planning must know of a base, read from its config and the headers of its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baigong.errors import InvalidInput, NotFound
+from baigong.hub.architecture import plain_name, shape_of
+from baigong.hub.headers import Headers
+
+NUMBERS = 30  # of the hidden size that a block keeps of each token for its backward pass
+OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
+_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers?\.\d+\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base by its sizes.
+
+    Attributes:
+        parameters: all weights.
+        linear: name of each kind of linear layer in the blocks -> sum of (inputs + outputs).
+        inputs: numbers that go into those layers, of one token.
+        products: weights of those layers, each a multiplication per token.
+        is_bfloat16: whether its weights are stored in that type.
+        widest: the smaller side of the layer in which that is greatest: no rank can be above it.
+    """
+
+    folder: Path
+    parameters: int
+    linear: dict[str, int]
+    inputs: int
+    products: int
+    hidden: int
+    layers: int
+    vocabulary: int
+    context: int
+    widest: int
+    is_bfloat16: bool
+
+    @property
+    def targets(self) -> list[str]:
+        """The modules that an adapter covers: every linear layer but the output head."""
+        return sorted(self.linear)
+
+
+def read_base(folder: Path) -> Base:
+    """What planning must know of a model folder.
+
+    Raises:
+        NotFound: it holds no config.json or no safetensors.
+        InvalidInput: it holds no linear layers that could be tuned, or its files are broken.
+        Unsupported: its config.json asks for what is not known here.
+    """
+    if not any(folder.glob("*.safetensors")) or not (folder / "config.json").exists():
+        raise NotFound(
+            f"There is no model in {folder.name}.", hint="It needs config.json and safetensors."
+        )
+    headers = Headers.read(folder)
+    if "num_channels" in headers.fields and not headers.fields.get("vocab_size"):
+        return read_sight(folder, headers)
+    shape = shape_of(headers.fields, headers.name)
+    linear: dict[str, int] = {}
+    products = inputs = widest = 0
+    for name, tensor in headers.tensors.items():
+        parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
+        # Blocks of a part that sees have other names, and are not tuned.
+        if len(tensor.shape) == 2 and _BLOCK.match(parent):
+            products += math.prod(tensor.shape)
+            # Experts, and the gate that chooses them, are no layers of their own in transformers.
+            if ".experts." not in name and leaf != "gate":
+                linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
+                inputs += tensor.shape[1]
+                widest = max(widest, min(tensor.shape))
+    if not linear:
+        raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
+    return Base(
+        folder=folder,
+        parameters=headers.parameters,
+        linear=linear,
+        inputs=inputs,
+        products=products,
+        hidden=shape.hidden_size,
+        layers=shape.layers,
+        vocabulary=shape.vocabulary,
+        context=shape.context,
+        widest=widest,
+        is_bfloat16=_is_bfloat16(headers),
+    )
+
+
+_STAGE = re.compile(r"\bstages\.(\d+)\.")
+_OUTPUTS = 4  # that a convolution, its normalisation and activation keep for each output
+
+
+def read_sight(folder: Path, headers: Headers) -> Base:
+    """The same of a model for pictures. Its `products` and `hidden` are those of a picture's patches together.
+
+    A convolution of stage n is taken to see a side of 1 / (4 * 2^n) of the picture's, as in ResNet.
+    """
+    fields = headers.fields
+    side = _side(folder, fields)
+    patches = (side // int(fields.get("patch_size") or 16)) ** 2 + 1
+    linear: dict[str, int] = {}
+    products = kept = widest = 0
+    for name, tensor in headers.tensors.items():
+        leaf = name.removesuffix(".weight").rpartition(".")[2]
+        if len(tensor.shape) == 2 and _BLOCK.match(name):
+            linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
+            products += patches * math.prod(tensor.shape)
+            widest = max(widest, min(tensor.shape))
+        elif len(tensor.shape) == 4 and "num_hidden_layers" not in fields:
+            stage = _STAGE.search(name)
+            area = (side / (2 if stage is None else 4 << int(stage[1]))) ** 2
+            products += round(area * math.prod(tensor.shape))
+            kept += round(area * tensor.shape[0] * _OUTPUTS / NUMBERS)
+    layers = int(fields.get("num_hidden_layers") or 1)
+    hidden = kept or patches * int(fields.get("hidden_size") or 1)
+    return Base(
+        folder=folder,
+        parameters=headers.parameters,
+        linear=linear,
+        inputs=0,
+        products=products,
+        hidden=hidden,
+        layers=layers,
+        vocabulary=0,
+        context=1,
+        widest=widest,
+        is_bfloat16=_is_bfloat16(headers),
+    )
+
+
+def _side(folder: Path, fields: dict[str, Any]) -> int:
+    """Pixels along a side of the pictures that a model takes."""
+    path = folder / "preprocessor_config.json"
+    said = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    size = said.get("crop_size") or said.get("size") or fields.get("image_size") or 224
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge") or 224
+    return int(size)
+
+
+def _is_bfloat16(headers: Headers) -> bool:
+    return next(iter(headers.tensors.values())).dtype == "BF16"

@@ -1,0 +1,127 @@
+"""What a training process holds, and how many tokens it therefore lets through the model at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baigong.compute import multiplies_bfloat16
+from baigong.tuning.base import NUMBERS, Base
+from baigong.tuning.examples.rows import Prepared
+from baigong.tuning.spec import WHOLE, Settings
+
+LOGITS = 1 << 24  # at once, as numbers: 64 MiB of them in float32
+ROOM = 1 << 30  # bytes on a processor for what the backward pass needs
+_FEWEST = 512  # tokens that are worth a pass
+# Rows are padded to a multiple of this: the processor's library compiles a kernel for every shape
+# that it meets, and keeps it. 60 steps of mixed lengths: 0.9 GiB against 1.4, and 0.85 of the time.
+WIDTHS = 8
+
+# All measured on a processor.
+_START = 430 << 20  # bytes of torch, transformers and peft
+_KERNELS = {"adapter": 9 << 20, "full": 4 << 20}  # bytes of kernels for a width
+# Bytes that are kept of each number that goes into or comes out of a block's linear layers, for a
+# token: in float32, and where products are bfloat16.
+_KEPT = {"adapter": (4.4, 3.04), "full": (5.15, 3.7)}
+_DROPPED = (5, 3)  # and of each that goes in, where an adapter drops some
+_USUAL = 18  # such numbers in a block, by its hidden size, where its layers do not tell
+# Bytes of a logit while it is worked out: one of a head that stays as it is, and one of another.
+_LOGIT = {"adapter": (4, 8), "full": (12, 12)}
+# What is freed in other sizes than it is asked for again stays with the process.
+_HEAP = 1.6
+
+
+def tokens_at_once(layers: int, hidden: int, room: int, *, is_bfloat16: bool) -> int:
+    """How many tokens may go through a model together, by what a backward pass keeps of each.
+
+    More at once than fill the machine's units gain nothing, and what they keep would not be there
+    for a larger model.
+    """
+    return max(_FEWEST, room // (NUMBERS * (2 if is_bfloat16 else 4) * layers * hidden))
+
+
+def split(examples: Sequence[Any], tokens: int) -> Iterator[list[Any]]:
+    """The examples in parts of like length, none of more than `tokens` padded tokens or of one."""
+    part: list[Any] = []
+    for example in sorted(examples, key=lambda example: example.length):
+        if part and (len(part) + 1) * example.length > tokens:
+            yield part
+            part = []
+        part.append(example)
+    if part:
+        yield part
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one tuning holds, in bytes.
+
+    Attributes:
+        trained: numbers that have a gradient.
+        others: numbers that stand beside and are only read.
+    """
+
+    prepared: Prepared[Any]
+    base: Base
+    settings: Settings
+    trained: int
+    others: int
+
+    @property
+    def total(self) -> int:
+        """At most: at the end of a forward pass, with the gradients of the parts before it.
+
+        The optimiser keeps two moments, and the best weights so far stay where there is validation.
+        """
+        train, size = self.prepared.train, self.settings.batch_size
+        longest = sorted(train, key=lambda example: example.length)[-size:]
+        parts = list(split(longest, self._at_once))
+        passing = round(_HEAP * (self._cast + max(map(self._passing, parts))))
+        gradients = 4 * self.trained
+        kept = (12 if self.prepared.validation else 8) * self.trained
+        once = max(gradients, passing) if len(parts) == 1 else gradients + passing
+        widths = len({-(-example.length // WIDTHS) for example in train})
+        kernels = _KERNELS[self._kind] * min(widths, self.settings.steps)
+        return _START + kernels + self._weights + kept + once
+
+    @property
+    def _kind(self) -> str:
+        return "adapter" if self.settings.is_adapter else "full"
+
+    @property
+    def _at_once(self) -> int:
+        base = self.base
+        return tokens_at_once(base.layers, base.hidden, ROOM, is_bfloat16=multiplies_bfloat16())
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether weights stay in bfloat16 as they are stored."""
+        is_whole = self.settings.objective in WHOLE or not self.settings.is_adapter
+        return self.base.is_bfloat16 and multiplies_bfloat16() and not is_whole
+
+    @property
+    def _weights(self) -> int:
+        """Those of the model, of what stands beside it, and of its adapter."""
+        added = 4 * self.trained if self.settings.is_adapter else 0
+        return (2 if self._is_kept else 4) * self.base.parameters + 4 * self.others + added
+
+    @property
+    def _cast(self) -> int:
+        """The bfloat16 that a pass makes of weights in float32."""
+        if self._is_kept or not multiplies_bfloat16():
+            return 0
+        return 2 * (self.base.products + self.base.vocabulary * self.base.hidden)
+
+    def _passing(self, part: Sequence[Any]) -> int:
+        """What a forward pass of some examples keeps, and the logits that are there at once."""
+        base, settings, is_bfloat16 = self.base, self.settings, multiplies_bfloat16()
+        tokens: int = len(part) * max(example.length for example in part)
+        numbers = max(sum(base.linear.values()), _USUAL * base.layers * base.hidden)
+        kept = numbers * _KEPT[self._kind][is_bfloat16]
+        if settings.is_adapter and settings.dropout:
+            kept += base.inputs * _DROPPED[is_bfloat16]
+        logits: int = base.vocabulary * sum(example.scored for example in part)
+        if settings.objective == "distill":  # a teacher's too, and both as shares, all at once
+            return round(tokens * kept) + 9 * 4 * logits
+        return round(tokens * kept) + _LOGIT[self._kind][is_bfloat16] * min(LOGITS, logits)
