@@ -190,7 +190,7 @@ def test_commits_of_other_hubs_stay(hub, collect, settings):
 def test_what_is_awaited_stays_for_the_grace_time(hub, collect, database):
     data = hub.keep(b"sent")
     os.utime(hub.blobs.path(data.digest), (0, 0))
-    hub.commits.expect([data.digest])
+    hub.holdings.add("alice", data.digest)
     assert collect(3600).blobs == 0
     with database.begin() as connection:
         connection.execute(update(awaited).values(at=0))
