@@ -59,7 +59,7 @@ tags: ["<b>bold</b>"]
 # <img src=x onerror=alert(1)> heading
 
 [script](javascript:alert(1)) [data](data:text/html,<script>alert(1)</script>) [vb](VBScript:x)
-[tab](java&#9;script:alert(1)) [out](../../../../login) [host](//example.com/x) [odd](http://[)
+[tab](java&#9;script:alert(1)) [out](../../../../login) [host](//example.com/x)
 <a href="javascript:alert(1)" onclick="alert(1)">press</a> <form action="https://example.com/">
 
 ![pixel](https://example.com/pixel.png "x") ![data](data:image/svg+xml,<svg/onload=alert(1)>) ![svg](x.svg)

@@ -170,7 +170,7 @@ TEXT: dict[str, Words] = {
     "document_from": Words("From the knowledge base {knowledge}", "来自知识库 {knowledge}"),
     "document_passage": Words("Go to the passage", "跳到引用处"),
     # The hub.
-    "hub": Words("Hub", "模型库"),
+    "hub": Words("Hub", "资源库"),
     "models": Words("Models", "模型"),
     "datasets": Words("Data sets", "数据集"),
     "recipes": Words("Recipes", "配方"),
@@ -245,7 +245,7 @@ TEXT: dict[str, Words] = {
     "made_from": Words("Made from", "源自模型"),
     "made_with": Words("Made with", "使用的数据集"),
     "made_of": Words("Made of it", "衍生模型"),
-    "not_here": Words("not here", "不在本库"),
+    "not_here": Words("not here", "不在这里"),
     "file": Words("File", "文件"),
     "files_none": Words("It has no files yet. Send some:", "还没有文件。上传文件："),
     "download": Words("Download", "下载"),

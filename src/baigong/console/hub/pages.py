@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -15,7 +14,7 @@ from baigong.console.hub import view
 from baigong.console.hub.card import card_html
 from baigong.console.hub.places import Place
 from baigong.console.hub.uses import uploading, uses_of
-from baigong.console.render import render, shown
+from baigong.console.render import path_of, render, shown
 from baigong.console.words import Say, language_of, speaker
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
@@ -177,7 +176,7 @@ class HubPages:
 
         found = await asyncio.to_thread(find)
         query = f"?{request.url.query}" if request.url.query else ""
-        return render(request, template, twin=f"{_API}{quote(request.url.path)}{query}", **found)
+        return render(request, template, twin=f"{_API}{path_of(request)}{query}", **found)
 
     def _reader(self, request: Request) -> Reader:
         return Reader(self._hub, self._actor(request))
