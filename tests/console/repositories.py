@@ -106,7 +106,12 @@ def fill(hub: Hub) -> None:
         ROWS,
         {"README.md": b"---\npretty_name: Tickets\n---\n", "rows.jsonl": b"{}\n"},
     )
-    add(hub, "recipe", RECIPE, {"recipe.yaml": b"name: desk\nbase: acme/gadget-chat\n"})
+    add(
+        hub,
+        "recipe",
+        RECIPE,
+        {"README.md": b"---\nbase_model: acme/gadget-chat\n---\n", "recipe.yaml": b"name: desk\n"},
+    )
     add(hub, "model", HOSTILE, {"README.md": EVIL.encode(), ODD_FILE: EVIL.encode()})
     add(hub, "model", SECRET, {"README.md": b"# Secret\n"}, private=True)
     add(hub, "model", GATED, {"README.md": b"# Gated\n", "config.json": b"{}"}, gated=True)

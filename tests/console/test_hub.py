@@ -34,12 +34,12 @@ def _get(url, path, **headers):
 @pytest.mark.parametrize(
     ("query", "names"),
     [
-        ("?q=gadget-chat", [CHAT]),
+        ("?search=gadget-chat", [CHAT]),
         ("?task=text-generation&language=zh&license=apache-2.0&base=tests/tiny", [CHAT]),
         (f"?dataset={ROWS}", [CHAT]),
         ("?owner=eve&sort=name", [HOSTILE]),
         ("?size=1-3", []),
-        ("?q=zebra", []),
+        ("?search=zebra", []),
     ],
 )
 def test_a_list_is_searched_and_narrowed(url, query, names):
@@ -47,6 +47,8 @@ def test_a_list_is_searched_and_narrowed(url, query, names):
     rows = re.findall(r'<th scope="row"><a href="/hub/models/([^"]*)"', page)
     assert rows == names
     assert ("Nothing here is like that" in page) == (not names)
+    twin = httpx2.get(url + _twin(page))
+    assert twin.status_code == 200
     assert [
         one["name"] for one in httpx2.get(f"{url}/api/hub/models{query}").json()["data"]
     ] == names
@@ -64,7 +66,7 @@ def test_a_list_is_turned_by_pages_that_keep_what_was_asked(tmp_path):
     for i in range(27):
         platform.hub.add("dataset", f"many/set-{i:02}", _folder(tmp_path), {})
     with serving(platform) as there:
-        first = _get(there, "/hub/datasets?q=set&sort=name").text
+        first = _get(there, "/hub/datasets?search=set&sort=name").text
         assert first.count('scope="row"') == 25 and "1 to 25 of 27" in first
         after = html.unescape(re.search(r'rel="next" href="([^"]*)"', first)[1])
         last = _get(there, after).text
@@ -103,6 +105,7 @@ def test_a_card_shows_facts_lineage_and_how_to_use_it(url):
     assert "a comment that nobody reads" not in page and "example.com/two.png" not in page
     made = re.search(r"Made of it.*", _get(url, "/hub/models/tests/tiny").text, re.S)[0]
     assert f'href="{MODEL}"' in made
+    assert f'href="/hub/recipes/{RECIPE}"' in page
     assert f'href="{MODEL}"' in _get(url, f"/hub/datasets/{ROWS}").text
 
 
@@ -150,7 +153,7 @@ def test_the_history_tells_who_did_what(url):
 
 def test_every_page_of_the_hub_names_its_json_twin(url):
     for path in (
-        "/hub?q=chat&sort=likes",
+        "/hub?search=chat&sort=name&size=1-3&lang=en&page=2",
         "/hub/datasets",
         f"{MODEL}?revision=v1",
         f"{MODEL}/files?folder=docs",
@@ -158,9 +161,7 @@ def test_every_page_of_the_hub_names_its_json_twin(url):
         f"/hub/models/{HOSTILE}/file/{quote(ODD_FILE)}",
         f"{MODEL}/history?revision=next%2Ftry",
     ):
-        twin = html.unescape(
-            re.search(r'application/json" href="([^"]*)"', _get(url, path).text)[1]
-        )
+        twin = _twin(_get(url, path).text)
         assert httpx2.get(url + twin).status_code == 200, twin
     told = httpx2.get(f"{url}/api{MODEL}/file/model.safetensors").json()
     assert told["weights"]["dtypes"] == {"F32": 256, "F16": 256}
@@ -195,7 +196,7 @@ def test_nothing_that_a_stranger_wrote_becomes_a_tag(url):
     words = quote('"><script>alert(1)</script>')
     assert (
         "<script>alert"
-        not in _get(url, f"/hub?q={words}&task={words}&owner={words}&page={words}").text
+        not in _get(url, f"/hub?search={words}&task={words}&owner={words}&page={words}").text
     )
 
 
@@ -254,7 +255,7 @@ def test_what_is_private_is_its_owners_alone(tmp_path):
                 assert _get(there, address, **bob).status_code == 404
         assert httpx2.post(f"{there}/hub/models/{SECRET}/like", headers=bob).status_code == 404
         assert SECRET in _get(there, "/hub", **alice).text
-        for path in ("/hub", "/hub?q=secret&owner=alice", "/api/hub/models"):
+        for path in ("/hub", "/hub?search=secret&owner=alice", "/api/hub/models"):
             assert f'hub/models/{SECRET}"' not in _get(there, path, **bob).text
         gated = f"/hub/models/{GATED}"
         assert _get(there, gated, **bob).status_code == 200
@@ -271,6 +272,10 @@ def test_numbers_are_written_as_people_say_them():
         "7.62 B",
     ]
     assert [size(n) for n in (0, 1500, 999_600, 2.5e12)] == ["0 B", "1.5 kB", "1 MB", "2.5 TB"]
+
+
+def _twin(page):
+    return html.unescape(re.search(r'application/json" href="([^"]*)"', page)[1])
 
 
 def _tags(page):

@@ -244,7 +244,7 @@ TEXT: dict[str, Words] = {
     "architecture": Words("Architecture", "架构"),
     "made_from": Words("Made from", "源自模型"),
     "made_with": Words("Made with", "使用的数据集"),
-    "made_of": Words("Made of it", "衍生模型"),
+    "made_of": Words("Made of it", "衍生作品"),
     "not_here": Words("not here", "不在这里"),
     "file": Words("File", "文件"),
     "files_none": Words("It has no files yet. Send some:", "还没有文件。上传文件："),

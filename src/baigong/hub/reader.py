@@ -58,12 +58,13 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What a repository was made from, and the first of those that were made from it."""
+    """What a repository was made from, and the first models and recipes that stand on it."""
 
     bases: list[Link]
     datasets: list[Link]
     made: list[Repository]
     made_count: int
+    recipes: list[Repository]
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -161,12 +162,11 @@ class Reader:
         """See Lineage."""
         about = one.about
         bases = [*about.bases, about.base.partition("@")[0]]
-        field = {"model": "base_model", "dataset": "dataset", "recipe": "recipe"}[one.kind]
-        tags = (f"{field}:{one.name}",)
+        tags = (f"{'dataset' if one.kind == 'dataset' else 'base_model'}:{one.name}",)
         made, count = self.page(Query("model", tags=tags, sort="downloads", limit=_MOST_MADE))
-        return Lineage(
-            self._links("model", bases), self._links("dataset", about.datasets), made, count
-        )
+        recipes, _ = self.page(Query("recipe", tags=tags, sort="downloads", limit=_MOST_MADE))
+        links = (self._links("model", bases), self._links("dataset", about.datasets))
+        return Lineage(*links, made, count, recipes)
 
     def folder(self, at: At, folder: str) -> tuple[list[Listed], int]:
         """What lies in a folder, folders first, and how many that are in all.
@@ -257,7 +257,7 @@ def kind_of(word: str) -> Kind:
 
 
 def asked(kind: Kind, wanted: Mapping[str, str]) -> Query:
-    """The query of an address, such as `q=bert&task=fill-mask&size=1-3&sort=likes&page=2`.
+    """The query of an address, such as `search=bert&task=fill-mask&size=1-3&sort=likes&page=2`.
 
     `size` is a range of billions of parameters; `dataset` is one that models were made with.
     What means nothing is passed over.
@@ -267,7 +267,7 @@ def asked(kind: Kind, wanted: Mapping[str, str]) -> Query:
     dataset = wanted.get("dataset", "")
     return Query(
         kind,
-        search=wanted.get("q", "")[:200],
+        search=wanted.get("search", "")[:200],
         owner=wanted.get("owner", ""),
         tags=(f"dataset:{dataset}",) if dataset else (),
         task=wanted.get("task", ""),
