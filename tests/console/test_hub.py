@@ -10,6 +10,8 @@ from baigong.console.hub.card import card_html
 from baigong.console.hub.places import Place
 from baigong.console.hub.view import many, size
 from baigong.gateway.keys import Keys
+from baigong.hub.commits import Put, Words
+from baigong.hub.manifest import Entry
 from tests.console.repositories import (
     CHAT,
     EVIL,
@@ -47,11 +49,14 @@ def test_a_list_is_searched_and_narrowed(url, query, names):
     rows = re.findall(r'<th scope="row"><a href="/hub/models/([^"]*)"', page)
     assert rows == names
     assert ("Nothing here is like that" in page) == (not names)
-    twin = httpx2.get(url + _twin(page))
-    assert twin.status_code == 200
-    assert [
-        one["name"] for one in httpx2.get(f"{url}/api/hub/models{query}").json()["data"]
-    ] == names
+    assert httpx2.get(url + _twin(page)).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["?search=gadget-chat", "?owner=eve", "?base=tests/tiny"])
+def test_a_lists_twin_holds_the_same(url, query):
+    page = _get(url, f"/hub{query}").text
+    names = [one["name"] for one in httpx2.get(url + _twin(page)).json()["data"]]
+    assert names == re.findall(r'<th scope="row"><a href="/hub/models/([^"]*)"', page) != []
 
 
 def test_each_kind_has_its_list(url):
@@ -142,6 +147,18 @@ def test_weights_are_shown_by_their_headers(url):
     assert "model.embed_tokens.weight" in page and "32 × 8" in page and "2 tensors" in page
     broken = _get(url, f"{MODEL}/file/broken.safetensors")
     assert broken.status_code == 200 and "does not fit" in broken.text
+
+
+def test_a_file_whose_bytes_are_elsewhere_is_told_of(url, platform):
+    one = platform.hub.repositories.find("model", CHAT)
+    puts = [
+        Put("README.md", Entry("0" * 64, 9, "1" * 40, "")),
+        Put("far.safetensors", Entry("1" * 64, 1 << 30, "", "")),
+    ]
+    platform.hub.commits.mirror(one.id, "ab" * 20, puts, Words("Mirror it", "far"), "mirrored")
+    page = _get(url, f"{MODEL}/file/far.safetensors?revision=mirrored").text
+    assert "1.07 GB" in page and "still at the hub that is mirrored" in page
+    assert "It has no card yet" in _get(url, f"{MODEL}?revision=mirrored").text
 
 
 def test_the_history_tells_who_did_what(url):

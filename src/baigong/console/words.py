@@ -264,6 +264,10 @@ TEXT: dict[str, Words] = {
     "file_not_shown": Words(
         "This file is not shown here. Download it.", "这个文件无法在此显示，请下载。"
     ),
+    "file_elsewhere": Words(
+        "Its bytes are still at the hub that is mirrored. Downloading brings them here.",
+        "文件内容还在被镜像的站点上，下载时会取到本地。",
+    ),
     # Keys.
     "key_title": Words("This server asks for a key", "这台服务器需要密钥"),
     "key_label": Words("Key", "密钥"),

@@ -101,6 +101,7 @@ class Content(msgspec.Struct, frozen=True):
         size: bytes.
         digest: sha256.
         commit: changed it last.
+        is_here: whether its bytes are; those of a mirrored one may come when they are asked for.
         lines: of a text, the first of them.
         is_whole: whether those are all.
         weights: of a safetensors file.
@@ -111,6 +112,7 @@ class Content(msgspec.Struct, frozen=True):
     size: int
     digest: str
     commit: Plain | None
+    is_here: bool = True
     lines: list[str] | None = None
     is_whole: bool = True
     weights: Weights | None = None
@@ -156,7 +158,9 @@ class Reader:
     def card(self, at: At) -> str:
         """README.md below its front matter; empty where there is none."""
         entry = self._files(at).get(CARD)
-        return "" if entry is None else front_matter(self._text(entry, _CARD_BYTES))[1]
+        if entry is None or not self._hub.blobs.has(entry.digest):
+            return ""
+        return front_matter(self._text(entry, _CARD_BYTES))[1]
 
     def lineage(self, one: Repository) -> Lineage:
         """See Lineage."""
@@ -206,6 +210,8 @@ class Reader:
         commits = self._hub.commits.of(at.repository.id, [entry.commit])
         listed = _listed(path, [entry], commits)
         content = Content(path, entry.size, entry.digest, listed.commit)
+        if not self._hub.blobs.has(entry.digest):
+            return msgspec.structs.replace(content, is_here=False)
         if path.endswith(_WEIGHTS):
             return self._with_weights(content, entry)
         if entry.is_large:
