@@ -21,6 +21,7 @@ from tests.console.repositories import (
     RECIPE,
     ROWS,
     SECRET,
+    add,
     fill,
 )
 from tests.servers import open_platform, serving
@@ -238,6 +239,12 @@ def test_nothing_that_a_stranger_wrote_becomes_a_tag(url):
 def test_links_of_a_card_lead_to_files_and_to_the_web_alone(link, address):
     found = re.search(r'href="([^"]*)"', card_html(f"[x]({link})", Place("model", "a/b")))
     assert (found and found[1]) == address
+
+
+def test_of_a_very_long_card_the_beginning_is_shown(url, platform):
+    add(platform.hub, "model", "eve/long", {"README.md": b"word " * 20_000 + b"the end"})
+    page = _get(url, "/hub/models/eve/long").text
+    assert "the end" not in page and "Only the beginning is shown" in page
 
 
 def test_a_like_is_given_once_and_taken_back(tmp_path):

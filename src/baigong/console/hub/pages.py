@@ -11,11 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from baigong.console.hub import view
-from baigong.console.hub.card import card_html
+from baigong.console.hub.card import LONGEST, card_html
 from baigong.console.hub.places import Place, searched
 from baigong.console.hub.uses import uploading, uses_of
 from baigong.console.render import path_of, render, shown
 from baigong.console.words import Say, language_of, speaker
+from baigong.hub.about import CARD
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 from baigong.hub.reader import At, Reader, asked, kind_of, page_of
@@ -77,6 +78,7 @@ class HubPages:
             place = Place(one.kind, one.name, at.revision)
             return {
                 "card": card_html(text, place) if text.strip() else "",
+                "rest": place.bytes_of(CARD) if len(text) > LONGEST else "",
                 "upload": uploading(one.kind, one.name, "README.md", base_url),
                 "uses": uses_of(at, base_url, has_key=has_key),
                 "facts": view.facts(one, say),
