@@ -123,8 +123,9 @@ def served(home: Path) -> Iterator[tuple[int, psutil.Process]]:
         try:
             assert server.stdout is not None
             said = next(line for line in server.stdout if "listens at" in line)
-            yield int(said.split("listens at")[1].split()[0].rpartition(":")[2]), psutil.Process(
-                server.pid
+            yield (
+                int(said.split("listens at")[1].split()[0].rpartition(":")[2]),
+                psutil.Process(server.pid),
             )
         finally:
             server.terminate()

@@ -189,3 +189,16 @@ def test_a_description_holds_what_is_asked_for(alice, make):
     with refused(400) as found:
         alice.model_info(name, expand=["nonsense"])
     assert 'expected one of "author"|' in str(found.value)
+
+
+def test_users_and_organisations_are_shown(served, alice, make):
+    make()
+    served.platform.hub.namespaces.create_organisation("guild")
+    served.platform.hub.namespaces.join("guild", "bob")
+    user = alice.get_user_overview("ALICE")
+    assert (user.username, user.num_models > 0) == ("alice", True)
+    guild = alice.get_organization_overview("guild")
+    assert (guild.num_users, guild.num_models) == (1, 0)
+    assert [member.username for member in alice.list_organization_members("guild")] == ["bob"]
+    with refused(404):
+        alice.get_user_overview("guild")
