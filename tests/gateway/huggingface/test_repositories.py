@@ -202,3 +202,16 @@ def test_users_and_organisations_are_shown(served, alice, make):
     assert [member.username for member in alice.list_organization_members("guild")] == ["bob"]
     with refused(404):
         alice.get_user_overview("guild")
+
+
+@pytest.mark.parametrize(("client", "page"), [("2.4.0", ""), ("0.36.0", "models/")])
+def test_older_clients_find_the_name_in_the_address(served, client, page):
+    reply = httpx2.post(
+        f"{served.endpoint}/api/repos/create",
+        headers={
+            "authorization": f"Bearer {served.tokens['alice']}",
+            "user-agent": f"unknown/None; hf_hub/{client}; python/3.11.7",
+        },
+        json={"name": f"by-{client}"},
+    )
+    assert reply.json()["url"] == f"{served.endpoint}/{page}alice/by-{client}"
