@@ -332,6 +332,10 @@ class Commits:
             )
         row = {"repository": repository, **msgspec.structs.asdict(ref)}
         connection.execute(insert(refs).values(row))
+        # After the write, as with blobs: it may just have been collected.
+        there = select(commits.c.id).where(commits.c.repository == repository)
+        if connection.execute(there.where(commits.c.id == ref.commit)).first() is None:
+            raise _no_revision(ref.commit)
 
 
 def resolve(connection: Connection, repository: int, revision: str) -> Commit:
