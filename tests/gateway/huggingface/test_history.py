@@ -5,6 +5,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
+from baigong.hub.commits import Put, Words
+
 
 def refused(status):
     return pytest.raises(HfHubHTTPError, check=lambda e: e.response.status_code == status)
@@ -61,10 +63,11 @@ def test_history_can_be_made_one_commit(alice, make):
     assert len(alice.list_repo_files(name)) == 3
 
 
-def test_history_is_read_by_pages(alice, make):
-    name = make()
+def test_history_is_read_by_pages(served, alice, make):
+    name, hub = make(), served.platform.hub
+    one = hub.repositories.find("model", name)
     for number in range(51):
-        alice.upload_file(path_or_fileobj=b"%d" % number, path_in_repo="a.txt", repo_id=name)
+        hub.commits.commit(one.id, [Put("a.txt", hub.keep(b"%d" % number))], Words("more", "alice"))
     commits = alice.list_repo_commits(name, formatted=True)
     assert len(commits) == len({commit.commit_id for commit in commits}) == 52
     assert commits[-1].formatted_title == "<p>initial commit</p>"
@@ -115,6 +118,16 @@ def test_a_proposal_against_a_changed_file_is_not_merged(alice, bob, make, tmp_p
         alice.merge_pull_request(name, 1)
     assert "both sides: a.txt" in str(found.value)
     assert read(alice, name, "a.txt", tmp_path) == b"alice's"
+
+
+def test_a_proposal_that_is_refused_leaves_nothing(alice, bob, make):
+    name = make()
+    with pytest.raises(HfHubHTTPError, match="code"):
+        bob.upload_file(
+            path_or_fileobj=b"import os", path_in_repo="m.py", repo_id=name, create_pr=True
+        )
+    assert list(alice.get_repo_discussions(name)) == []
+    assert alice.list_repo_refs(name, include_pull_requests=True).pull_requests == []
 
 
 def test_a_proposal_is_its_authors(served, alice, bob, make):

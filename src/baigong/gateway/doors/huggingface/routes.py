@@ -12,7 +12,7 @@ from baigong.errors import BaigongError
 from baigong.gateway.doors.huggingface.accounts import AccountsApi
 from baigong.gateway.doors.huggingface.addresses import RawPath
 from baigong.gateway.doors.huggingface.admissions import AdmissionsApi
-from baigong.gateway.doors.huggingface.cards import ROUTES as CARDS
+from baigong.gateway.doors.huggingface.cards import CardsApi
 from baigong.gateway.doors.huggingface.commits import CommitsApi
 from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
 from baigong.gateway.doors.huggingface.info import InfoApi
@@ -47,7 +47,7 @@ class HuggingFaceDoor:
             *ListsApi(hub).routes(),
             *info.routes(),
             *ResolveApi(hub).routes(),
-            *CARDS,
+            *CardsApi().routes(),
             *XetApi(platform).routes(),
             *LfsApi(platform).routes(),
             *info.rest(),
