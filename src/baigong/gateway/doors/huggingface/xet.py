@@ -114,16 +114,19 @@ class XetApi:
 
     async def _told(self, ticket: Ticket, file: IO[bytes]) -> AsyncIterator[bytes]:
         progress = [0, 0]
-        work = asyncio.create_task(asyncio.to_thread(self._build, ticket.namespace, file, progress))
+
+        def outcome() -> bytes:
+            try:
+                self._build(ticket.namespace, file, progress)
+            except BaigongError as error:
+                return _line(type="error", message=str(error), retryable=error.retryable)
+            return _line(type="result")
+
+        work = asyncio.create_task(asyncio.to_thread(outcome))
         # A client that goes away leaves the work to its end: it will ask for it again.
         while not (await asyncio.wait({work}, timeout=_TOLD_EVERY_S))[0]:
             yield _line(type="validating", verified=progress[0], total=progress[1])
-        try:
-            work.result()
-        except BaigongError as error:
-            yield _line(type="error", message=str(error), retryable=error.retryable)
-        else:
-            yield _line(type="result")
+        yield work.result()
 
     def _build(self, namespace: str, file: IO[bytes], progress: list[int]) -> list[str]:
         def tell(done: int, total: int) -> None:
