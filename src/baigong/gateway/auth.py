@@ -23,7 +23,7 @@ COOKIE = "baigong_key"
 MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that they were given
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
-PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
+PUBLIC_FOLDERS = ("/static/", "/hf/-/")  # the last asks for a ticket of its own
 # Where a program calls: no form is shown there.
 DOORS = ("/v1/", "/api/", "/hf/", "/modelscope/", "/ollama/")
 
@@ -75,7 +75,7 @@ class Auth:
         self._refusals = refusals or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_public(scope["path"]):
+        if scope["type"] != "http" or _is_public(scope):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -129,8 +129,11 @@ def login_routes(access: Access) -> list[Route]:
     ]
 
 
-def _is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith(PUBLIC_FOLDERS)
+def _is_public(scope: Scope) -> bool:
+    """By what is sent and by what it means: a door may look at either."""
+    path = scope["path"]
+    sent = scope.get("raw_path", b"").decode("latin-1") or path
+    return path in PUBLIC or (path.startswith(PUBLIC_FOLDERS) and sent.startswith(PUBLIC_FOLDERS))
 
 
 def _cookie(headers: Headers) -> str | None:
