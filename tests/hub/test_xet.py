@@ -12,6 +12,7 @@ from baigong.errors import InvalidInput
 from baigong.hub.holdings import Holdings
 from baigong.hub.xet.ledger import LostXorb
 from baigong.hub.xet.store import Xorbs
+from baigong.store.blobs import Blobs
 from tests.hub.xorbs import chunk, file, named, sha, shard
 
 rng = random.Random(7)
@@ -38,6 +39,16 @@ class Sending:
         return self.xorbs.build(self.namespace, shard(file(terms, sha(data), **kwargs)))
 
 
+@pytest.fixture(params=["folder"])
+def blobs(request, tmp_path):
+    if request.param == "folder":
+        return Blobs(str(tmp_path / "blobs"))
+    return Blobs(f"{request.getfixturevalue('bucket')}/below")
+
+
+on_both = pytest.mark.parametrize("blobs", ["folder", "bucket"], indirect=True)
+
+
 @pytest.fixture
 def aside(blobs):
     return blobs.beside("aside")
@@ -61,6 +72,8 @@ def alice(xorbs):
 
 def left(blobs):
     """Files on their way, or aside."""
+    if blobs.root is None:
+        return list(blobs.beside("aside").all())
     folders = ("incoming", "aside")
     return [f for name in folders for f in (blobs.root / name).rglob("*") if f.is_file()]
 
@@ -80,6 +93,7 @@ def test_a_footer_is_passed_over(alice, blobs):
     assert blobs.get(sha(A)) == A
 
 
+@on_both
 def test_what_is_in_files_is_kept_once(alice, blobs):
     first, second = alice.xorb(chunk(A), chunk(B, 1)), alice.xorb(chunk(C))
     data = B + C + A
@@ -100,6 +114,7 @@ def test_xorbs_in_order_are_the_file_already(alice, blobs):
     assert (blobs.root / sha(data)[:2] / sha(data)).stat().st_ino == inode
 
 
+@on_both
 def test_a_xorb_that_breaks_off_does_not_spoil_those_around_it(alice, blobs):
     first = alice.xorb(chunk(A))
     with pytest.raises(InvalidInput, match="middle of a chunk"):
@@ -110,6 +125,7 @@ def test_a_xorb_that_breaks_off_does_not_spoil_those_around_it(alice, blobs):
     assert left(blobs) == []
 
 
+@on_both
 def test_later_files_are_made_of_earlier_ones(alice, xorbs, blobs):
     first = alice.xorb(chunk(A), chunk(B), chunk(C))
     alice.file([(first, 0, 3, len(A + B + C))], A + B + C)
@@ -124,6 +140,7 @@ def test_later_files_are_made_of_earlier_ones(alice, xorbs, blobs):
     assert left(blobs) == []
 
 
+@on_both
 def test_a_xorb_waits_until_all_of_it_is_in_files(alice, blobs):
     name = alice.xorb(chunk(A), chunk(B), chunk(C))
     alice.file([(name, 0, 1, len(A))], A)
@@ -134,6 +151,7 @@ def test_a_xorb_waits_until_all_of_it_is_in_files(alice, blobs):
     assert blobs.get(sha(A + B)) == A + B
 
 
+@on_both
 def test_two_at_once_do_not_mix(alice, blobs):
     xorbs, parts = alice.xorbs, (chunk(A), chunk(B))
     with xorbs.receive("alice", "1" * 64, "one") as one:
@@ -148,6 +166,7 @@ def test_two_at_once_do_not_mix(alice, blobs):
     assert left(blobs) == []
 
 
+@on_both
 def test_a_server_that_was_killed_goes_on_from_what_is_there(alice, database, blobs, aside, held):
     names = alice.xorb(chunk(A)), alice.xorb(chunk(B))
     with closing(Xorbs(database, blobs, aside, held)) as another:
@@ -198,6 +217,7 @@ def test_files_are_a_namespaces(alice, held):
     assert not held.has(sha(A), "bob")
 
 
+@on_both
 def test_a_xorb_sent_again_is_taken_for_the_old_one(alice, blobs):
     wrong = alice.xorb(chunk(B), name="3" * 64)
     alice.file([(wrong, 0, 1, len(B))], B)
@@ -207,6 +227,7 @@ def test_a_xorb_sent_again_is_taken_for_the_old_one(alice, blobs):
     assert left(blobs) == []
 
 
+@on_both
 def test_no_file_is_made_of_what_is_deleted(alice, xorbs, blobs, held):
     kept, gone = alice.xorb(chunk(A)), alice.xorb(chunk(B))
     alice.file([(gone, 0, 1, len(B))], B)

@@ -24,10 +24,10 @@ MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that t
 MODELSCOPE_LOGIN = "/modelscope/api/v1/login"  # which has the token in its body
 COOKIE_AGE_S = 30 * 86400
 PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico", MODELSCOPE_LOGIN})
-PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
-# Where a program calls: no form is shown there.
+PUBLIC_FOLDERS = ("/static/", "/hf/-/")  # the last asks for a ticket of its own
 # What Hugging Face's client asks without the key that it has; who calls is not known there.
 KEYLESS = frozenset({"/hf/api/validate-yaml", "/hf/api/models-tags-by-type"})
+# Where a program calls: no form is shown there.
 DOORS = ("/v1/", "/api/", "/hf/", "/modelscope/", "/ollama/")
 
 Refusal = Callable[[Request, BaigongError], Response]
@@ -78,7 +78,7 @@ class Auth:
         self._refusals = refusals or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_public(scope["path"]):
+        if scope["type"] != "http" or _is_public(scope):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -135,8 +135,11 @@ def login_routes(access: Access) -> list[Route]:
     ]
 
 
-def _is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith(PUBLIC_FOLDERS)
+def _is_public(scope: Scope) -> bool:
+    """By what is sent and by what it means: a door may look at either."""
+    path = scope["path"]
+    sent = scope.get("raw_path", b"").decode("latin-1") or path
+    return path in PUBLIC or (path.startswith(PUBLIC_FOLDERS) and sent.startswith(PUBLIC_FOLDERS))
 
 
 def _cookie(headers: Headers) -> str | None:

@@ -213,6 +213,14 @@ def test_nobody_writes_to_anothers_namespace(wire, make):
     assert "Bearer" not in told["accessToken"]
 
 
+@pytest.mark.parametrize("path", ["whoami-v2", "models/alice/x", "x/resolve/main/a"])
+def test_what_needs_no_key_leads_nowhere_else(served, path):
+    for start in ("-/", "-/..%2F", "-/../", "%2D/", "-%2F..%2F", "-/xet/../../"):
+        for below in (path, f"api/{path}"):
+            reply = httpx2.get(f"{served.url}/hf/{start}{below}")
+            assert reply.status_code in {401, 404}, reply.url
+
+
 def test_nobody_reaches_anothers_bytes_by_their_hash(wire, make, alice, bob):
     name, data = make({"weights.onnx": RANDOM}, private=True), chunk(RANDOM[:1000])
     mine, theirs = wire("alice"), wire("bob")

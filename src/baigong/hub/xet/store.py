@@ -18,7 +18,7 @@ from baigong.errors import InvalidInput
 from baigong.hub.holdings import Holdings
 from baigong.hub.names import fold
 from baigong.hub.xet.building import Building, Told
-from baigong.hub.xet.ledger import Ledger
+from baigong.hub.xet.ledger import Ledger, LostXorb
 from baigong.hub.xet.runs import Run, Runs
 from baigong.hub.xet.xorb import Unpacking
 from baigong.store.blobs import Blobs
@@ -96,11 +96,16 @@ class Xorbs:
             StorageFull: there is no room for the files.
         """
         namespace = fold(namespace)
-        building = Building(
-            namespace, self._ledger, self._runs, self._held, self._blobs, self._aside
-        )
+
+        def build() -> list[str]:
+            parts = (self._ledger, self._runs, self._held, self._blobs, self._aside)
+            return Building(namespace, *parts).build(shard, told)
+
         try:
-            return building.build(shard, told)
+            try:
+                return build()
+            except LostXorb:
+                return build()  # another client may have sent it anew in the meantime
         except InvalidInput:
             # What the client believes to be here may be what is wrong: next time it sends all.
             self._ledger.lose([namespace])

@@ -56,7 +56,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class LfsApi:
-    """The batch beside each repository, and what it sends clients to under `/hf/lfs`."""
+    """The batch beside each repository, and what it sends clients to under `/hf/-/lfs`."""
 
     def __init__(self, platform: Platform) -> None:
         self._hub = platform.hub
@@ -67,10 +67,10 @@ class LfsApi:
         return [
             Route("/{kind:kind}" + batch, self.batch, methods=["POST"]),
             Route(batch, self.batch, methods=["POST"]),
-            Route("/lfs/{ticket}", self.put, methods=["PUT"]),
-            Route("/lfs/{ticket}", self.join, methods=["POST"]),
-            Route("/lfs/{ticket}/verify", self.verify, methods=["POST"]),
-            Route("/lfs/{ticket}/{part:int}", self.put_part, methods=["PUT"]),
+            Route("/-/lfs/{ticket}", self.put, methods=["PUT"]),
+            Route("/-/lfs/{ticket}", self.join, methods=["POST"]),
+            Route("/-/lfs/{ticket}/verify", self.verify, methods=["POST"]),
+            Route("/-/lfs/{ticket}/{part:int}", self.put_part, methods=["PUT"]),
         ]
 
     async def batch(self, request: Request) -> Response:
@@ -136,7 +136,7 @@ class LfsApi:
             return {**answer, "error": {"code": error.status, "message": str(error)}}
         user = request.state.principal.actor.user
         ticket = Ticket("lfs", namespace, user, expiry("lfs"), one.oid, one.size)
-        href = f"{door(request)}/lfs/{self._tickets.write(ticket)}"
+        href = f"{door(request)}/-/lfs/{self._tickets.write(ticket)}"
         upload: dict[str, Any] = {"href": href}
         if is_parted and _is_parted(one):
             size = _part_bytes(one.size)

@@ -41,7 +41,7 @@ _TELEMETRY_BYTES = 1 << 20
 
 
 class XetApi:
-    """Its addresses: `/hf/xet/GENERATION/NAMESPACE/...`."""
+    """Its addresses: `/hf/-/xet/GENERATION/NAMESPACE/...`."""
 
     def __init__(self, platform: Platform) -> None:
         self._hub = platform.hub
@@ -51,7 +51,7 @@ class XetApi:
 
     def routes(self) -> list[Route]:
         token = "/api/{kind:kind}/{owner}/{name}/xet-write-token/{revision:rest}"
-        store = "/xet/{generation}/{namespace:part}"
+        store = "/-/xet/{generation}/{namespace:part}"
         return [
             Route(token, answering(self.token), methods=["GET"]),
             Route(store + "/v1/xorbs/{prefix}/{hash}", self.xorb, methods=["POST"]),
@@ -61,6 +61,8 @@ class XetApi:
             # Not asked for: other chunks that are here, and places to send xorbs to elsewhere.
             Route(store + "/v1/chunks/{prefix}/{hash}", self.nothing, methods=["GET"]),
             Route(store + "/v1/xorb-grants/{prefix}/{hash}", self.nothing, methods=["POST"]),
+            # Nobody has asked for a key here, so no other address may be below.
+            Route("/-/{path:rest}", self.nothing, methods=["GET", "POST", "PUT", "DELETE"]),
         ]
 
     def token(self, request: Request) -> Response:
@@ -68,7 +70,7 @@ class XetApi:
         namespace = namespace_for(self._hub, request, request.path_params["revision"])
         user = request.state.principal.actor.user
         ticket = Ticket("xet", namespace, user, expiry("xet"))
-        url = f"{door(request)}/xet/{self._generation(namespace)}/{namespace}"
+        url = f"{door(request)}/-/xet/{self._generation(namespace)}/{namespace}"
         token = self._tickets.write(ticket)
         headers = {
             "x-xet-cas-url": url,
@@ -114,16 +116,19 @@ class XetApi:
 
     async def _told(self, ticket: Ticket, file: IO[bytes]) -> AsyncIterator[bytes]:
         progress = [0, 0]
-        work = asyncio.create_task(asyncio.to_thread(self._build, ticket.namespace, file, progress))
+
+        def outcome() -> bytes:
+            try:
+                self._build(ticket.namespace, file, progress)
+            except BaigongError as error:
+                return _line(type="error", message=str(error), retryable=error.retryable)
+            return _line(type="result")
+
+        work = asyncio.create_task(asyncio.to_thread(outcome))
         # A client that goes away leaves the work to its end: it will ask for it again.
         while not (await asyncio.wait({work}, timeout=_TOLD_EVERY_S))[0]:
             yield _line(type="validating", verified=progress[0], total=progress[1])
-        try:
-            work.result()
-        except BaigongError as error:
-            yield _line(type="error", message=str(error), retryable=error.retryable)
-        else:
-            yield _line(type="result")
+        yield work.result()
 
     def _build(self, namespace: str, file: IO[bytes], progress: list[int]) -> list[str]:
         def tell(done: int, total: int) -> None:
