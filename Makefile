@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check fix docs clean bench-answers bench-embedder bench-engine bench-fit bench-knowledge bench-parsing bench-store bench-tuning bench-weights
+.PHONY: demo test check fix docs clean bench-answers bench-embedder bench-engine bench-fit bench-hub bench-knowledge bench-parsing bench-store bench-tuning bench-weights
 
 demo: $(VENV)/.demo ## build the sample recipe, ask it three questions, keep serving it
 	$(BIN)/baigong demo $(ARGS)
@@ -28,7 +28,7 @@ fix: $(VENV)/.dev ## mend format, lint and generated docs
 docs: $(VENV)/.dev ## write what is generated from the code
 	$(BIN)/python scripts/docs.py
 
-bench-answers bench-embedder bench-engine bench-fit bench-knowledge bench-parsing bench-store bench-tuning bench-weights: bench-%: $(VENV)/.dev ## one benchmark beside its peers
+bench-answers bench-embedder bench-engine bench-fit bench-hub bench-knowledge bench-parsing bench-store bench-tuning bench-weights: bench-%: $(VENV)/.dev ## one benchmark beside its peers
 	$(BIN)/python -m bench.$* $(ARGS)
 
 clean: ## remove the virtual environment and caches

@@ -7,10 +7,10 @@ import sys
 
 from rich.console import Console
 
-from bench.hub import catalogue
+from bench.hub import catalogue, transfer
 from bench.record import keep, table
 
-PARTS = {"catalogue": catalogue.measure}
+PARTS = {"catalogue": catalogue.measure, "transfer": transfer.measure}
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     for name in options.only or PARTS:
         for one in PARTS[name]():
             rows.append(one)
-            keep("hub", [one])  # a run that is cut short keeps these
+            keep("hub", [one], ("huggingface-hub", "hf-xet"))  # a run that is cut short keeps these
             print(f"{name}: {one['work']}: {one['ours']} {one['unit']}", file=sys.stderr)
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
 

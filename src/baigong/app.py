@@ -114,6 +114,7 @@ class Platform:
         await self.living.close()
         await self.upstreams.close()
         await self.engines.close()
+        self.hub.xorbs.close()
         await asyncio.to_thread(self.hub.counting.close)
         self.database.close()
 

@@ -28,6 +28,7 @@ VERBS = {
     "pull": "Bring a model from a folder, Hugging Face or ModelScope into the hub.",
     "push": "Send a repository of the hub to another hub.",
     "import": "Bring repositories out of a bundle that `pull --into` made.",
+    "models": "List well-known open models, and what can be done with each here.",
     "hub": "List and show repositories, say who sees them and what they may hold; organisations.",
     "gc": "Delete bytes that nothing leads to any more, beside servers that run.",
     "fit": "Say what memory a model takes, from its files' headers alone.",

@@ -21,8 +21,9 @@ from baigong.types import caller
 
 COOKIE = "baigong_key"
 MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that they were given
+MODELSCOPE_LOGIN = "/modelscope/api/v1/login"  # which has the token in its body
 COOKIE_AGE_S = 30 * 86400
-PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
+PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico", MODELSCOPE_LOGIN})
 PUBLIC_FOLDERS = ("/static/", "/hf/xet/", "/hf/lfs/")  # the last two ask for a ticket of their own
 # Where a program calls: no form is shown there.
 DOORS = ("/v1/", "/api/", "/hf/", "/modelscope/", "/ollama/")

@@ -74,7 +74,7 @@ def create_app(
             openai.routes(),
             api.routes(),
             HuggingFaceDoor(platform).routes(),
-            ModelScopeDoor(platform).routes(),
+            ModelScopeDoor(platform, access).routes(),
             OllamaDoor(platform).routes(),
             *login_routes(access),
             *pages,
@@ -95,7 +95,7 @@ def create_app(
 
 
 async def _warm(platform: Platform) -> None:
-    """Load lists and what is live, so that nobody's first question waits for them."""
+    """Load lists and what is live, so that nobody's first question waits for them; clear up."""
     await asyncio.to_thread(platform.hub.listing.warm)
     for name in platform.serving.live():
         try:
@@ -104,6 +104,7 @@ async def _warm(platform: Platform) -> None:
             _log.warning(
                 "%s could not be loaded and will be tried when it is called: %s", name, error
             )
+    await asyncio.to_thread(platform.hub.xorbs.clear_leftovers)
 
 
 async def health(_request: Request) -> Response:

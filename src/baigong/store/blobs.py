@@ -288,6 +288,8 @@ class Incoming:
         self._file.close()
         digest = self._name or self._hash.hexdigest()
         check_digest(digest, wanted)
+        if self._name and not self._blobs.is_local:
+            self._blobs.delete(self._name)  # a bucket keeps what it has
         self._blobs.adopt(self._path, digest)
         return digest
 

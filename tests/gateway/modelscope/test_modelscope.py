@@ -1,5 +1,6 @@
 import hashlib
 import os
+import pickle
 import struct
 
 import pytest
@@ -16,8 +17,15 @@ from modelscope_hub.errors import (
 
 from baigong.store.hub_tables import awaited
 
-HEADER = b'{"a":{"dtype":"U8","shape":[299900],"data_offsets":[0,299900]}}'.ljust(92)
-LARGE = struct.pack("<Q", len(HEADER)) + HEADER + os.urandom(299_900)
+
+def safetensors(size):
+    """A file of so many bytes with one tensor of random ones."""
+    head = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}'
+    rest = size - 80
+    return struct.pack("<Q", 72) + (head % (rest, rest)).ljust(72) + os.urandom(rest)
+
+
+LARGE = safetensors(300_000)
 
 
 def paths(client, name, kind="model", **options):
@@ -42,8 +50,11 @@ def test_logging_in_keeps_the_token_for_the_next_process(endpoint, keys, client_
     client = HubApi(endpoint=endpoint)
     assert client.login(keys["alice"]).username == "alice"
     assert HubApi(endpoint=endpoint).whoami().username == "alice"
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(AuthenticationError, match="unknown or revoked"):
         HubApi(endpoint=endpoint).login("bg-wrong")
+    older = requests.post(f"{endpoint}/api/v1/login", json={"AccessToken": keys["bob"]})
+    assert older.json()["Data"]["Username"] == "bob"
+    assert older.cookies["m_session_id"] == keys["bob"]
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])
@@ -84,7 +95,7 @@ def test_a_folder_comes_back_as_it_was_sent(alice, folder, tmp_path, kind):
 def test_large_files_are_sent_once_and_awaited_until_a_commit_names_them(
     alice, platform, endpoint, keys
 ):
-    data = os.urandom(1000)
+    data = safetensors(1000)
     digest, name = hashlib.sha256(data).hexdigest(), "alice/large"
     alice.create_repo(name, "model")
     one = [{"oid": digest, "size": len(data)}]
@@ -102,9 +113,9 @@ def test_large_files_are_sent_once_and_awaited_until_a_commit_names_them(
             return digest in connection.execute(awaited.select()).scalars().all()
 
     assert is_awaited()
-    alice.upload_file(name, "model", data, "a.bin")
+    alice.upload_file(name, "model", data, "a.safetensors")
     assert not is_awaited()
-    assert paths(alice, name) == ["README.md", "a.bin"]
+    assert paths(alice, name) == ["README.md", "a.safetensors"]
 
 
 def test_a_commit_names_only_bytes_that_are_here(alice):
@@ -119,6 +130,15 @@ def test_a_commit_names_only_bytes_that_are_here(alice):
     with pytest.raises(InvalidParameter, match="base64"):
         alice.legacy.create_commit("alice/lost", "model", [kept | {"content": "!"}], "x")
     assert paths(alice, "alice/lost") == ["README.md"]
+
+
+def test_what_may_not_be_hosted_is_refused_with_the_reason(alice):
+    pickled = pickle.dumps(os.system)
+    with pytest.raises(InvalidParameter, match=r"a\.bin"):
+        alice.upload_file("alice/unsafe", "model", pickled, "a.bin")
+    with pytest.raises(InvalidParameter, match="not safetensors"):
+        alice.upload_file("alice/unsafe", "model", b"x" * 100, "a.safetensors")
+    assert paths(alice, "alice/unsafe") == ["README.md"]
 
 
 def test_files_are_deleted_by_commits_and_one_by_one(alice, folder):
@@ -165,6 +185,14 @@ def test_a_broken_download_goes_on_where_it_was(alice, endpoint, keys):
     assert (got.status_code, got.content) == (206, LARGE[299_990:])
     assert got.headers["content-range"] == "bytes 299990-299999/300000"
     assert got.headers["x-linked-etag"].strip('"') == hashlib.sha256(LARGE).hexdigest()
+
+
+def test_a_snapshot_counts_as_one_download(alice, folder, tmp_path, platform):
+    alice.upload_folder("alice/counted", "model", str(folder))
+    for turn in ("first", "second"):
+        alice.download_repo("alice/counted", "model", local_dir=str(tmp_path / turn))
+    platform.hub.counting.close()
+    assert alice.get_repo("alice/counted", "model").downloads == 2
 
 
 @pytest.mark.usefixtures("leaks")

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import pickle
 
 import httpx
 import ollama
@@ -131,6 +132,16 @@ def test_what_cannot_be_made_is_said_and_leaves_nothing(alice, given, word):
     with pytest.raises(ollama.ResponseError, match=word):
         alice.create("wrong", **given)
     assert "wrong:latest" not in listed(alice)
+
+
+def test_files_that_can_run_code_make_no_model(alice, tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(pickle.dumps(os.system))
+    with pytest.raises(ollama.ResponseError) as caught:
+        alice.create("unsafe", files={path.name: alice.create_blob(path)})
+    assert caught.value.status_code == 422
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        alice.show("unsafe")
 
 
 def test_nobody_changes_what_is_anothers(alice, bob, base_url):

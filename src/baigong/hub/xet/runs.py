@@ -117,6 +117,13 @@ class Runs:
                     return self._idle.pop(client)
         return None
 
+    def close(self) -> None:
+        """Go on with none of them."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for run in idle.values():
+            run.close()
+
     def _put_back(self, client: str, run: Run, *, is_first: bool) -> None:
         closed = [run]
         with self._lock:

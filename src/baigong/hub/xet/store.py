@@ -115,6 +115,10 @@ class Xorbs:
         """Blobs are about to be deleted: no file is made of them from here on."""
         self._ledger.forget(digests)
 
+    def close(self) -> None:
+        """Let go of files that are written to. What has come in stays."""
+        self._runs.close()
+
     def clear_leftovers(self, older_s: float = KEPT_S) -> None:
         """Take away what came in and no file was ever made of, and what was being written when a
         server was killed."""

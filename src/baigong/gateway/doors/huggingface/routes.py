@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Router
 
 from baigong.app import Platform
 from baigong.errors import BaigongError
@@ -57,6 +57,6 @@ class HuggingFaceDoor:
         handlers = {BaigongError: on_error, HTTPException: on_http_error}
         return Mount(
             "/hf",
-            routes=self._routes,
+            Router(self._routes, redirect_slashes=False),
             middleware=[Middleware(RawPath), Middleware(ExceptionMiddleware, handlers=handlers)],
         )
