@@ -27,7 +27,7 @@ from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
 from baigong.hub.listing import Listing, Query
-from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
+from baigong.hub.manifest import Entry, Files, Manifests, blob_oid, content_digest
 from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
@@ -203,12 +203,19 @@ class Hub:
     def refresh(self, kind: Kind, name: str) -> Repository:
         """The repository, with what its newest files say of it read anew where they changed."""
         one = self.repositories.find(kind, name)
-        if one.about.commit != one.head:
-            files = self.commits.files(self.commits.resolve(one.id, one.head))
+        files = self.commits.files(self.commits.resolve(one.id, one.head))
+        if one.about.commit != one.head or self._has_come(one, files):
             about = describe(files, self.blobs.read, one.head)
             self.repositories.describe(one, about)
             one = msgspec.structs.replace(one, about=about)
         return one
+
+    def _has_come(self, one: Repository, files: Files) -> bool:
+        """Whether the weights of a mirrored model are here now, and were not when it was described."""
+        if not one.settings.mirror or one.about.parameters:
+            return False
+        weights = [entry for path, entry in files.items() if path.endswith(".safetensors")]
+        return bool(weights) and all(self.blobs.has(entry.digest) for entry in weights)
 
     def _replace(self, one: Repository, puts: Sequence[Put], words: Words) -> None:
         """Make the files of the branch main those, and no others."""

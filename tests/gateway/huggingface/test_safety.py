@@ -21,7 +21,10 @@ def test_a_pickle_is_refused_until_an_operator_allows_it(alice, make, served):
     one = hub.repositories.find("model", name)
     hub.repositories.change(one, settings=type(one.settings)(allows_code=True))
     alice.upload_file(path_or_fileobj=WEIGHTS, path_in_repo="pytorch_model.bin", repo_id=name)
-    assert alice.file_exists(name, "pytorch_model.bin")
+    alice.upload_file(path_or_fileobj=b"fine", path_in_repo="a.txt", repo_id=name)
+    files = alice.get_paths_info(name, ["pytorch_model.bin", "a.txt"], expand=True)
+    status = {file.path: file.security.status for file in files}
+    assert status == {"pytorch_model.bin": "unsafe", "a.txt": "safe"}
 
 
 def test_an_owner_cannot_allow_it(make, served):
