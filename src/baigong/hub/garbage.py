@@ -132,12 +132,12 @@ class Garbage:
     ) -> Reached:
         found = Reached()
         found.add_manifests(connection, manifests_of(connection, without=without))
-        found.add(blobs_elsewhere(connection, before))
+        found.blobs.update(blobs_elsewhere(connection, before))
         return found
 
     def _unreached_blobs(self, reached: Reached, before: float) -> Iterator[Kept]:
         for blob in self._hub.blobs.all():
-            if blob.modified_at < before and blob.digest not in reached:
+            if blob.modified_at < before and blob.digest not in reached.blobs:
                 yield blob
 
     def _delete_pages(self, pages: Sequence[str], reached: Reached, began: float) -> None:
@@ -153,8 +153,9 @@ class Garbage:
         """Those that are gone."""
         with self._database.begin() as connection:
             self._look_again(connection, reached, began)
-            reached.add(blobs_elsewhere(connection, before, [blob.digest for blob in some]))
-            wanted = [blob.digest for blob in some if blob.digest not in reached]
+            named = blobs_elsewhere(connection, before, [blob.digest for blob in some])
+            reached.blobs.update(named)
+            wanted = [blob.digest for blob in some if blob.digest not in reached.blobs]
             gone = set(self._leaving.let_go(wanted, before))
             connection.execute(delete(scans).where(scans.c.digest.in_(gone)))
         self._empty(gone)

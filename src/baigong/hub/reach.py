@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 from sqlalchemy import Connection, or_, select, true
@@ -50,12 +50,12 @@ class Reached:
 
     Attributes:
         pages: digests of manifests and their pages.
-        blobs: sha256 of files, as bytes.
+        blobs: sha256 of files.
     """
 
     def __init__(self) -> None:
         self.pages: set[str] = set()
-        self.blobs: set[bytes] = set()
+        self.blobs: set[str] = set()
 
     def add_manifests(self, connection: Connection, roots: Collection[str]) -> None:
         """What the manifests of these digests list."""
@@ -67,13 +67,7 @@ class Reached:
             self.pages |= pages
             for _, page in _contents(connection, pages):
                 entries = msgspec.msgpack.decode(page, type=dict[str, Entry]).values()
-                self.add(entry.digest for entry in entries)
-
-    def add(self, digests: Iterable[str]) -> None:
-        self.blobs.update(map(bytes.fromhex, digests))
-
-    def __contains__(self, digest: str) -> bool:
-        return bytes.fromhex(digest) in self.blobs
+                self.blobs.update(entry.digest for entry in entries)
 
 
 def unreached(connection: Connection, before: float) -> Unreached:
