@@ -20,7 +20,10 @@ from baigong.store.hub_tables import repositories
 __all__ = ["Listing", "Query"]
 
 FRESH_S = 0.3  # how long what another process has written may be missed
-_OVERLAP_S = 20.0  # longer than a transaction lasts, or waits, after it has noted its time
+# Longer than a transaction may go on after it has noted its time, in which others are committed.
+# SQLite's writers take turns, so that there only clocks may differ a little.
+_OVERLAP_S = 20.0
+_OVERLAP_SQLITE_S = 1.0
 _IDLE_S = 600.0  # after so long without a look, rows may be gone whose end was not seen
 _AT_ONCE = 500  # rows that are read together
 
@@ -37,6 +40,8 @@ class Listing:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._shelf = Shelf()
+        is_sqlite = database.engine.dialect.name == "sqlite"
+        self._overlap_s = _OVERLAP_SQLITE_S if is_sqlite else _OVERLAP_S
         self._read_at = 0.0  # by the clock that rows are stamped with
         self._looked_at = float("-inf")
         self._seen_writes = -1
@@ -73,7 +78,7 @@ class Listing:
                 self._forget()
             # A clock that was set back must not hide what is written from then on.
             clock = time.time()
-            self._read(self._shelf, min(self._read_at, clock) - _OVERLAP_S)
+            self._read(self._shelf, min(self._read_at, clock) - self._overlap_s)
             if self._shelf.is_wasteful:
                 fresh = Shelf()
                 self._read(fresh, 0.0)
