@@ -164,10 +164,16 @@ class Hub:
             one = self.repositories.seen(kind, name, actor or PLATFORM)
             commit = self.commits.resolve(one.id, wanted or MAIN)
         except NotFound as error:
-            names = self.names(kind) if actor is None else []
-            raise NotFound.among(kind, ref, names) from error
-        folder = self._checkout(kind, one.name, commit)
-        return Revision(kind, one.name, commit.digest, folder, commit.facts, commit.created_at)
+            # A release stands on content: it outlives the repository that it came from.
+            kept = self.commits.of_content(wanted) if actor is None else None
+            if kept is None:
+                names = self.names(kind) if actor is None else []
+                raise NotFound.among(kind, ref, names) from error
+            commit = kept
+        else:
+            name = one.name
+        folder = self._checkout(kind, name, commit)
+        return Revision(kind, name, commit.digest, folder, commit.facts, commit.created_at)
 
     def all(self, kind: Kind, actor: Actor = PLATFORM) -> list[Listed]:
         """What there is for a caller, what changed last first, at most `MOST`; built-ins last."""
