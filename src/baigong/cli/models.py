@@ -16,6 +16,8 @@ from baigong.hub.catalogue import Model, Use, models
 
 app = verb()
 
+_WIDE = 110  # characters
+
 
 @app.command(name="models")
 def list_models(
@@ -62,18 +64,22 @@ def _public(model: Model, *, is_here: bool) -> dict[str, Any]:
 
 
 def _table(found: Iterable[tuple[Model, bool]]) -> Table:
-    name = Column("model", no_wrap=True)
-    table = Table(
-        "", name, "task", "parameters", "context", "licence", "can", box=None, pad_edge=False
-    )
+    """What a narrow terminal has no room for is in `--json`."""
+    is_wide = console.width >= _WIDE
+    columns = [Column(name, no_wrap=True) for name in ("model", "size", "licence", "can")]
+    if is_wide:
+        columns[1:1] = [Column("task", no_wrap=True)]
+        columns[3:3] = [Column("context", justify="right")]
+    table = Table("", *columns, box=None, pad_edge=False)
     for model, is_here in found:
-        table.add_row(
-            "[green]here[/]" if is_here else "",
+        cells = [
             model.name,
-            model.task,
             f"{model.billions:g} B" if model.billions else "",
-            f"{model.context:,}" if model.context else "",
             model.license,
             ", ".join(model.uses) or "[dim]only host[/]",
-        )
+        ]
+        if is_wide:
+            cells[1:1] = [model.task]
+            cells[3:3] = [f"{model.context:,}" if model.context else ""]
+        table.add_row("[green]here[/]" if is_here else "", *cells)
     return table

@@ -252,6 +252,7 @@ class Hub:
             return folder
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         for path, entry in self.commits.files(commit).items():
             self.blobs.fetch(entry.digest, partial / path)
         try:
