@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from typer import Typer
 from typer.models import ArgumentInfo
 
 from baigong import errors
@@ -74,17 +75,23 @@ def _page() -> Iterator[str]:
 
 def _options(verb: str) -> Iterator[str]:
     """Read from the signatures and not from `--help`, whose look changes with library versions."""
-    commands = importlib.import_module(f"baigong.cli.{verb}").app.registered_commands
+    yield from _commands(f"baigong {verb}", importlib.import_module(f"baigong.cli.{verb}").app)
+
+
+def _commands(words: str, app: Typer) -> Iterator[str]:
+    commands = app.registered_commands
     for command in commands:
         function = command.callback
         if len(commands) > 1:
             name = (command.name or function.__name__).rstrip("_")
-            yield f"`baigong {verb} {name}`: {_first_line(function)}\n"
+            yield f"`{words} {name}`: {_first_line(function)}\n"
         yield "| word | is |\n|---|---|"
         hints = get_type_hints(function, include_extras=True)
         for parameter in inspect.signature(function).parameters.values():
             yield f"| {_word(parameter.name, hints[parameter.name])} |"
         yield ""
+    for group in app.registered_groups:
+        yield from _commands(f"{words} {group.name}", group.typer_instance)
 
 
 def _first_line(thing: object) -> str:

@@ -6,6 +6,7 @@ import random
 import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,9 @@ def _times(chunks: Chunks, questions: list[str], asked: Floats) -> list[float]:
             chunks.near(vector, _DEPTH, _NARROW)
             times.append((time.perf_counter() - began) * 1000)
         if not turn:
-            time.sleep(20)
+            for thread in threading.enumerate():
+                if thread.name == "mirror":
+                    thread.join()
             times.clear()
     return times
 

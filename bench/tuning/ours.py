@@ -1,4 +1,4 @@
-"""Our training loop by the step: `python -m bench.tuning.ours FOLDER STEPS`; prints JSON."""
+"""Our training loop by the step: `python -m bench.tuning.ours FOLDER STEPS WARM`; prints JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from baigong.tuning.examples.rows import batches
 from baigong.tuning.trainer import Run
 from baigong.tuning.workers import Workers
 
-WARM = 3  # as for the peers
 
-
-def main(folder: str, steps: str) -> None:
+def main(folder: str, steps: str, warm: str) -> None:
+    """The first `warm` steps are not counted, as for the peers."""
     run = Run(Path(folder), Workers())
     lengths = [example.length for example in run.rows]
     order = batches(lengths, run.settings.batch_size, run.settings.seed)
     began = (0.0, 0.0, 0)
     for number, indices in enumerate(islice(order, int(steps))):
-        if number == WARM:
+        if number == int(warm):
             began = _now(run)
         run.step([run.rows[index] for index in indices])
     ended = _now(run)

@@ -59,7 +59,7 @@ tags: ["<b>bold</b>"]
 # <img src=x onerror=alert(1)> heading
 
 [script](javascript:alert(1)) [data](data:text/html,<script>alert(1)</script>) [vb](VBScript:x)
-[tab](java&#9;script:alert(1)) [out](../../../../login) [host](//example.com/x) [odd](http://[)
+[tab](java&#9;script:alert(1)) [out](../../../../login) [host](//example.com/x)
 <a href="javascript:alert(1)" onclick="alert(1)">press</a> <form action="https://example.com/">
 
 ![pixel](https://example.com/pixel.png "x") ![data](data:image/svg+xml,<svg/onload=alert(1)>) ![svg](x.svg)
@@ -106,7 +106,12 @@ def fill(hub: Hub) -> None:
         ROWS,
         {"README.md": b"---\npretty_name: Tickets\n---\n", "rows.jsonl": b"{}\n"},
     )
-    add(hub, "recipe", RECIPE, {"recipe.yaml": b"name: desk\nbase: acme/gadget-chat\n"})
+    add(
+        hub,
+        "recipe",
+        RECIPE,
+        {"README.md": b"---\nbase_model: acme/gadget-chat\n---\n", "recipe.yaml": b"name: desk\n"},
+    )
     add(hub, "model", HOSTILE, {"README.md": EVIL.encode(), ODD_FILE: EVIL.encode()})
     add(hub, "model", SECRET, {"README.md": b"# Secret\n"}, private=True)
     add(hub, "model", GATED, {"README.md": b"# Gated\n", "config.json": b"{}"}, gated=True)

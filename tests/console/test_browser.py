@@ -48,7 +48,7 @@ def test_a_search_of_a_knowledge_base_opens_a_document_at_the_passage(open_page)
     assert page.locator("#documents tbody tr").count() == 2
 
 
-def test_the_pages_of_knowledge_fit_a_phone_and_havecontrast(open_page):
+def test_the_pages_of_knowledge_fit_a_phone_and_have_contrast(open_page):
     for path in ("/knowledge", "/knowledge/handbook?q=refund"):
         page = open_page(path, viewport={"width": 360, "height": 740})
         wide = page.locator("html").evaluate("e => e.scrollWidth - e.clientWidth")

@@ -1,5 +1,6 @@
 """What a repository's files say of it."""
 
+import hashlib
 import json
 import struct
 
@@ -7,6 +8,8 @@ import pytest
 
 from baigong.hub.commits import Put, Words
 from baigong.hub.hub import Hub
+from baigong.hub.manifest import Entry
+from baigong.hub.repositories import Settings
 from tests.models import make_adapter, make_model
 
 SAID = Words("Change", "alice")
@@ -144,3 +147,19 @@ tags: [x]
 def test_sentence_transformers_leaves_its_own_file(hub):
     found = about(hub, {"modules.json": [], "config.json": {"architectures": ["BertModel"]}})
     assert (found.library, found.task) == ("sentence-transformers", "sentence-similarity")
+
+
+def test_weights_that_come_later_are_counted_when_they_are_here(hub):
+    entry = Entry(hashlib.sha256(GOOD).hexdigest(), len(GOOD), "", "")
+    puts = [
+        Put("model.safetensors", entry),
+        Put("config.json", hub.keep(b'{"architectures": ["LlamaForCausalLM"]}')),
+    ]
+    settings = Settings(mirror="elsewhere")
+    hub.repositories.create(
+        "model", "alice/tiny", puts, SAID, settings=settings, elsewhere="f" * 40
+    )
+    before = hub.refresh("model", "alice/tiny").about
+    assert (before.task, before.parameters) == ("text-generation", 0)
+    hub.keep(GOOD)
+    assert hub.refresh("model", "alice/tiny").about.parameters == 6

@@ -1,6 +1,7 @@
 import pytest
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 
 
@@ -71,3 +72,14 @@ def test_a_half_made_checkout_is_made_again(hub, folder, tmp_path):
     kept.folder.rename(partial)
     (partial / "config.json").unlink()
     assert (hub.get("model", "acme/tiny").folder / "config.json").exists()
+
+
+def test_what_a_release_stands_on_outlives_its_repository(hub, folder):
+    kept = hub.add("model", "acme/tiny", folder, {"base": "acme/large"})
+    hub.repositories.delete(hub.repositories.find("model", "acme/tiny"))
+    found = hub.get("model", f"acme/tiny@{kept.revision}")
+    assert (found.revision, found.facts) == (kept.revision, {"base": "acme/large"})
+    with pytest.raises(NotFound):
+        hub.get("model", "acme/tiny")
+    with pytest.raises(NotFound):
+        hub.get("model", f"acme/tiny@{kept.revision}", Actor("alice"))

@@ -1,5 +1,6 @@
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import delete, update
@@ -175,6 +176,37 @@ def test_what_happened_is_in_the_next_answer(hub):
     assert names(hub) == ["alice/two"]
     create(hub, "bob/one")
     assert names(hub, search="one", owner="Bob") == ["bob/one"]
+
+
+def test_a_large_card_is_searched_and_left_out_of_pages(hub):
+    card = {"pretty_name": "Labour law", "widget": ["x" * 10_000]}
+    one = create(hub, "alice/large", card=card, license="mit")
+    create(hub, "alice/small", card={"pretty_name": "Tax law"})
+    for _ in range(3):
+        hub.repositories.count_downloads({one.id: 1})
+        found, _ = hub.listing.page(Query("model", search="law", sort="downloads"), PLATFORM)
+    assert [(each.name, bool(each.about.card)) for each in found] == [
+        ("alice/large", False),
+        ("alice/small", True),
+    ]
+    assert (found[0].about.license, found[0].downloads, len(hub.listing._shelf)) == ("mit", 3, 2)
+
+
+def test_each_writer_sees_its_own_while_others_write_and_ask(hub, database):
+    made_up(random.Random(3), database, 300)
+
+    def write(user):
+        for n in range(8):
+            one = create(hub, f"{user}/{n}", tags=[user])
+            assert names(hub, search=f"{user}/{n}") == [one.name]
+            assert len(names(hub, tags=(user,))) == n + 1
+            hub.counting.count(one.id)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, [f"user{n}" for n in range(6)]))
+    hub.counting.close()
+    found, _ = hub.listing.page(Query("model", search="user", limit=100), PLATFORM)
+    assert (len(found), sum(one.downloads for one in found)) == (48, 48)
 
 
 def test_what_another_process_writes_is_seen_soon(hub, database):

@@ -33,4 +33,4 @@ def test_old_revisions_become_a_history_and_keep_their_digests(tmp_path):
     kept = hub.get("model", f"acme/tiny@{'1' * 12}")
     assert (kept.folder / "deep" / "weights").read_text() == "one"
     assert hub.get("model", "recipes/support").base == "acme/tiny"
-    assert {one.name for one in hub.all("model") if one.private} == {"recipes/support"}
+    assert [one.name for one in hub.repositories.all() if one.private] == ["recipes/support"]

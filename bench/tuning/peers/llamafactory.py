@@ -1,4 +1,4 @@
-"""LLaMA-Factory with its own defaults: `python llamafactory.py MODEL ROWS STEPS RANK`; prints JSON."""
+"""LLaMA-Factory with its own defaults: `python llamafactory.py MODEL ROWS STEPS WARM RANK`; prints JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import resource
 import sys
 import tempfile
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
-from llamafactory.train.tuner import run_exp
-from transformers import TrainerCallback
+# Asked for at import, used for sound alone, and without a build beside this torch.
+sys.modules["torchaudio"] = ModuleType("torchaudio")
+sys.modules["torchaudio"].__spec__ = ModuleSpec("torchaudio", None)
 
-WARM = 3
+from llamafactory.train.tuner import run_exp  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
 
 
 class Clock(TrainerCallback):
@@ -32,7 +36,7 @@ class Clock(TrainerCallback):
         self.marks.append((time.perf_counter(), used.ru_utime + used.ru_stime))
 
 
-def main(model: str, rows: str, steps: str, rank: str) -> None:
+def main(model: str, rows: str, steps: str, warm: str, rank: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         info = {
             "bench": {
@@ -68,11 +72,11 @@ def main(model: str, rows: str, steps: str, rank: str) -> None:
             },
             callbacks=[clock],
         )
-        (t0, c0), (t1, c1) = clock.marks[WARM - 1], clock.marks[-1]
+        (t0, c0), (t1, c1) = clock.marks[int(warm) - 1], clock.marks[-1]
         each = sum(clock.lengths) / len(clock.lengths) * clock.batch
         print(
             json.dumps({
-                "tokens": each * (len(clock.marks) - WARM),
+                "tokens": each * (len(clock.marks) - int(warm)),
                 "seconds": t1 - t0,
                 "cpu_seconds": c1 - c0,
                 "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

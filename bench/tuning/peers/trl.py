@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with its own defaults: `python trl.py MODEL ROWS STEPS RANK [float32]`; prints JSON.
+"""TRL's SFTTrainer with its own defaults: `python trl.py MODEL ROWS STEPS WARM RANK [float32]`; prints JSON.
 
 Its default is bfloat16, which a processor without units for it only imitates; `float32` is for those.
 """
@@ -16,8 +16,6 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-WARM = 3  # steps that are not counted: kernels are made, memory is taken
-
 
 class Clock(TrainerCallback):
     """When the first counted step begins, and when the last one ends."""
@@ -30,7 +28,7 @@ class Clock(TrainerCallback):
         self.marks.append((time.perf_counter(), used.ru_utime + used.ru_stime))
 
 
-def main(model: str, rows: str, steps: str, rank: str, dtype: str = "") -> None:
+def main(model: str, rows: str, steps: str, warm: str, rank: str, dtype: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         config = SFTConfig(
@@ -53,8 +51,8 @@ def main(model: str, rows: str, steps: str, rank: str, dtype: str = "") -> None:
         )
         tokens = [len(row["input_ids"]) for row in trainer.train_dataset]
         trainer.train()
-        (t0, c0), (t1, c1) = clock.marks[WARM - 1], clock.marks[-1]
-        counted = len(clock.marks) - WARM
+        (t0, c0), (t1, c1) = clock.marks[int(warm) - 1], clock.marks[-1]
+        counted = len(clock.marks) - int(warm)
         each = sum(tokens) / len(tokens) * config.per_device_train_batch_size
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(

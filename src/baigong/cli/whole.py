@@ -63,7 +63,8 @@ def write_bundle(platform: Platform, found: list[Whole], into: Path, json: bool)
     names = ", ".join(one.name for one in contents.repositories)
     console.print(
         f"{into}  {size(into.stat().st_size)}: {names}\n"
-        f"There: baigong import {into.name} --trust {signer}"
+        f"There: baigong import {into.name} --trust {signer}",
+        soft_wrap=True,  # what is copied stays one line
     )
 
 

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from baigong.app import Platform
 from baigong.console.hub.pages import HubPages
 from baigong.console.knowledge import HITS, BaseRow, HitView, base_row, document_rows, hits
-from baigong.console.render import render, shown
+from baigong.console.render import path_of, render, shown
 from baigong.console.view import ModelView, cards_of, model_view
 from baigong.console.words import Language, language_of
 from baigong.errors import NotFound
@@ -162,8 +162,7 @@ def _is_number(text: str) -> bool:
 
 def _document_of(request: Request) -> tuple[str, str]:
     """(knowledge base, document), each decoded by itself: a `%2F` in a name does not split it."""
-    raw = request.scope["raw_path"].decode("ascii", "replace")
-    knowledge, _, document = raw.partition("/knowledge/")[2].partition("/")
+    knowledge, _, document = path_of(request).partition("/knowledge/")[2].partition("/")
     if not document:
         raise NotFound("The address names no document.", hint="/knowledge/NAME@VERSION/DOCUMENT")
     return unquote(knowledge), unquote(document)

@@ -61,7 +61,7 @@ def render(
     body = _templates.get_template(template).render(
         t=speaker(language),
         language=language,
-        other_language=f"{other.path}?{other.query}",
+        other_language=f"{path_of(request)}?{other.query}",
         version=__version__,
         twin=twin,
         signed_in=bool(principal is not None and principal.id),
@@ -73,3 +73,9 @@ def render(
     if request.query_params.get("lang") == language:
         reply.set_cookie(COOKIE, language, max_age=YEAR_S, samesite="lax")
     return reply
+
+
+def path_of(request: Request) -> str:
+    """The path as it was sent, its escapes unread."""
+    raw: bytes = request.scope["raw_path"]
+    return raw.partition(b"?")[0].decode("ascii", "replace")

@@ -170,7 +170,7 @@ TEXT: dict[str, Words] = {
     "document_from": Words("From the knowledge base {knowledge}", "来自知识库 {knowledge}"),
     "document_passage": Words("Go to the passage", "跳到引用处"),
     # The hub.
-    "hub": Words("Hub", "模型库"),
+    "hub": Words("Hub", "资源库"),
     "models": Words("Models", "模型"),
     "datasets": Words("Data sets", "数据集"),
     "recipes": Words("Recipes", "配方"),
@@ -244,8 +244,8 @@ TEXT: dict[str, Words] = {
     "architecture": Words("Architecture", "架构"),
     "made_from": Words("Made from", "源自模型"),
     "made_with": Words("Made with", "使用的数据集"),
-    "made_of": Words("Made of it", "衍生模型"),
-    "not_here": Words("not here", "不在本库"),
+    "made_of": Words("Made of it", "衍生作品"),
+    "not_here": Words("not here", "不在这里"),
     "file": Words("File", "文件"),
     "files_none": Words("It has no files yet. Send some:", "还没有文件。上传文件："),
     "download": Words("Download", "下载"),
@@ -263,6 +263,10 @@ TEXT: dict[str, Words] = {
     ),
     "file_not_shown": Words(
         "This file is not shown here. Download it.", "这个文件无法在此显示，请下载。"
+    ),
+    "file_elsewhere": Words(
+        "Its bytes are still at the hub that is mirrored. Downloading brings them here.",
+        "文件内容还在被镜像的站点上，下载时会取到本地。",
     ),
     # Keys.
     "key_title": Words("This server asks for a key", "这台服务器需要密钥"),

@@ -21,9 +21,12 @@ from baigong.types import caller
 
 COOKIE = "baigong_key"
 MODELSCOPE_COOKIE = "m_session_id"  # in which its clients send the token that they were given
+MODELSCOPE_LOGIN = "/modelscope/api/v1/login"  # which has the token in its body
 COOKIE_AGE_S = 30 * 86400
-PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico"})
+PUBLIC = frozenset({"/health", "/login", "/logout", "/favicon.ico", MODELSCOPE_LOGIN})
 PUBLIC_FOLDERS = ("/static/", "/hf/-/")  # the last asks for a ticket of its own
+# What Hugging Face's client asks without the key that it has; who calls is not known there.
+KEYLESS = frozenset({"/hf/api/validate-yaml", "/hf/api/models-tags-by-type"})
 # Where a program calls: no form is shown there.
 DOORS = ("/v1/", "/api/", "/hf/", "/modelscope/", "/ollama/")
 
@@ -81,6 +84,9 @@ class Auth:
         headers = Headers(scope=scope)
         credential = header_credential(headers) or _cookie(headers)
         principal = await self._access.principal(credential)
+        if principal is None and credential is None and scope["path"] in KEYLESS:
+            await self._app(scope, receive, send)
+            return
         if principal is None:
             await _ask(scope, headers, credential, self._refusals)(scope, receive, send)
             return

@@ -74,7 +74,7 @@ def create_app(
             openai.routes(),
             api.routes(),
             HuggingFaceDoor(platform).routes(),
-            ModelScopeDoor(platform).routes(),
+            ModelScopeDoor(platform, access).routes(),
             OllamaDoor(platform).routes(),
             *login_routes(access),
             *pages,

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from baigong.errors import NotFound
 from baigong.hub.cards import front_matter, strings
 from baigong.hub.manifest import Entry, Files
 from baigong.hub.tensors import Broken, read_layout
@@ -81,7 +82,11 @@ class About(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def describe(files: Files, read: Read, commit: str) -> About:
-    """What these files say, broken ones nothing; `read` gives bytes start:stop of a digest."""
+    """What these files say, and those that are broken or not here yet nothing.
+
+    `read` gives bytes start:stop of a digest.
+    """
+    read = _of_what_is_here(read)
 
     def text(path: str) -> str:
         entry = files.get(path)
@@ -109,6 +114,18 @@ def describe(files: Files, read: Read, commit: str) -> About:
         parameters=sum(dtypes.values()),
         dtypes=dtypes,
     )
+
+
+def _of_what_is_here(read: Read) -> Read:
+    """Of a mirrored repository some files come later."""
+
+    def reading(digest: str, start: int, stop: int) -> bytes:
+        try:
+            return read(digest, start, stop)
+        except NotFound:
+            return b""
+
+    return reading
 
 
 def _library(files: Files, architecture: str) -> str:

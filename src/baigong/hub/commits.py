@@ -23,6 +23,7 @@ from baigong.store.hub_tables import awaited, commits, refs, repositories
 RefKind = Literal["branch", "tag", "pull"]
 _PREFIXES: dict[str, RefKind] = {"refs/heads/": "branch", "refs/tags/": "tag"}
 _SHORTEST = 7  # characters of a commit or a digest
+_SHORTEST_CONTENT = 12  # of one that may be in any repository
 _TRIES = 20
 
 
@@ -115,6 +116,15 @@ class Commits:
         """
         with self._database.read() as connection:
             return resolve(connection, repository, revision)
+
+    def of_content(self, digest: str) -> Commit | None:
+        """A commit of any repository, deleted ones too, by the start of its content's digest."""
+        if len(digest) < _SHORTEST_CONTENT:
+            return None
+        alike = commits.c.digest.startswith(digest, autoescape=True)
+        with self._database.read() as connection:
+            row = connection.execute(select(commits).where(alike).limit(1)).first()
+        return None if row is None else _commit(row)
 
     def files(self, commit: Commit) -> Files:
         with self._database.read() as connection:
@@ -332,6 +342,10 @@ class Commits:
             )
         row = {"repository": repository, **msgspec.structs.asdict(ref)}
         connection.execute(insert(refs).values(row))
+        # After the write, as with blobs: it may just have been collected.
+        there = select(commits.c.id).where(commits.c.repository == repository)
+        if connection.execute(there.where(commits.c.id == ref.commit)).first() is None:
+            raise _no_revision(ref.commit)
 
 
 def resolve(connection: Connection, repository: int, revision: str) -> Commit:

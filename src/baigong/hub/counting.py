@@ -13,9 +13,11 @@ from collections import Counter
 from sqlalchemy.exc import SQLAlchemyError
 
 from baigong.errors import BaigongError
+from baigong.hub.manifest import Files
 from baigong.hub.repositories import Repositories
 
 EVERY_S = 0.25
+_COUNTED = ("config.json", "adapter_config.json", "README.md")
 
 _log = logging.getLogger(__name__)
 
@@ -73,3 +75,9 @@ class Downloads:
                 self._counts.update(counts)
             return False
         return True
+
+
+def is_download(files: Files, path: str) -> bool:
+    """Whether a repository counts as downloaded with this file: each whole one does once."""
+    first = next((name for name in _COUNTED if name in files), path)
+    return path == first or path.endswith(".gguf")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.hub.access import Actor, NotYours
@@ -112,6 +112,18 @@ class Discussions:
                 connection.execute(insert(refs).values(row))
             _say(connection, one, made, "comment", actor, {"text": text})
         return made
+
+    def withdraw(self, one: Repository, discussion: Discussion) -> None:
+        """Take away a pull request that came to nothing."""
+        number, pull = (
+            discussion.number,
+            (refs.c.kind == "pull") & (refs.c.name == discussion.branch),
+        )
+        said = (remarks.c.repository == one.id) & (remarks.c.discussion == number)
+        with self._database.begin() as connection:
+            connection.execute(delete(refs).where(refs.c.repository == one.id, pull))
+            connection.execute(delete(remarks).where(said))
+            connection.execute(delete(discussions).where(_of(one), discussions.c.number == number))
 
     def find(self, one: Repository, number: int) -> Discussion:
         """

@@ -27,6 +27,13 @@ class Holdings:
             connection.execute(delete(awaited).where(awaited.c.digest == digest))
             insert_missing(connection, awaited, [{"digest": digest, "at": time.time()}])
 
+    def promises(self, namespace: str, digest: str) -> bool:
+        """Whether it has sent these bytes, and they stay here for a commit to come."""
+        if not self.has(digest, namespace):
+            return False
+        self.add(namespace, digest)
+        return self._blobs.has(digest)  # unless they were collected before that
+
     def has(self, digest: str, *namespaces: str) -> bool:
         """Whether one of them has sent these bytes, and they are in the store."""
         folded = [fold(namespace) for namespace in namespaces]

@@ -14,10 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import select
 
 from baigong.errors import NotFound
 from baigong.hub.about import ADAPTER_CONFIG, About, describe
@@ -27,8 +26,8 @@ from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
 from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
-from baigong.hub.listing import Listing
-from baigong.hub.manifest import Entry, Manifests, blob_oid, content_digest
+from baigong.hub.listing import Listing, Query
+from baigong.hub.manifest import Entry, Files, Manifests, blob_oid, content_digest
 from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
@@ -37,9 +36,9 @@ from baigong.hub.safety.checks import Checks
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database
-from baigong.store.hub_tables import commits, repositories
 
 FOUNDATION = Path(__file__).parents[1] / "foundation"
+MOST = 1000  # repositories of a list that is not asked for by page
 BUILT_IN = "baigong"  # the owner of the models in the package
 _TEXT_BYTES = 1 << 20  # files up to here are kept as git keeps text, if they are
 
@@ -76,19 +75,13 @@ class Revision:
         return str(config.get("base_model_name_or_path") or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A repository by its newest revision."""
+class Listed(NamedTuple):
+    """A repository, as lists of what can be called show it; `changed_at` in seconds."""
 
     name: str
     revision: str
-    private: bool
     about: About
-    created_at: float
-
-    def is_for(self, actor: Actor) -> bool:
-        """Whether the caller may see it."""
-        return not self.private or actor.owns(self.name.partition("/")[0])
+    changed_at: float
 
 
 class Hub:
@@ -171,41 +164,29 @@ class Hub:
             one = self.repositories.seen(kind, name, actor or PLATFORM)
             commit = self.commits.resolve(one.id, wanted or MAIN)
         except NotFound as error:
-            names = self.names(kind) if actor is None else []
-            raise NotFound.among(kind, ref, names) from error
-        folder = self._checkout(kind, one.name, commit)
-        return Revision(kind, one.name, commit.digest, folder, commit.facts, commit.created_at)
+            # A release stands on content: it outlives the repository that it came from.
+            kept = self.commits.of_content(wanted) if actor is None else None
+            if kept is None:
+                names = self.names(kind) if actor is None else []
+                raise NotFound.among(kind, ref, names) from error
+            commit = kept
+        else:
+            name = one.name
+        folder = self._checkout(kind, name, commit)
+        return Revision(kind, name, commit.digest, folder, commit.facts, commit.created_at)
 
-    def all(self, kind: Kind) -> list[Listed]:
-        """What there is, by its newest revision, the newest first; built-ins last."""
-        newest = (
-            select(
-                repositories.c.name,
-                repositories.c.private,
-                repositories.c.about,
-                commits.c.digest,
-                commits.c.created_at,
-            )
-            .join(
-                commits,
-                (commits.c.repository == repositories.c.id) & (commits.c.id == repositories.c.head),
-            )
-            .where(repositories.c.kind == kind, repositories.c.deleted_at.is_(None))
-            .order_by(commits.c.created_at.desc())
-        )
-        with self._database.read() as connection:
-            found = [
-                Listed(r.name, r.digest, r.private, About.read(r.about), r.created_at)
-                for r in connection.execute(newest)
-            ]
+    def all(self, kind: Kind, actor: Actor = PLATFORM) -> list[Listed]:
+        """What there is for a caller, what changed last first, at most `MOST`; built-ins last."""
+        rows, _ = self.listing.page(Query(kind, limit=MOST), actor)
+        found = [Listed(row.name, row.head, row.about, row.modified_at) for row in rows]
         if kind == "model":
             built_in = (self._built_in(name) for name in _foundation_names())
             about = About(architecture="built in")
-            found += [Listed(m.name, m.revision, False, about, m.created_at) for m in built_in if m]
+            found += [Listed(m.name, m.revision, about, m.created_at) for m in built_in if m]
         return found
 
     def names(self, kind: Kind) -> list[str]:
-        """Every name that `get` knows, short names of built-ins included."""
+        """Names that `get` knows, short names of built-ins included."""
         listed = list(dict.fromkeys(one.name for one in self.all(kind)))
         return listed + (_foundation_names() if kind == "model" else [])
 
@@ -228,12 +209,19 @@ class Hub:
     def refresh(self, kind: Kind, name: str) -> Repository:
         """The repository, with what its newest files say of it read anew where they changed."""
         one = self.repositories.find(kind, name)
-        if one.about.commit != one.head:
-            files = self.commits.files(self.commits.resolve(one.id, one.head))
+        files = self.commits.files(self.commits.resolve(one.id, one.head))
+        if one.about.commit != one.head or self._has_come(one, files):
             about = describe(files, self.blobs.read, one.head)
             self.repositories.describe(one, about)
             one = msgspec.structs.replace(one, about=about)
         return one
+
+    def _has_come(self, one: Repository, files: Files) -> bool:
+        """Whether the weights of a mirrored model are here now, and were not when it was described."""
+        if not one.settings.mirror or one.about.parameters:
+            return False
+        weights = [entry for path, entry in files.items() if path.endswith(".safetensors")]
+        return bool(weights) and all(self.blobs.has(entry.digest) for entry in weights)
 
     def _replace(self, one: Repository, puts: Sequence[Put], words: Words) -> None:
         """Make the files of the branch main those, and no others."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
-from sqlalchemy import select
+import msgspec
+from sqlalchemy import JSON, Row, Text, cast, select
 
+from baigong.hub.about import About
 from baigong.hub.access import Actor
-from baigong.hub.repositories import Repository, repository
+from baigong.hub.repositories import Repository, Settings
 from baigong.hub.shelf import Query, Shelf
 from baigong.store.database import Database
 from baigong.store.hub_tables import repositories
@@ -17,7 +20,10 @@ from baigong.store.hub_tables import repositories
 __all__ = ["Listing", "Query"]
 
 FRESH_S = 0.3  # how long what another process has written may be missed
-_OVERLAP_S = 20.0  # longer than a transaction lasts, or waits, after it has noted its time
+# Longer than a transaction may go on after it has noted its time, in which others are committed.
+# SQLite's writers take turns, so that there only clocks may differ a little.
+_OVERLAP_S = 20.0
+_OVERLAP_SQLITE_S = 1.0
 _IDLE_S = 600.0  # after so long without a look, rows may be gone whose end was not seen
 _AT_ONCE = 500  # rows that are read together
 
@@ -34,6 +40,8 @@ class Listing:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._shelf = Shelf()
+        is_sqlite = database.engine.dialect.name == "sqlite"
+        self._overlap_s = _OVERLAP_SQLITE_S if is_sqlite else _OVERLAP_S
         self._read_at = 0.0  # by the clock that rows are stamped with
         self._looked_at = float("-inf")
         self._seen_writes = -1
@@ -70,7 +78,7 @@ class Listing:
                 self._forget()
             # A clock that was set back must not hide what is written from then on.
             clock = time.time()
-            self._read(self._shelf, min(self._read_at, clock) - _OVERLAP_S)
+            self._read(self._shelf, min(self._read_at, clock) - self._overlap_s)
             if self._shelf.is_wasteful:
                 fresh = Shelf()
                 self._read(fresh, 0.0)
@@ -82,13 +90,13 @@ class Listing:
         table = repositories.c
         query = select(table.id, table.changed_at).where(table.changed_at >= since)
         with self._database.read() as connection:
-            changed = list(connection.execute(query))
-        ids = [row.id for row in changed if shelf.changed_at(row.id) != row.changed_at]
+            changed = connection.execute(query)
+            ids = [id for id, changed_at in changed if shelf.changed_at(id) != changed_at]
         for start in range(0, len(ids), _AT_ONCE):
-            some = select(repositories).where(table.id.in_(ids[start : start + _AT_ONCE]))
+            some = select(*_COLUMNS).where(table.id.in_(ids[start : start + _AT_ONCE]))
             with self._database.read() as connection:
                 rows = list(connection.execute(some))
-            found = [(repository(row), row.changed_at, row.deleted_at is not None) for row in rows]
+            found = [(_repository(row), row.changed_at, row.deleted_at is not None) for row in rows]
             with self._using:
                 for one, changed_at, is_gone in found:
                     shelf.put(one, changed_at, is_hidden=is_gone)
@@ -100,3 +108,18 @@ class Listing:
         with self._using:
             for id in self._shelf.ids - there:
                 self._shelf.forget(id)
+
+
+def _repository(row: Row[Any]) -> Repository:
+    values = {name: getattr(row, name) for name in Repository.__struct_fields__}
+    values["settings"], values["about"] = _settings(row.settings), _about(row.about)
+    return Repository(**values)
+
+
+# As text, whose way to a struct is shorter than that through Python's own objects.
+_COLUMNS = [
+    cast(column, Text).label(column.name) if isinstance(column.type, JSON) else column
+    for column in repositories.c
+]
+_settings = msgspec.json.Decoder(Settings).decode
+_about = msgspec.json.Decoder(About).decode

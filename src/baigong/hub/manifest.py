@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import Connection, select
 
-from baigong.store.database import insert_missing
+from baigong.store.database import hold_back_collection, insert_missing
 from baigong.store.hub_tables import manifests
 
 _CACHED = 200_000  # files of all manifests in memory
@@ -76,6 +76,7 @@ class Manifests:
         pages = {name: msgspec.msgpack.encode(page) for name, page in sorted(folders.items())}
         digests = {name: _sha256(page) for name, page in pages.items()}
         root = msgspec.msgpack.encode(digests)
+        hold_back_collection(connection)
         wanted = {_sha256(root): root, **{digests[name]: page for name, page in pages.items()}}
         _insert(connection, wanted)
         digest = _sha256(root)

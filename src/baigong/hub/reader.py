@@ -58,12 +58,13 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What a repository was made from, and the first of those that were made from it."""
+    """What a repository was made from, and the first models and recipes that stand on it."""
 
     bases: list[Link]
     datasets: list[Link]
     made: list[Repository]
     made_count: int
+    recipes: list[Repository]
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -100,6 +101,7 @@ class Content(msgspec.Struct, frozen=True):
         size: bytes.
         digest: sha256.
         commit: changed it last.
+        is_here: whether its bytes are; those of a mirrored one may come when they are asked for.
         lines: of a text, the first of them.
         is_whole: whether those are all.
         weights: of a safetensors file.
@@ -110,6 +112,7 @@ class Content(msgspec.Struct, frozen=True):
     size: int
     digest: str
     commit: Plain | None
+    is_here: bool = True
     lines: list[str] | None = None
     is_whole: bool = True
     weights: Weights | None = None
@@ -155,18 +158,19 @@ class Reader:
     def card(self, at: At) -> str:
         """README.md below its front matter; empty where there is none."""
         entry = self._files(at).get(CARD)
-        return "" if entry is None else front_matter(self._text(entry, _CARD_BYTES))[1]
+        if entry is None or not self._hub.blobs.has(entry.digest):
+            return ""
+        return front_matter(self._text(entry, _CARD_BYTES))[1]
 
     def lineage(self, one: Repository) -> Lineage:
         """See Lineage."""
         about = one.about
         bases = [*about.bases, about.base.partition("@")[0]]
-        field = {"model": "base_model", "dataset": "dataset", "recipe": "recipe"}[one.kind]
-        tags = (f"{field}:{one.name}",)
+        tags = (f"{'dataset' if one.kind == 'dataset' else 'base_model'}:{one.name}",)
         made, count = self.page(Query("model", tags=tags, sort="downloads", limit=_MOST_MADE))
-        return Lineage(
-            self._links("model", bases), self._links("dataset", about.datasets), made, count
-        )
+        recipes, _ = self.page(Query("recipe", tags=tags, sort="downloads", limit=_MOST_MADE))
+        links = (self._links("model", bases), self._links("dataset", about.datasets))
+        return Lineage(*links, made, count, recipes)
 
     def folder(self, at: At, folder: str) -> tuple[list[Listed], int]:
         """What lies in a folder, folders first, and how many that are in all.
@@ -206,6 +210,8 @@ class Reader:
         commits = self._hub.commits.of(at.repository.id, [entry.commit])
         listed = _listed(path, [entry], commits)
         content = Content(path, entry.size, entry.digest, listed.commit)
+        if not self._hub.blobs.has(entry.digest):
+            return msgspec.structs.replace(content, is_here=False)
         if path.endswith(_WEIGHTS):
             return self._with_weights(content, entry)
         if entry.is_large:
@@ -257,7 +263,7 @@ def kind_of(word: str) -> Kind:
 
 
 def asked(kind: Kind, wanted: Mapping[str, str]) -> Query:
-    """The query of an address, such as `q=bert&task=fill-mask&size=1-3&sort=likes&page=2`.
+    """The query of an address, such as `search=bert&task=fill-mask&size=1-3&sort=likes&page=2`.
 
     `size` is a range of billions of parameters; `dataset` is one that models were made with.
     What means nothing is passed over.
@@ -267,7 +273,7 @@ def asked(kind: Kind, wanted: Mapping[str, str]) -> Query:
     dataset = wanted.get("dataset", "")
     return Query(
         kind,
-        search=wanted.get("q", "")[:200],
+        search=wanted.get("search", "")[:200],
         owner=wanted.get("owner", ""),
         tags=(f"dataset:{dataset}",) if dataset else (),
         task=wanted.get("task", ""),

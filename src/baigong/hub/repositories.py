@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Integer, Row, bindparam, delete, func, insert
 
 from baigong.errors import Conflict, NotFound
 from baigong.hub.about import About
-from baigong.hub.access import Actor
+from baigong.hub.access import PLATFORM, Actor
 from baigong.hub.commits import Change, Commits, Words
 from baigong.hub.names import Kind, check_name, fold
 from baigong.store.database import Database, insert_missing
@@ -115,22 +115,18 @@ class Repositories:
         """By the name that it has or had, in any case.
 
         Raises:
-            NotFound: suggests near names; `code` is e.g. model_not_found.
+            NotFound: `code` is e.g. model_not_found.
         """
-        if (found := self._look(kind, name)) is not None:
-            return found
-        with self._database.read() as connection:
-            query = select(repositories.c.name).where(_present(), _is(kind))
-            raise NotFound.among(kind, name, list(connection.execute(query).scalars()))
+        return self.seen(kind, name, PLATFORM)
 
     def exists(self, kind: Kind, name: str) -> bool:
         return self._look(kind, name) is not None
 
     def seen(self, kind: Kind, name: str, actor: Actor) -> Repository:
-        """As `find`, for a caller: what may not be seen is not there.
+        """The same for a caller: what may not be seen is not there.
 
         Raises:
-            NotFound: without near names, which might be somebody else's.
+            NotFound: in the same words whether it is not there or not to be seen.
         """
         found = self._look(kind, name)
         if found is None or not found.is_for(actor):

@@ -117,8 +117,8 @@ def tags_of(name: str, about: About) -> set[str]:
     found = {*about.tags, *(value for values in named.values() for value in values)}
     for field, values in {**named, **others}.items():
         found |= {f"{field}:{value}" for value in values if value}
-    short = [tag.lower() for tag in found if tag and len(tag) <= _LONGEST_TAG]
-    return set(sorted(short)[:_MOST_TAGS])
+    short = {tag.lower() for tag in found if tag and len(tag) <= _LONGEST_TAG}
+    return short if len(short) <= _MOST_TAGS else set(sorted(short)[:_MOST_TAGS])
 
 
 def text_of(name: str, about: About) -> str:

@@ -43,6 +43,8 @@ class Layout(NamedTuple):
 class Broken(InvalidInput):
     """A file that is not what its name says, or was cut short."""
 
+    code = "broken_weights"
+
 
 def read_layout(read: Read, size: int) -> Layout:
     """The tensors of a file of `size` bytes, in the order of their numbers.

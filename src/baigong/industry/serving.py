@@ -429,11 +429,11 @@ class Serving:
         ]
         listed += [ServedModel(alias.name, alias.created_at, "baigong") for alias in aliases]
         seen = {model.name for model in listed}
-        for one in self._hub.all("model"):
+        for one in self._hub.all("model", acting.get()):
             short = one.name.removeprefix("baigong/")
-            if short not in seen and one.about.is_model and one.is_for(acting.get()):
+            if short not in seen and one.about.is_model:
                 seen.add(short)
-                listed.append(ServedModel(short, one.created_at, one.name.partition("/")[0]))
+                listed.append(ServedModel(short, one.changed_at, one.name.partition("/")[0]))
         for name, upstream in self._upstreams.models().items():
             if name not in seen and name.removeprefix("baigong/") not in seen:
                 seen.add(name)

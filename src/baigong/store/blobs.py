@@ -29,6 +29,7 @@ from baigong.store.writing import Piece, write_all
 _PIECE = 1 << 20
 _SENT = 4 << 20  # bytes of a piece that goes on to a client
 _KEY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
+_STALE_S = 3600  # after which what is put again is written again, where its age cannot be set
 
 
 class Kept(NamedTuple):
@@ -55,10 +56,13 @@ class Blobs:
         )
 
     def put(self, data: bytes) -> str:
-        """Store bytes; their sha256 in hex."""
+        """Store bytes; their sha256 in hex. What is there is as new from now on: see hub.garbage."""
         digest = hashlib.sha256(data).hexdigest()
         if self.root is None:
-            self._create(digest, data)
+            age = time.time() - (self.modified_at(digest) or 0)
+            if age > _STALE_S:
+                with _errors(digest):
+                    obstore.put(self._store, _key(digest), data)
         else:
             with _errors(digest):
                 _write(self.root / _key(digest), data)
@@ -158,6 +162,19 @@ class Blobs:
             return int(obstore.head(self._store, _key(digest))["size"])
         except FileNotFoundError:
             return None
+
+    def modified_at(self, digest: str) -> float | None:
+        """When a blob was written, in seconds since the epoch; None where it is not there."""
+        try:
+            if self.root is not None:
+                return (self.root / _key(digest)).stat().st_mtime
+            return obstore.head(self._store, _key(digest))["last_modified"].timestamp()
+        except FileNotFoundError:
+            return None
+
+    def path(self, digest: str) -> Path | None:
+        """Where a blob is, or would be, on the disk; None in a bucket."""
+        return None if self.root is None else self.root / _key(digest)
 
     def get(self, digest: str) -> bytes:
         with _errors(digest):
@@ -302,7 +319,8 @@ def _key(digest: str) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """A file that is whole or not there. The store does the same in five times the time."""
-    if path.exists():
+    with suppress(FileNotFoundError):
+        os.utime(path)
         return
     partial = path.with_name(
         f"{path.name}.{secrets.token_hex(4)}#1"

@@ -64,6 +64,22 @@ class Database:
         upgrade(self.engine)
 
 
+def hold_back_collection(connection: Connection) -> None:
+    """Before looking which pages of manifests are there: they stay for this transaction.
+
+    SQLite has one writer at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE manifests IN ROW EXCLUSIVE MODE"))
+
+
+def stop_writers(connection: Connection) -> None:
+    """Whoever names a blob or a page waits for this transaction. Others read on."""
+    if connection.dialect.name == "postgresql":
+        names = "manifests, commits, awaited, refs, files, documents"  # in the order of commits
+        connection.execute(text(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows whose key is not there yet, also where another transaction does the same."""
     if not rows:

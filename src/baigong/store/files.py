@@ -56,6 +56,9 @@ class Files:
         )
         with self._database.begin() as connection:
             connection.execute(insert(files).values(msgspec.structs.asdict(made)))
+        if not self._blobs.has(blob):  # it lay here unused, and was collected in this moment
+            content.seek(0)
+            self._put(content)
         return made
 
     def get(self, file: str) -> StoredFile:

@@ -14,6 +14,7 @@ from baigong.hub.architecture import plain_name, shape_of
 from baigong.hub.headers import Headers
 
 NUMBERS = 30  # of the hidden size that a block keeps of each token for its backward pass
+USUAL = 18  # numbers into and out of a block's linear layers, by its hidden size
 OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
 _BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers?\.\d+\.")
 
@@ -95,7 +96,7 @@ def read_base(folder: Path) -> Base:
 
 
 _STAGE = re.compile(r"\bstages\.(\d+)\.")
-_OUTPUTS = 4  # that a convolution, its normalisation and activation keep for each output
+_OUTPUTS = 4  # numbers that a convolution, its normalisation and activation keep for each output
 
 
 def read_sight(folder: Path, headers: Headers) -> Base:
@@ -118,7 +119,7 @@ def read_sight(folder: Path, headers: Headers) -> Base:
             stage = _STAGE.search(name)
             area = (side / (2 if stage is None else 4 << int(stage[1]))) ** 2
             products += round(area * math.prod(tensor.shape))
-            kept += round(area * tensor.shape[0] * _OUTPUTS / NUMBERS)
+            kept += round(area * tensor.shape[0] * _OUTPUTS / USUAL)
     layers = int(fields.get("num_hidden_layers") or 1)
     hidden = kept or patches * int(fields.get("hidden_size") or 1)
     return Base(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baigong.compute import multiplies_bfloat16
-from baigong.tuning.base import NUMBERS, Base
+from baigong.tuning.base import NUMBERS, USUAL, Base
 from baigong.tuning.examples.rows import Prepared
 from baigong.tuning.spec import WHOLE, Settings
 
@@ -19,17 +19,16 @@ _FEWEST = 512  # tokens that are worth a pass
 WIDTHS = 8
 
 # All measured on a processor.
-_START = 430 << 20  # bytes of torch, transformers and peft
+_START = 450 << 20  # bytes of torch, transformers and peft
 _KERNELS = {"adapter": 9 << 20, "full": 4 << 20}  # bytes of kernels for a width
 # Bytes that are kept of each number that goes into or comes out of a block's linear layers, for a
 # token: in float32, and where products are bfloat16.
 _KEPT = {"adapter": (4.4, 3.04), "full": (5.15, 3.7)}
 _DROPPED = (5, 3)  # and of each that goes in, where an adapter drops some
-_USUAL = 18  # such numbers in a block, by its hidden size, where its layers do not tell
 # Bytes of a logit while it is worked out: one of a head that stays as it is, and one of another.
 _LOGIT = {"adapter": (4, 8), "full": (12, 12)}
 # What is freed in other sizes than it is asked for again stays with the process.
-_HEAP = 1.6
+_HEAP = 1.75
 
 
 def tokens_at_once(layers: int, hidden: int, room: int, *, is_bfloat16: bool) -> int:
@@ -91,8 +90,10 @@ class Held:
 
     @property
     def _at_once(self) -> int:
-        base = self.base
-        return tokens_at_once(base.layers, base.hidden, ROOM, is_bfloat16=multiplies_bfloat16())
+        base, is_bfloat16 = self.base, multiplies_bfloat16()
+        if base.vocabulary:
+            return tokens_at_once(base.layers, base.hidden, ROOM, is_bfloat16=is_bfloat16)
+        return max(1, round(ROOM / self._unit))  # pictures
 
     @property
     def _is_kept(self) -> bool:
@@ -113,15 +114,21 @@ class Held:
             return 0
         return 2 * (self.base.products + self.base.vocabulary * self.base.hidden)
 
-    def _passing(self, part: Sequence[Any]) -> int:
-        """What a forward pass of some examples keeps, and the logits that are there at once."""
+    @property
+    def _unit(self) -> float:
+        """What a forward pass keeps of a token, or of a picture."""
         base, settings, is_bfloat16 = self.base, self.settings, multiplies_bfloat16()
-        tokens: int = len(part) * max(example.length for example in part)
-        numbers = max(sum(base.linear.values()), _USUAL * base.layers * base.hidden)
+        numbers = max(sum(base.linear.values()), USUAL * base.layers * base.hidden)
         kept = numbers * _KEPT[self._kind][is_bfloat16]
         if settings.is_adapter and settings.dropout:
             kept += base.inputs * _DROPPED[is_bfloat16]
-        logits: int = base.vocabulary * sum(example.scored for example in part)
-        if settings.objective == "distill":  # a teacher's too, and both as shares, all at once
-            return round(tokens * kept) + 9 * 4 * logits
-        return round(tokens * kept) + _LOGIT[self._kind][is_bfloat16] * min(LOGITS, logits)
+        return kept
+
+    def _passing(self, part: Sequence[Any]) -> int:
+        """What a forward pass of some examples keeps, and the logits that are there at once."""
+        length: int = len(part) * max(example.length for example in part)
+        logits: int = self.base.vocabulary * sum(example.scored for example in part)
+        if self.settings.objective == "distill":  # a teacher's too, and both as shares, all at once
+            return round(length * self._unit) + 9 * 4 * logits
+        each = _LOGIT[self._kind][multiplies_bfloat16()]
+        return round(length * self._unit) + each * min(LOGITS, logits)

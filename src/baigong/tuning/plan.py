@@ -17,7 +17,7 @@ from baigong.tuning.base import Base, read_base
 from baigong.tuning.examples.rows import Prepared, read_rows
 from baigong.tuning.memory import Held
 from baigong.tuning.objectives import examples_of
-from baigong.tuning.spec import Settings, TuneSpec, resolve
+from baigong.tuning.spec import REFERRED, Settings, TuneSpec, resolve
 from baigong.tuning.teacher import check_teacher
 from baigong.types import Row
 
@@ -158,7 +158,7 @@ def _seconds(
 
     Per token and weight: forward 2 and backward 2 through what is frozen, and 2 more where the
     weight itself has a gradient. A teacher reads every token once; what is sampled is read, token by
-    token, before it is learnt from.
+    token, before it is learnt from. What preferences are held against is one pass over all rows.
     """
     own = _trainable(base, settings) if settings.is_adapter else base.products / 3
     validation: int = sum(example.length for example in prepared.validation)
@@ -169,6 +169,8 @@ def _seconds(
     if teacher is not None:
         each = prepared.tokens * teacher.products + prepared.scored * base.hidden * base.vocabulary
         work += (settings.epochs + passes / 10) * 2 * each
+    if settings.objective in REFERRED:
+        work += (prepared.tokens + validation) * 2 * base.products
     if settings.objective == "grpo":
         asked = sum(example.scored for example in prepared.validation)
         sampled = prepared.scored * settings.epochs + asked * passes

@@ -39,6 +39,8 @@ _EVALUATIONS = 8  # over a whole run, about
 # Answers are made anew in every step of grpo, which costs tens of supervised ones.
 _SAMPLED_STEPS = 200
 PREFERENCES: frozenset[Goal] = frozenset({"dpo", "kto", "orpo"})
+# Those that are held to what the base says of every row, worked out before the first step.
+REFERRED: frozenset[Goal] = frozenset({"dpo", "kto"})
 _PREFERENCE_EPOCHS = 3
 # The sapling, its loss of DPO 0.69 before: 1.26 after three steps at a quarter of the usual rate.
 # Of a gradient of grpo the greater part is noise.

@@ -36,7 +36,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home: Path = tmp_path_factory.mktemp("hub")
     platform = Platform.open(Settings(home=home, cache_mb=64, threads=1))
-    with serving(platform) as url:
+    with pytest.MonkeyPatch.context() as patch, serving(platform) as url:
+        patch.setenv("HF_XET_CACHE", str(home / "xet"))  # what the client knows to be here
         yield Served(platform, url)
 
 

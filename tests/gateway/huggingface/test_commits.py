@@ -7,7 +7,12 @@ import threading
 
 import httpx2
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    ModelCard,
+)
 from huggingface_hub.errors import HfHubHTTPError
 
 
@@ -223,3 +228,15 @@ def test_a_card_is_looked_over(alice, make):
         )
     with pytest.warns(UserWarning, match="metadata"):
         alice.upload_file(path_or_fileobj=b"# None", path_in_repo="README.md", repo_id=name)
+
+
+def test_a_card_is_looked_over_for_whom_nobody_knows(served, monkeypatch):
+    """As RepoCard.push_to_hub asks: without the key that it has."""
+    ask = f"{served.endpoint}/api/validate-yaml"
+    good, bad = "---\nlicense: mit\n---\n", "---\nmodel-index: foo\n---\n"
+    assert httpx2.post(ask, json={"content": good}).status_code == 200
+    assert httpx2.post(ask, json={"content": bad}).status_code == 400
+    headers = {"authorization": "Bearer wrong"}
+    assert httpx2.post(ask, json={"content": good}, headers=headers).status_code == 401
+    monkeypatch.setattr("huggingface_hub.repocard.constants.ENDPOINT", served.endpoint)
+    ModelCard(good + "# A card\n").validate()

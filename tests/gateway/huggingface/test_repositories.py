@@ -189,3 +189,29 @@ def test_a_description_holds_what_is_asked_for(alice, make):
     with refused(400) as found:
         alice.model_info(name, expand=["nonsense"])
     assert 'expected one of "author"|' in str(found.value)
+
+
+def test_users_and_organisations_are_shown(served, alice, make):
+    make()
+    served.platform.hub.namespaces.create_organisation("guild")
+    served.platform.hub.namespaces.join("guild", "bob")
+    user = alice.get_user_overview("ALICE")
+    assert (user.username, user.num_models > 0) == ("alice", True)
+    guild = alice.get_organization_overview("guild")
+    assert (guild.num_users, guild.num_models) == (1, 0)
+    assert [member.username for member in alice.list_organization_members("guild")] == ["bob"]
+    with refused(404):
+        alice.get_user_overview("guild")
+
+
+@pytest.mark.parametrize(("client", "page"), [("2.4.0", ""), ("0.36.0", "models/")])
+def test_older_clients_find_the_name_in_the_address(served, client, page):
+    reply = httpx2.post(
+        f"{served.endpoint}/api/repos/create",
+        headers={
+            "authorization": f"Bearer {served.tokens['alice']}",
+            "user-agent": f"unknown/None; hf_hub/{client}; python/3.11.7",
+        },
+        json={"name": f"by-{client}"},
+    )
+    assert reply.json()["url"] == f"{served.endpoint}/{page}alice/by-{client}"

@@ -1,5 +1,8 @@
 import hashlib
 import os
+import pickle
+import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -15,7 +18,15 @@ from modelscope_hub.errors import (
 
 from baigong.store.hub_tables import awaited
 
-LARGE = os.urandom(300_000)
+
+def safetensors(size):
+    """A file of so many bytes with one tensor of random ones."""
+    head = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}'
+    rest = size - 80
+    return struct.pack("<Q", 72) + (head % (rest, rest)).ljust(72) + os.urandom(rest)
+
+
+LARGE = safetensors(300_000)
 
 
 def paths(client, name, kind="model", **options):
@@ -40,8 +51,11 @@ def test_logging_in_keeps_the_token_for_the_next_process(endpoint, keys, client_
     client = HubApi(endpoint=endpoint)
     assert client.login(keys["alice"]).username == "alice"
     assert HubApi(endpoint=endpoint).whoami().username == "alice"
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(AuthenticationError, match="unknown or revoked"):
         HubApi(endpoint=endpoint).login("bg-wrong")
+    older = requests.post(f"{endpoint}/api/v1/login", json={"AccessToken": keys["bob"]})
+    assert older.json()["Data"]["Username"] == "bob"
+    assert older.cookies["m_session_id"] == keys["bob"]
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])
@@ -82,7 +96,7 @@ def test_a_folder_comes_back_as_it_was_sent(alice, folder, tmp_path, kind):
 def test_large_files_are_sent_once_and_awaited_until_a_commit_names_them(
     alice, platform, endpoint, keys
 ):
-    data = os.urandom(1000)
+    data = safetensors(1000)
     digest, name = hashlib.sha256(data).hexdigest(), "alice/large"
     alice.create_repo(name, "model")
     one = [{"oid": digest, "size": len(data)}]
@@ -117,6 +131,15 @@ def test_a_commit_names_only_bytes_that_are_here(alice):
     with pytest.raises(InvalidParameter, match="base64"):
         alice.legacy.create_commit("alice/lost", "model", [kept | {"content": "!"}], "x")
     assert paths(alice, "alice/lost") == ["README.md"]
+
+
+def test_what_may_not_be_hosted_is_refused_with_the_reason(alice):
+    pickled = pickle.dumps(os.system)
+    with pytest.raises(InvalidParameter, match=r"a\.bin"):
+        alice.upload_file("alice/unsafe", "model", pickled, "a.bin")
+    with pytest.raises(InvalidParameter, match="not safetensors"):
+        alice.upload_file("alice/unsafe", "model", b"x" * 100, "a.safetensors")
+    assert paths(alice, "alice/unsafe") == ["README.md"]
 
 
 def test_files_are_deleted_by_commits_and_one_by_one(alice, folder):
@@ -163,6 +186,14 @@ def test_a_broken_download_goes_on_where_it_was(alice, endpoint, keys):
     assert (got.status_code, got.content) == (206, LARGE[299_990:])
     assert got.headers["content-range"] == "bytes 299990-299999/300000"
     assert got.headers["x-linked-etag"].strip('"') == hashlib.sha256(LARGE).hexdigest()
+
+
+def test_a_snapshot_counts_as_one_download(alice, folder, tmp_path, platform):
+    alice.upload_folder("alice/counted", "model", str(folder))
+    for turn in ("first", "second"):
+        alice.download_repo("alice/counted", "model", local_dir=str(tmp_path / turn))
+    platform.hub.counting.close()
+    assert alice.get_repo("alice/counted", "model").downloads == 2
 
 
 @pytest.mark.usefixtures("leaks")
@@ -246,6 +277,19 @@ def test_lists_are_searched_sorted_paged_and_show_nobody_what_is_private(alice, 
     assert "alice/listed-rows" in [r.repo_id for r in alice.list_repos("dataset").items]
     assert alice.legacy.list_datasets(owner="alice")["total_count"] >= 1
     assert alice.list_repos("mcp").items == alice.list_repos("skill").items == []
+
+
+def test_uploads_that_race_on_a_branch_all_arrive(alice):
+    alice.create_repo("alice/racing", "model")
+    names = [f"{i}.txt" for i in range(8)]
+
+    def upload(name):
+        change = {"action": "create", "path": name, "content": "aGk=", "encoding": "base64"}
+        alice.legacy.create_commit("alice/racing", "model", [change], name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, names))
+    assert paths(alice, "alice/racing") == [*names, "README.md"]
 
 
 def test_a_branch_that_is_not_there_is_not_committed_to(alice):

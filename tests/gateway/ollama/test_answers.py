@@ -134,6 +134,18 @@ def test_calls_come_whole_and_are_answered_by_the_name_of_their_tool(actor, stag
     assert answer.message.content == "Sunny."
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_come_beside_the_answer_and_can_be_done_without(actor, stage, stream):
+    stage.engine("qwen").script = "<think>\nHm.\n</think>\n\nYes."
+    got = actor.chat("tests/qwen", HI, think=True, stream=stream)
+    messages = [piece.message for piece in got] if stream else [got.message]
+    assert "".join(m.thinking or "" for m in messages).strip() == "Hm."
+    assert "".join(m.content for m in messages).strip() == "Yes."
+    stage.engine("qwen").script = "Yes."
+    assert actor.generate("tests/qwen", "hi", think=False).response == "Yes."
+    assert "<think>\n\n</think>" in stage.engine("qwen").prompt
+
+
 def test_a_picture_is_for_models_that_look(actor):
     with pytest.raises(ollama.ResponseError, match="text only"):
         actor.generate("tests/qwen", "?", images=[base64.b64encode(b"\x89PNG").decode()])

@@ -1,11 +1,13 @@
 import hashlib
 import os
+import pickle
 
 import httpx
 import ollama
 import openai
 import pytest
 
+from tests.ggufs import make_gguf
 from tests.models import make_adapter, make_model
 from tests.servers import MODEL
 
@@ -89,6 +91,13 @@ def test_uploaded_files_become_a_model(alice, tmp_path):
     assert said(alice, "tuned") != said(alice, "own")
 
 
+def test_a_gguf_file_becomes_a_model(alice, tmp_path):
+    file = make_gguf(tmp_path / "tiny.gguf", make_model(tmp_path / "tiny"))
+    alice.create("ggufs", files={file.name: alice.create_blob(file)}, system="Hi.")
+    assert said(alice, "ggufs")
+    assert 'SYSTEM """Hi."""' in alice.show("ggufs").modelfile
+
+
 def test_blobs_are_verified_and_are_whose_they_are(alice, bob, base_url, keys, tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(os.urandom(5000))
@@ -131,6 +140,16 @@ def test_what_cannot_be_made_is_said_and_leaves_nothing(alice, given, word):
     with pytest.raises(ollama.ResponseError, match=word):
         alice.create("wrong", **given)
     assert "wrong:latest" not in listed(alice)
+
+
+def test_files_that_can_run_code_make_no_model(alice, tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(pickle.dumps(os.system))
+    with pytest.raises(ollama.ResponseError) as caught:
+        alice.create("unsafe", files={path.name: alice.create_blob(path)})
+    assert caught.value.status_code == 422
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        alice.show("unsafe")
 
 
 def test_nobody_changes_what_is_anothers(alice, bob, base_url):

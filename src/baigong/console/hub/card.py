@@ -1,4 +1,4 @@
-"""A card's Markdown as HTML: nothing that its author wrote is a tag, and nothing foreign is loaded."""
+"""A card's Markdown as HTML: no tag that its author wrote is one here, nothing foreign is loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 import posixpath
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ from typing_extensions import override
 
 from baigong.console.hub.places import Place
 
+LONGEST = 1 << 16  # characters that are shown: brackets in brackets take the square of their number
 _SCHEMES = ("https://", "http://", "mailto:")
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")  # no SVG: it may hold script
 _UNSEEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.S | re.I)
@@ -26,9 +28,10 @@ _ALIGNED = {"text-align:right": "number", "text-align:center": "centre"}
 _ANCHOR = "card-"
 
 
+@lru_cache(maxsize=64)
 def card_html(text: str, place: Place) -> Markup:
-    """The card as HTML; its links lead to the files beside it, its pictures are ours or links."""
-    return Markup(_MARKDOWN.render(text, {"place": place}))
+    """The card as HTML; its links lead to the files beside it, its pictures are those or words."""
+    return Markup(_MARKDOWN.render(text[:LONGEST], {"place": place}))
 
 
 class _Renderer(RendererHTML):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from baigong.console.hub import view
-from baigong.console.hub.card import card_html
-from baigong.console.hub.places import Place
+from baigong.console.hub.card import LONGEST, card_html
+from baigong.console.hub.places import Place, searched
 from baigong.console.hub.uses import uploading, uses_of
-from baigong.console.render import render, shown
+from baigong.console.render import path_of, render, shown
 from baigong.console.words import Say, language_of, speaker
+from baigong.hub.about import CARD
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 from baigong.hub.reader import At, Reader, asked, kind_of, page_of
@@ -51,13 +51,13 @@ class HubPages:
         word = request.path_params.get("kind", "models")
         kind, wanted = kind_of(word), request.query_params
         reader, say = self._reader(request), speaker(language_of(request))
-        found, total = await asyncio.to_thread(reader.page, asked(kind, wanted))
+        query = asked(kind, wanted)
+        found, total = await asyncio.to_thread(reader.page, query)
         common = await asyncio.to_thread(reader.common, kind)
-        query = f"?{request.url.query}" if request.url.query else ""
         return render(
             request,
             "hub.html",
-            twin=f"{_API}/hub/{word}{query}",
+            twin=f"{_API}{searched(query)}",
             kind=kind,
             upload=uploading(kind, "OWNER/NAME", "FOLDER", _base_url(request)),
             rows=[view.row(one, say) for one in found],
@@ -78,12 +78,13 @@ class HubPages:
             place = Place(one.kind, one.name, at.revision)
             return {
                 "card": card_html(text, place) if text.strip() else "",
+                "rest": place.bytes_of(CARD) if len(text) > LONGEST else "",
                 "upload": uploading(one.kind, one.name, "README.md", base_url),
                 "uses": uses_of(at, base_url, has_key=has_key),
                 "facts": view.facts(one, say),
                 "bases": view.links("model", lineage.bases),
                 "datasets": view.links("dataset", lineage.datasets),
-                "made": [view.row(each, say) for each in lineage.made],
+                "made": [view.row(each, say) for each in (*lineage.made, *lineage.recipes)],
                 "all_made": view.all_made(one, lineage),
             }
 
@@ -177,7 +178,7 @@ class HubPages:
 
         found = await asyncio.to_thread(find)
         query = f"?{request.url.query}" if request.url.query else ""
-        return render(request, template, twin=f"{_API}{quote(request.url.path)}{query}", **found)
+        return render(request, template, twin=f"{_API}{path_of(request)}{query}", **found)
 
     def _reader(self, request: Request) -> Reader:
         return Reader(self._hub, self._actor(request))

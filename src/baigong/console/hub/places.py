@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+import msgspec
+
+from baigong.hub.listing import Query
 from baigong.hub.names import MAIN, Kind
 
 WORDS: Mapping[Kind, str] = {"model": "models", "dataset": "datasets", "recipe": "recipes"}
@@ -61,3 +64,14 @@ class Place:
 def listed(kind: Kind, **wanted: str) -> str:
     """A list of repositories, such as those of an owner."""
     return f"/hub/{WORDS[kind]}" + (f"?{urlencode(wanted)}" if wanted else "")
+
+
+def searched(query: Query) -> str:
+    """The list as `/api` knows it: the fields of the query that say something."""
+    plain = Query(query.kind)
+    said = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in msgspec.structs.asdict(query).items()
+        if value != getattr(plain, name)
+    }
+    return f"/hub/{WORDS[query.kind]}?{urlencode(said, doseq=True)}"

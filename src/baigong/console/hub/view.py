@@ -41,6 +41,7 @@ class RepositoryRow:
     private: bool
     gated: bool
     adapter: bool
+    recipe: bool
     task: str
     parameters: str
     size: str
@@ -138,6 +139,7 @@ def row(one: Repository, say: Say) -> RepositoryRow:
         private=one.private,
         gated=one.settings.gated is not None,
         adapter=about.is_adapter,
+        recipe=one.kind == "recipe",
         task=_task(one),
         parameters=many(about.parameters) if about.parameters else "",
         size=size(about.size),
@@ -158,7 +160,7 @@ def filters(kind: Kind, wanted: Mapping[str, str]) -> Filters:
         for name in _HIDDEN
         if wanted.get(name)
     ]
-    search, range_ = wanted.get("q", ""), wanted.get("size", "")
+    search, range_ = wanted.get("search", ""), wanted.get("size", "")
     is_any = bool(search or range_ or hidden or any(value for _, value in fields))
     sort = chosen if chosen in SORTS else SORTS[0]
     return Filters(search, fields, range_, sort, hidden, is_any)

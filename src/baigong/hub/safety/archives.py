@@ -15,7 +15,7 @@ from typing import IO, Protocol
 from baigong.hub.safety.content import Content, Exhausted
 from baigong.hub.safety.findings import Finding
 
-MOST_UNPACKED = 1 << 30  # bytes; what becomes more, and a hundred times what it was, is a bomb
+MOST_UNPACKED = 256 << 20  # bytes; what becomes more, and a hundred times what it was, is a bomb
 _MOST_TIMES = 100
 _MOST_MEMBERS = 20_000  # whose names are looked at
 _MOST_READ = 256  # whose first bytes are
@@ -39,7 +39,7 @@ _BROKEN = (
     OverflowError,
 )
 _OPAQUE = Finding("opaque", "is an archive that cannot be looked into.")
-_BOMB = Finding("bomb", "unpacks to more than 1 GiB, and more than a hundred times its size.")
+_BOMB = Finding("bomb", "unpacks to more than 256 MiB, and more than a hundred times its size.")
 
 
 class _Decompressor(Protocol):

@@ -22,6 +22,7 @@ _UNLESS_ALLOWED: dict[Kind, frozenset[str]] = {
     "dataset": frozenset({"loader"}),
     "recipe": frozenset(),
 }
+_GRAVE = _NEVER.union(*_UNLESS_ALLOWED.values())
 _SHOWN = 20
 
 
@@ -31,6 +32,11 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     what: What
     said: str
     line: int = 0
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether some kind of repository refuses it."""
+        return self.what in _GRAVE
 
 
 class Noted(NamedTuple):

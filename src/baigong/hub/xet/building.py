@@ -62,7 +62,7 @@ class Building:
 
     def _is_here(self, file: File) -> bool:
         """Whether it is, and of xorbs of which nothing lies aside any more."""
-        if not self._held.has(file.sha256, self._namespace):
+        if not self._held.promises(self._namespace, file.sha256):
             return False
         return not any(self._place(hash).aside for hash in {term.xorb for term in file.terms()})
 

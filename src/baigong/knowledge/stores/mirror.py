@@ -34,7 +34,6 @@ _MISSED = 10  # searches in a version before it is read: a command that asks onc
 _REST = 20  # times what reading took, until it is read again
 _TOO_LARGE_S = 600.0  # until it is looked again whether it fits
 NOT_MIRRORED = {"batch"}  # columns that only writing needs
-_TAKEN_APART = {"terms", "vector"}  # columns that are kept otherwise
 
 Floats = NDArray[np.float32]
 Found = tuple[list[bytes], list[float]]  # `shown` and scores, best first
@@ -201,13 +200,13 @@ def _parts(rows: pa.Table | None) -> list[_Part]:
     """One part, or none where there are no rows."""
     if rows is None or not len(rows):
         return []
-    rows = rows.combine_chunks()
+    postings = postings_of(rows["terms"])
+    rows = rows.drop_columns(["terms"]).combine_chunks()
     vectors = np.zeros((len(rows), 0), np.float32)
     if "vector" in rows.column_names:
         vectors = rows["vector"].chunk(0).flatten().to_numpy().reshape(len(rows), -1)
-    kept = [n for n in rows.column_names if n not in NOT_MIRRORED | _TAKEN_APART]
-    postings = postings_of(rows["terms"].chunk(0))
-    return [_Part(rows.select(kept), vectors, postings, np.ones(len(rows), bool))]
+    kept = rows.select([n for n in rows.column_names if n not in {*NOT_MIRRORED, "vector"}])
+    return [_Part(kept, vectors, postings, np.ones(len(rows), bool))]
 
 
 def _joined(one: _Part, other: _Part) -> _Part:

@@ -54,10 +54,12 @@ class Postings(NamedTuple):
         return slice(self.starts[at], self.starts[at + 1]) if is_held else slice(0, 0)
 
 
-def postings_of(texts: pa.Array) -> Postings:
+def postings_of(texts: pa.ChunkedArray) -> Postings:
     """Of texts whose terms stand between blanks."""
     pieces = [texts.slice(at, _AT_ONCE) for at in range(0, len(texts), _AT_ONCE)]
-    return joined([(_taken_apart(piece), np.ones(len(piece), bool)) for piece in pieces])
+    return joined([
+        (_taken_apart(piece.combine_chunks()), np.ones(len(piece), bool)) for piece in pieces
+    ])
 
 
 def joined(pieces: Sequence[tuple[Postings, Mask]]) -> Postings:

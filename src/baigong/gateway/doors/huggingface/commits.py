@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from baigong.errors import InvalidInput
+from baigong.errors import BaigongError, InvalidInput
 from baigong.gateway.bodies import convert
 from baigong.gateway.commits import Committed, commit
 from baigong.gateway.doors.huggingface.attributes import (
@@ -21,7 +21,7 @@ from baigong.gateway.doors.huggingface.attributes import (
     Attributes,
     Ignored,
 )
-from baigong.gateway.doors.huggingface.draft import Draft, Header, checked
+from baigong.gateway.doors.huggingface.draft import Draft, checked
 from baigong.gateway.doors.huggingface.lines import lines_of
 from baigong.gateway.doors.huggingface.tree import is_true
 from baigong.gateway.doors.huggingface.wire import (
@@ -97,8 +97,8 @@ class CommitsApi:
     async def commit(self, request: Request) -> Response:
         """The changes in the lines of the body, all or none; `create_pr=1` proposes them only."""
         draft = await asyncio.to_thread(self._begin, request)
-        async for line in lines_of(request):
-            await asyncio.to_thread(draft.add, line)
+        async for lines in lines_of(request):
+            await asyncio.to_thread(draft.add, lines)
         return await asyncio.to_thread(self._commit, request, draft)
 
     def _begin(self, request: Request) -> Draft:
@@ -107,26 +107,33 @@ class CommitsApi:
         return Draft(self._hub, one, at, actor_of(request))
 
     def _commit(self, request: Request, draft: Draft) -> Response:
-        one, header, actor = draft.one, draft.header(), actor_of(request)
-        branch, parent, pull = request.path_params["revision"], header.parent, None
-        if _proposes(request):
-            pull = self._propose(request, one, header)
-            branch, parent = pull.branch, None
+        one, header = draft.one, draft.header()
+        branch = request.path_params["revision"]
+        if not _proposes(request):
+            made = self._make(request, draft, branch, header.parent)
+            return _told(request, one, made, None)
+        text = header.description.strip() or "A pull request of one commit."
+        title, talk = header.summary[:200], self._hub.discussions
+        pull = talk.open(one, actor_of(request), title, text, target=branch)
+        try:
+            made = self._make(request, draft, pull.branch, None)
+        except BaigongError:
+            talk.withdraw(one, pull)
+            raise
+        return _told(request, one, made, pull)
+
+    def _make(self, request: Request, draft: Draft, branch: str, parent: str | None) -> Committed:
+        header, actor = draft.header(), actor_of(request)
         words = Words(header.summary, actor.user, header.description)
         try:
-            made = commit(self._hub, actor, one, draft.changes, words, branch=branch, parent=parent)
+            return commit(
+                self._hub, actor, draft.one, draft.changes, words, branch=branch, parent=parent
+            )
         except Moved as error:
             raise Moved(
                 "The branch was updated since you opened this page. Please refresh and try again.",
                 hint=str(error),
             ) from error
-        return _told(request, one, made, pull)
-
-    def _propose(self, request: Request, one: Repository, header: Header) -> Discussion:
-        title = header.summary[:200]
-        text = header.description or "A pull request of one commit."
-        target = request.path_params["revision"]
-        return self._hub.discussions.open(one, actor_of(request), title, text, target=target)
 
     def _writable(self, request: Request) -> Repository:
         """The repository, to which the caller may commit, or propose a commit."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -35,8 +35,8 @@ class _Line(msgspec.Struct):
 class Header(msgspec.Struct):
     """The words, and what the branch is to be at."""
 
-    summary: str
-    description: str = ""
+    summary: Annotated[str, msgspec.Meta(max_length=1000)]
+    description: Annotated[str, msgspec.Meta(max_length=65536)] = ""
     parent: str | None = msgspec.field(name="parentCommit", default=None)
 
 
@@ -87,16 +87,20 @@ class Draft:
             raise InvalidInput("The commit has no line with the key `header`.", param="header")
         return self._header
 
-    def add(self, line: bytes) -> None:
-        """A line; bytes that it carries go into the store.
+    def add(self, lines: Iterable[bytes]) -> None:
+        """Lines; bytes that they carry go into the store.
 
         Raises:
-            InvalidInput: it is none that this server knows.
+            InvalidInput: one is none that this server knows.
         """
-        found = _decoded(line, _Line)
-        if found.key == "header":
-            self._header = _decoded(found.value, Header)
-            return
+        for line in lines:
+            found = _decoded(line, _Line)
+            if found.key == "header":
+                self._header = _decoded(found.value, Header)
+            else:
+                self._add(found)
+
+    def _add(self, found: _Line) -> None:
         if (read := self._readers.get(found.key)) is None:
             raise InvalidInput(
                 f"A line has the key '{found.key[:40]}'.",

@@ -127,8 +127,7 @@ class LfsApi:
     ) -> dict[str, Any]:
         """What to do about a file: nothing where it is here."""
         answer: dict[str, Any] = {"oid": one.oid, "size": one.size}
-        if self._hub.holdings.has(one.oid, namespace):
-            self._hub.holdings.add(namespace, one.oid)
+        if self._hub.holdings.promises(namespace, one.oid):
             return answer
         try:
             self._hub.blobs.check_room(one.size)

@@ -14,11 +14,10 @@ from starlette.routing import Route
 from baigong.gateway.blobs import blob_reply
 from baigong.gateway.doors.huggingface.wire import NoEntry, actor_of, repository_of
 from baigong.hub.commits import Commit
+from baigong.hub.counting import is_download
 from baigong.hub.hub import Hub
-from baigong.hub.manifest import Entry, Files
+from baigong.hub.manifest import Entry
 from baigong.hub.repositories import Repository
-
-_COUNTED = ("config.json", "adapter_config.json", "README.md")
 
 
 class _Found(NamedTuple):
@@ -72,10 +71,4 @@ class ResolveApi:
         files = self._hub.commits.files(commit)
         if (entry := files.get(path)) is None:
             raise NoEntry.of(path, commit)
-        return _Found(one, commit, entry, _is_download(files, path))
-
-
-def _is_download(files: Files, path: str) -> bool:
-    """Whether a repository counts as downloaded with this file: each whole one does once."""
-    first = next((name for name in _COUNTED if name in files), path)
-    return path == first or path.endswith(".gguf")
+        return _Found(one, commit, entry, is_download(files, path))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Router
 
 from baigong.app import Platform
 from baigong.errors import BaigongError
 from baigong.gateway.doors.huggingface.accounts import AccountsApi
 from baigong.gateway.doors.huggingface.addresses import RawPath
 from baigong.gateway.doors.huggingface.admissions import AdmissionsApi
-from baigong.gateway.doors.huggingface.cards import ROUTES as CARDS
+from baigong.gateway.doors.huggingface.cards import CardsApi
 from baigong.gateway.doors.huggingface.commits import CommitsApi
 from baigong.gateway.doors.huggingface.discussions import DiscussionsApi
 from baigong.gateway.doors.huggingface.info import InfoApi
@@ -47,7 +47,7 @@ class HuggingFaceDoor:
             *ListsApi(hub).routes(),
             *info.routes(),
             *ResolveApi(hub).routes(),
-            *CARDS,
+            *CardsApi().routes(),
             *XetApi(platform).routes(),
             *LfsApi(platform).routes(),
             *info.rest(),
@@ -57,6 +57,6 @@ class HuggingFaceDoor:
         handlers = {BaigongError: on_error, HTTPException: on_http_error}
         return Mount(
             "/hf",
-            routes=self._routes,
+            Router(self._routes, redirect_slashes=False),
             middleware=[Middleware(RawPath), Middleware(ExceptionMiddleware, handlers=handlers)],
         )

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import LIMIT_BYTES, convert, read_bytes, read_object
 from baigong.gateway.doors.huggingface.entries import Tree
+from baigong.gateway.doors.huggingface.security import file_status
 from baigong.gateway.doors.huggingface.wire import NoEntry, answering, repository_of
 from baigong.gateway.replies import json_reply
 from baigong.hub.commits import Commit
@@ -90,9 +91,15 @@ class TreeApi:
         return self._told(at, list(dict.fromkeys(found)), expand=wanted.expand)
 
     def _told(self, at: _At, paths: list[str], *, expand: bool) -> list[dict[str, Any]]:
-        if expand:
-            return at.tree.expanded(paths, self._hub.commits, at.one.id, at.commit)
-        return at.tree.told(paths)
+        if not expand:
+            return at.tree.told(paths)
+        told = at.tree.expanded(paths, self._hub.commits, at.one.id, at.commit)
+        files = self._hub.commits.files(at.commit)
+        known = self._hub.checks.known({path: files[path] for path in paths if path in files})
+        for each in told:
+            if (found := known.get(each["path"])) is not None:
+                each["securityFileStatus"] = file_status(found)
+        return told
 
     def _at(self, request: Request) -> _At:
         one = repository_of(self._hub, request)

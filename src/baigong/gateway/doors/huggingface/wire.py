@@ -32,6 +32,7 @@ _CODES = {
     "gated": "GatedRepo",
 }
 _OF_REPOSITORY = re.compile(rf"/api/({'|'.join(KINDS)})/[^/]+|/resolve/")
+_BEFORE_2 = re.compile(r"\bhf_hub/[01]\.")
 _LONGEST = 1000  # characters of a message in a header
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -93,8 +94,12 @@ def door(request: Request) -> str:
 
 
 def url_of(request: Request, one: Repository) -> str:
-    """A repository's page."""
-    return f"{door(request)}/{PREFIXES[one.kind]}{one.name}"
+    """A repository's page. Clients before 2.0 take the last part but two for its type, which would
+    be our `hf`."""
+    prefix = PREFIXES[one.kind]
+    if not prefix and _BEFORE_2.search(request.headers.get("user-agent", "")):
+        prefix = "models/"
+    return f"{door(request)}/{prefix}{one.name}"
 
 
 def when(at: float) -> str:

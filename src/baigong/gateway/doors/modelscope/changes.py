@@ -100,9 +100,7 @@ class ChangesApi:
 
         def answer(each: _Object) -> dict[str, Any]:
             found: dict[str, Any] = {"oid": each.oid, "size": each.size}
-            if self._hub.holdings.has(each.oid, one.owner):
-                self._hub.holdings.add(one.owner, each.oid)  # garbage collection waits anew
-            else:
+            if not self._hub.holdings.promises(one.owner, each.oid):
                 self._hub.blobs.check_room(each.size)
                 found["actions"] = {"upload": {"href": f"{base}/{each.oid}/{each.size}"}}
             return found

@@ -21,6 +21,7 @@ from baigong.gateway.doors.modelscope.wire import (
 )
 from baigong.gateway.endpoints import actor_of, answering
 from baigong.hub.commits import Commit
+from baigong.hub.counting import is_download
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry, Files, folders_of
 from baigong.hub.repositories import Repository
@@ -69,8 +70,8 @@ class FilesApi:
         if not path:
             raise InvalidInput("FilePath says which file, and is missing.", param="FilePath")
         commit = self._commit(one, request.query_params.get("Revision"))
-        entry = self._hub.commits.files(commit).get(path)
-        if entry is None:
+        files = self._hub.commits.files(commit)
+        if (entry := files.get(path)) is None:
             raise NotFound(f"There is no file '{path[:200]}' in this revision.", param="FilePath")
         name = quote(path.rpartition("/")[2])
         headers = {
@@ -78,6 +79,9 @@ class FilesApi:
             "x-linked-etag": f'"{entry.digest}"',
             "content-disposition": f"attachment; filename*=UTF-8''{name}",
         }
+        begins = request.headers.get("range", "bytes=0-").startswith("bytes=0-")
+        if begins and request.method == "GET" and is_download(files, path):
+            self._hub.counting.count(one.id)
         pieces = partial(self._hub.mirror.pieces, one, commit, path)
         return blob_reply(request, pieces, entry.size, headers)
 

@@ -9,7 +9,8 @@ from starlette.routing import Mount
 
 from baigong.app import Platform
 from baigong.errors import BaigongError
-from baigong.gateway.doors.modelscope.accounts import account_routes
+from baigong.gateway.auth import Access
+from baigong.gateway.doors.modelscope.accounts import AccountsApi
 from baigong.gateway.doors.modelscope.changes import ChangesApi
 from baigong.gateway.doors.modelscope.files import FilesApi
 from baigong.gateway.doors.modelscope.listing import ListingApi
@@ -21,9 +22,10 @@ from baigong.gateway.doors.modelscope.wire import on_error, on_http_error
 class ModelScopeDoor:
     """Everything under `/modelscope`."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, access: Access) -> None:
         hub = platform.hub
         self._apis = (
+            AccountsApi(access),
             ListingApi(hub),
             FilesApi(hub),
             ChangesApi(hub),
@@ -35,6 +37,6 @@ class ModelScopeDoor:
         handlers = {BaigongError: on_error, HTTPException: on_http_error}
         return Mount(
             "/modelscope",
-            routes=[*account_routes(), *(route for api in self._apis for route in api.routes())],
+            routes=[route for api in self._apis for route in api.routes()],
             middleware=[Middleware(ExceptionMiddleware, handlers=handlers)],
         )

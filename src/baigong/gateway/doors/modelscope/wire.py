@@ -27,6 +27,7 @@ GATED, NOT_GATED = 1, 2
 # Numbers that its client knows, whatever the status.
 _BRANCH_CHANGED = 10030000001  # a commit is tried again
 _EXISTS: dict[Kind, int] = {"model": 10010101001, "dataset": 10020101001}
+_STATUSES = {412: 409, 422: 400}  # of errors, those that it would not understand
 _WORDS = {
     401: "InvalidAuthentication",
     403: "OperationNotAllowed",
@@ -64,8 +65,7 @@ def open_reply(request: Request, data: Any) -> Response:
 def on_error(request: Request, error: Exception) -> Response:
     """Our errors in the envelope of the address."""
     assert isinstance(error, BaigongError)
-    # 412 means nothing to this client, and of a number it knows a 409 that is tried again.
-    status = 409 if isinstance(error, Moved) else error.status
+    status = _STATUSES.get(error.status, error.status)
     return _failure(request, status, str(error), _number(error, status))
 
 

@@ -111,7 +111,7 @@ class ListingApi:
     def _tags(self, actor: Actor) -> list[dict[str, Any]]:
         platform, found = self._platform, []
         live = platform.releases.live()
-        listed = {one.name: one for one in platform.hub.all("model") if one.is_for(actor)}
+        listed = {one.name: one for one in platform.hub.all("model", actor)}
         for release in platform.releases.history():
             if live.get(release.name) == release.number:
                 base = listed.get(release.content.base.partition("@")[0])
@@ -127,7 +127,7 @@ class ListingApi:
                 about = _about(platform.hub.get("model", one.name))
             if about.is_model or about.is_adapter or TAG in about.tags:
                 name = short if is_short else one.name
-                found.append(_tag(name, one.revision, one.created_at, about))
+                found.append(_tag(name, one.revision, one.changed_at, about))
         return found
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from baigong.app import Platform
-from baigong.errors import InvalidInput, NotFound
+from baigong.errors import BaigongError, InvalidInput, NotFound
 from baigong.gateway.blobs import receive
 from baigong.gateway.bodies import refused
 from baigong.gateway.commits import commit
@@ -215,14 +215,19 @@ class MakingApi:
         *,
         replaces: bool = True,
     ) -> None:
-        try:
-            one = self._hub.repositories.seen("model", name, actor)
-        except NotFound:
-            one = self._hub.repositories.create("model", name, [], words)
+        is_new = not self._hub.repositories.exists("model", name)
+        if is_new:
+            self._hub.repositories.create("model", name, [], words)
+        one = self._hub.repositories.seen("model", name, actor)
         before = self._hub.commits.files(self._hub.commits.resolve(one.id))
         kept = {change.path for change in changes}
         gone = [Remove(p) for p in before if p not in kept] if replaces else []
-        made = commit(self._hub, actor, one, [*gone, *changes], words).commit
+        try:
+            made = commit(self._hub, actor, one, [*gone, *changes], words).commit
+        except BaigongError:
+            if is_new:
+                self._hub.repositories.delete(one)
+            raise
         if tag:
             with suppress(NotFound):  # it moves, where it is there
                 self._hub.commits.forget(one.id, "tag", tag)

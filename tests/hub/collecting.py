@@ -1,0 +1,54 @@
+"""Collects an installation's garbage, and dies where it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from baigong.hub.garbage import Garbage
+from baigong.hub.hub import Hub
+from baigong.hub.xet.store import Xorbs
+from baigong.store.blobs import Blobs
+from baigong.store.database import Database
+from baigong.store.leaving import Leaving
+
+STEPS = {
+    "rows": (Garbage, "_delete_rows"),
+    "pages": (Garbage, "_delete_pages"),
+    "blobs": (Leaving, "let_go"),
+    "forget": (Xorbs, "forget"),
+    "empty": (Leaving, "empty"),
+    "checkouts": (Xorbs, "clear_leftovers"),
+    "rename": (Path, "rename"),
+    "unlink": (Path, "unlink"),
+}
+
+
+def open_hub(root: Path) -> tuple[Hub, Garbage]:
+    """The installation of the tests."""
+    database = Database.in_folder(root / "db")
+    hub = Hub(database, Blobs(str(root / "blobs")), root / "cache")
+    return hub, Garbage(hub, database, root / "cache")
+
+
+def die_at(step: str, count: int) -> None:
+    """Be killed after a step was done so often."""
+    owner, name = STEPS[step]
+    real, done = getattr(owner, name), []
+
+    def wrapped(*args: object, **options: object) -> object:
+        found = real(*args, **options)
+        done.append(1)
+        if len(done) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    _, garbage = open_hub(Path(sys.argv[1]))
+    die_at(sys.argv[2], int(sys.argv[3]))
+    garbage.collect(lambda _progress: None, 0)
