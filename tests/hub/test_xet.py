@@ -7,12 +7,14 @@ import sys
 from contextlib import closing
 
 import pytest
+from sqlalchemy import delete, select
 
 from baigong.errors import InvalidInput
 from baigong.hub.holdings import Holdings
 from baigong.hub.xet.ledger import LostXorb
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs
+from baigong.store.hub_tables import awaited
 from tests.hub.xorbs import chunk, file, named, sha, shard
 
 rng = random.Random(7)
@@ -183,10 +185,14 @@ def test_an_empty_file(alice, blobs):
     assert blobs.get(sha(b"")) == b""
 
 
-def test_the_same_shard_again_makes_nothing(alice):
+def test_the_same_shard_again_makes_nothing_but_waits_for_a_commit(alice, database):
     name = alice.xorb(chunk(A))
     assert alice.file([(name, 0, 1, len(A))], A) == [sha(A)]
+    with database.begin() as connection:
+        connection.execute(delete(awaited))
     assert alice.file([(name, 0, 1, len(A))], A) == []
+    with database.read() as connection:
+        assert connection.scalars(select(awaited.c.digest)).all() == [sha(A)]
 
 
 def test_other_bytes_than_announced_are_not_kept(alice, xorbs, blobs, held):

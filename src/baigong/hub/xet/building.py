@@ -51,10 +51,12 @@ class Building:
             )
         made, done = [], 0
         for file in files_of(shard):
-            if not self._is_here(file):
+            if self._is_here(file):
+                digest = file.sha256
+            else:
                 digest = self._taken(file) or self._made(file, told, done, total)
-                self._held.add(self._namespace, digest)
                 made.append(digest)
+            self._held.add(self._namespace, digest)  # which a commit will name
             done += file.size
             told(done, total)
         self._fold()
