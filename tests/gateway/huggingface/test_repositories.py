@@ -215,3 +215,24 @@ def test_older_clients_find_the_name_in_the_address(served, client, page):
         json={"name": f"by-{client}"},
     )
     assert reply.json()["url"] == f"{served.endpoint}/{page}alice/by-{client}"
+
+
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("{}", "/hub/models/{}"),
+        ("spaces/{}", "/hub/recipes/{}"),
+        ("{}/tree/main/a%20b", "/hub/models/{}/files?folder=a+b"),
+        (
+            "datasets/{}/blob/refs%2Fpr%2F1/a/b.txt",
+            "/hub/datasets/{}/file/a/b.txt?revision=refs%2Fpr%2F1",
+        ),
+        ("{}/commit/0123", "/hub/models/{}/files?revision=0123"),
+        ("{}/commits/main", "/hub/models/{}/history"),
+        ("{}/discussions/1", "/hub/models/{}"),
+    ],
+)
+def test_what_clients_print_for_people_leads_to_the_console(served, address, page):
+    headers = {"authorization": f"Bearer {served.tokens['alice']}"}
+    reply = httpx2.get(f"{served.endpoint}/{address.format('a/b')}", headers=headers)
+    assert reply.headers["location"] == page.format("a/b")
