@@ -191,6 +191,15 @@ def test_a_description_holds_what_is_asked_for(alice, make):
     assert 'expected one of "author"|' in str(found.value)
 
 
+def test_what_is_the_callers_is_listed_with_its_size(alice, bob, make):
+    name = make({"a.txt": b"12345"}, private=True)
+    [one] = [one for one in alice.list_user_repos() if one.id == name]
+    assert (one.type, one.visibility) == ("model", "private")
+    assert one.storage == sum(file.size for file in alice.list_repo_tree(name))
+    with refused(403):
+        list(bob.list_user_repos("alice"))
+
+
 def test_users_and_organisations_are_shown(served, alice, make):
     make()
     served.platform.hub.namespaces.create_organisation("guild")
