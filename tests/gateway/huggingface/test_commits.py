@@ -174,11 +174,11 @@ def test_paths_that_lead_elsewhere_are_refused(served, alice, make, path):
 def test_only_who_has_bytes_may_commit_them(served, alice, bob, make):
     secret = b"\0only alice has this"
     name = make({"secret.bin": secret}, private=True)
-    bob.create_repo("bob/thief", exist_ok=True)
+    bob.create_repo("bob/taker", exist_ok=True)
     oid = hashlib.sha256(secret).hexdigest()
     value = {"path": "got.bin", "algo": "sha256", "oid": oid, "size": len(secret)}
     lines = [HEADER, {"key": "lfsFile", "value": value}]
-    reply = send(served, "bob/thief", lines, user="bob")
+    reply = send(served, "bob/taker", lines, user="bob")
     assert (reply.status_code, "are not here" in reply.json()["error"]) == (400, True)
     assert send(served, name, lines).status_code == 200
 

@@ -191,6 +191,15 @@ def test_a_description_holds_what_is_asked_for(alice, make):
     assert 'expected one of "author"|' in str(found.value)
 
 
+def test_what_is_the_callers_is_listed_with_its_size(alice, bob, make):
+    name = make({"a.txt": b"12345"}, private=True)
+    [one] = [one for one in alice.list_user_repos() if one.id == name]
+    assert (one.type, one.visibility) == ("model", "private")
+    assert one.storage == sum(file.size for file in alice.list_repo_tree(name))
+    with refused(403):
+        list(bob.list_user_repos("alice"))
+
+
 def test_users_and_organisations_are_shown(served, alice, make):
     make()
     served.platform.hub.namespaces.create_organisation("guild")
@@ -215,3 +224,24 @@ def test_older_clients_find_the_name_in_the_address(served, client, page):
         json={"name": f"by-{client}"},
     )
     assert reply.json()["url"] == f"{served.endpoint}/{page}alice/by-{client}"
+
+
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("{}", "/hub/models/{}"),
+        ("spaces/{}", "/hub/recipes/{}"),
+        ("{}/tree/main/a%20b", "/hub/models/{}/files?folder=a+b"),
+        (
+            "datasets/{}/blob/refs%2Fpr%2F1/a/b.txt",
+            "/hub/datasets/{}/file/a/b.txt?revision=refs%2Fpr%2F1",
+        ),
+        ("{}/commit/0123", "/hub/models/{}/files?revision=0123"),
+        ("{}/commits/main", "/hub/models/{}/history"),
+        ("{}/discussions/1", "/hub/models/{}"),
+    ],
+)
+def test_what_clients_print_for_people_leads_to_the_console(served, address, page):
+    headers = {"authorization": f"Bearer {served.tokens['alice']}"}
+    reply = httpx2.get(f"{served.endpoint}/{address.format('a/b')}", headers=headers)
+    assert reply.headers["location"] == page.format("a/b")

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from baigong.errors import NotFound
-from baigong.gateway.doors.huggingface.wire import actor_of, answering
+from baigong.gateway.doors.huggingface.wire import actor_of, answering, type_of, when
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 from baigong.hub.listing import Query
@@ -27,6 +27,11 @@ class AccountsApi:
             Route("/api/users/{name:part}/overview", answering(self.user)),
             Route("/api/organizations/{name:part}/overview", answering(self.organisation)),
             Route("/api/organizations/{name:part}/members", answering(self.members)),
+            Route("/api/settings/repositories", answering(self.repositories)),
+            Route(
+                "/api/organizations/{name:part}/settings/repositories",
+                answering(self.repositories),
+            ),
         ]
 
     def whoami(self, request: Request) -> dict[str, Any]:
@@ -60,6 +65,23 @@ class AccountsApi:
     def members(self, request: Request) -> list[dict[str, Any]]:
         _, members = self._named(request, "organisation")
         return [_user(name) for name in members]
+
+    def repositories(self, request: Request) -> list[dict[str, Any]]:
+        """What is the caller's, or an organisation's, and how large it is."""
+        actor = actor_of(request)
+        owner = request.path_params.get("name", actor.user)
+        actor.check_owns(owner)
+        return [
+            {
+                "id": one.name,
+                "type": type_of(one.kind),
+                "updatedAt": when(one.modified_at),
+                "visibility": "private" if one.private else "public",
+                "storage": one.about.size,
+            }
+            for one in self._hub.repositories.all()
+            if fold(one.owner) == fold(owner)
+        ]
 
     def _named(self, request: Request, kind: str) -> tuple[str, tuple[str, ...]]:
         """The name as it is written, and the members."""

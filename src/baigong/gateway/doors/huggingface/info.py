@@ -8,6 +8,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from baigong.errors import InvalidInput, NotFound
@@ -67,17 +68,17 @@ class InfoApi:
     def rest(self) -> list[Route]:
         """What no other route answers: whether for want of the repository, or of what is asked."""
         every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        alone = ["/{name:part}/resolve/{rest:rest}", "/{kind:kind}/{name:part}/resolve/{rest:rest}"]
+        root = "/api/{kind:kind}"
         return [
             Route(
-                "/api/{kind:kind}/{owner:part}/{name:part}/{rest:rest}",
+                f"{root}/{{owner:part}}/{{name:part}}/{{rest:rest}}",
                 answering(self.nothing),
                 methods=every,
             ),
-            *(
-                Route(path, answering(no_owner), methods=every)
-                for path in ["/api/{kind:kind}/{rest:rest}", *alone]
-            ),
+            Route(f"{root}/{{rest:rest}}", answering(no_owner), methods=every),
+            Route("/{name:part}/resolve/{rest:rest}", answering(no_owner)),
+            Route("/{kind:kind}/{name:part}/resolve/{rest:rest}", answering(no_owner)),
+            Route("/api/{rest:rest}", unknown, methods=every),
         ]
 
     def info(self, request: Request) -> dict[str, Any]:
@@ -98,6 +99,11 @@ class InfoApi:
     def check_writes(self, request: Request) -> dict[str, Any]:
         owned(self._hub, request)
         return {}
+
+
+async def unknown(_request: Request) -> Response:
+    """No such address."""
+    raise HTTPException(404)
 
 
 def no_owner(request: Request) -> None:

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Mount, Router
 
 from baigong.app import Platform
 from baigong.errors import BaigongError
+from baigong.gateway.doors.huggingface import pages
 from baigong.gateway.doors.huggingface.accounts import AccountsApi
 from baigong.gateway.doors.huggingface.addresses import RawPath
 from baigong.gateway.doors.huggingface.admissions import AdmissionsApi
@@ -51,6 +52,7 @@ class HuggingFaceDoor:
             *XetApi(platform).routes(),
             *LfsApi(platform).routes(),
             *info.rest(),
+            *pages.routes(),
         ]
 
     def routes(self) -> Mount:
