@@ -214,3 +214,12 @@ def test_a_list_stays_right_and_small_when_everything_is_renamed_again_and_again
         with database.begin() as connection:
             connection.execute(update(repositories).values(values))
     assert len(hub.listing._shelf) < 2 * 700 + 1024 + 700
+
+
+def test_a_card_does_not_say_whose_its_repository_is(hub):
+    words = ["Owner:alice"]
+    create(hub, "bob/kept", private=True, tags=words, languages=words, library=words[0], task="x")
+    create(hub, "bob/many", tags=[f"a{n}" for n in range(300)])
+    assert names(hub, Actor("alice")) == ["bob/many"]
+    assert names(hub, owner="alice") == []
+    assert set(names(hub, Actor("bob"), owner="bob")) == {"bob/kept", "bob/many"}
