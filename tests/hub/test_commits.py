@@ -172,3 +172,13 @@ def test_likes_count_people_and_downloads_count_all(hub, repository):
 def test_an_owner_writes_to_what_is_theirs_alone(hub):
     actor = Actor("alice", ("acme",))
     assert actor.owns("Alice") and actor.owns("acme") and not actor.owns("bob")
+
+
+def test_a_digest_leads_to_the_commit_that_had_it_first(hub, repository):
+    facts = Words("Made", "alice", facts={"base": "alice/base"})
+    made = hub.commits.commit(repository.id, [put(hub, "a.txt", "a")], facts)
+    pull = hub.discussions.open(repository, Actor("mallory"), "x", "x", target="main")
+    for text in ("b", "a"):
+        change = [put(hub, "a.txt", text)]
+        hub.commits.commit(repository.id, change, SAID, branch=pull.branch)
+    assert hub.commits.resolve(repository.id, made.digest[:12]) == made

@@ -348,8 +348,9 @@ def resolve(connection: Connection, repository: int, revision: str) -> Commit:
             commits.c.id.startswith(revision, autoescape=True),
             commits.c.digest.startswith(revision, autoescape=True),
         )
-        newest = _of(repository).where(alike).order_by(commits.c.number.desc()).limit(1)
-        row = connection.execute(newest).first()
+        # The first, which what comes later, from a stranger's pull request too, cannot take over.
+        first = _of(repository).where(alike).order_by(commits.c.number).limit(1)
+        row = connection.execute(first).first()
     else:
         row = None
     if row is None:
