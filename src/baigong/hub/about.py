@@ -105,10 +105,19 @@ def describe(files: Files, read: Read, commit: str) -> About:
         datasets=strings(card.get("datasets")),
         architecture=architecture,
         is_adapter=ADAPTER_CONFIG in files,
-        base=str(adapter.get("base_model_name_or_path") or ""),
+        base=_base(adapter),
         parameters=sum(dtypes.values()),
         dtypes=dtypes,
     )
+
+
+def adapter_base(text: str) -> str:
+    """What an adapter is for, as the text of its configuration says; empty where that is broken."""
+    return _base(_object(text))
+
+
+def _base(adapter: Mapping[str, Any]) -> str:
+    return str(adapter.get("base_model_name_or_path") or "")
 
 
 def _library(files: Files, architecture: str) -> str:

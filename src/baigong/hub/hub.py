@@ -7,7 +7,6 @@ The built-in foundation models live in the package.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from baigong.errors import NotFound
-from baigong.hub.about import ADAPTER_CONFIG, About, describe
+from baigong.hub.about import ADAPTER_CONFIG, About, adapter_base, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
@@ -71,8 +70,7 @@ class Revision:
         """What an adapter was made for: a ref where the platform made it, else as its file says."""
         if "base" in self.facts:
             return str(self.facts["base"])
-        config = json.loads((self.folder / ADAPTER_CONFIG).read_text("utf-8"))
-        return str(config.get("base_model_name_or_path") or "")
+        return adapter_base((self.folder / ADAPTER_CONFIG).read_text("utf-8", "replace"))
 
 
 class Listed(NamedTuple):
@@ -154,6 +152,7 @@ class Hub:
 
         Raises:
             NotFound: suggests near names; what the actor may not see is not there.
+            Gated: the actor has not been admitted to its files.
         """
         name, _, wanted = ref.partition("@")
         if kind == "model" and (built_in := self._built_in(name)) is not None:
@@ -166,6 +165,7 @@ class Hub:
         except NotFound as error:
             names = self.names(kind) if actor is None else []
             raise NotFound.among(kind, ref, names) from error
+        self.admissions.check(one, actor or PLATFORM)
         folder = self._checkout(kind, one.name, commit)
         return Revision(kind, one.name, commit.digest, folder, commit.facts, commit.created_at)
 
