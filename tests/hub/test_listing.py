@@ -223,3 +223,21 @@ def test_a_card_does_not_say_whose_its_repository_is(hub):
     assert names(hub, Actor("alice")) == ["bob/many"]
     assert names(hub, owner="alice") == []
     assert set(names(hub, Actor("bob"), owner="bob")) == {"bob/kept", "bob/many"}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("README.md", '---\nlicense: "\\ud800"\ntags: ["a\\0b"]\n---\n'),
+        ("README.md", f"---\nx: {10**20}\ny: 0x{'f' * 5000}\n0x{'f' * 5000}: z\n---\n"),
+        ("config.json", '{"architectures": ["\\ud800"]}'),
+        ("adapter_config.json", '{"base_model_name_or_path": "\\ud800"}'),
+        ("model.safetensors.index.json", '{"weight_map": {"a": ["x"], "b": {}}}'),
+    ],
+)
+def test_no_file_of_a_repository_breaks_the_list(hub, path, content):
+    put = Put(path, hub.keep(content.encode()))
+    hub.repositories.create("model", "alice/odd", [put], SAID)
+    hub.refresh("model", "alice/odd")
+    assert names(hub) == ["alice/odd"]
+    assert names(hub, search="odd", sort="name") == ["alice/odd"]

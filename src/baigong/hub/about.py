@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from baigong.hub.cards import front_matter, strings
+from baigong.hub.cards import front_matter, strings, whole
 from baigong.hub.manifest import Entry, Files
 from baigong.hub.tensors import Broken, read_layout
 from baigong.hub.terms import task_of, task_of_adapter
@@ -89,7 +89,7 @@ def describe(files: Files, read: Read, commit: str) -> About:
 
     config, adapter = _object(text(CONFIG)), _object(text(ADAPTER_CONFIG))
     card, named = front_matter(text(CARD))[0], config.get("architectures")
-    architecture = str(named[0]) if isinstance(named, list) and named else ""
+    architecture = whole(str(named[0])) if isinstance(named, list) and named else ""
     library = str(card.get("library_name") or _library(files, architecture))
     dtypes = _dtypes(files, read)
     return About(
@@ -117,7 +117,7 @@ def adapter_base(text: str) -> str:
 
 
 def _base(adapter: Mapping[str, Any]) -> str:
-    return str(adapter.get("base_model_name_or_path") or "")
+    return whole(str(adapter.get("base_model_name_or_path") or ""))
 
 
 def _library(files: Files, architecture: str) -> str:
@@ -156,8 +156,8 @@ def _weights(files: Files, read: Read) -> list[str]:
     if (index := files.get(INDEX)) is not None:
         named = _object(read(index.digest, 0, _INDEX_BYTES).decode("utf-8", "replace"))
         shards = named.get("weight_map")
-        found = set(shards.values()) if isinstance(shards, dict) else set()
-        return sorted(path for path in files if path in found)[:_MOST_SHARDS]
+        found = list(map(str, shards.values())) if isinstance(shards, dict) else []
+        return sorted(files.keys() & set(found))[:_MOST_SHARDS]
     for usual in ("model.safetensors", "adapter_model.safetensors"):
         if usual in files:
             return [usual]

@@ -162,7 +162,7 @@ class Shelf:
 
     def put(self, one: Repository, changed_at: float, *, is_hidden: bool) -> None:
         """A repository as it is now. One that is hidden is in no list."""
-        said = hash(msgspec.json.encode((one.name, one.about)))
+        packed, said = _pack(one), hash(msgspec.json.encode((one.name, one.about)))
         at = self._at.get(one.id)
         if at is None or self._columns["said"][at] != said:
             self._empty(at)
@@ -186,7 +186,7 @@ class Shelf:
                 self._orders.pop(name, None)
                 if name == "kind":
                     self._kinds.clear()
-        self._packed[at] = _pack(one)
+        self._packed[at] = packed
         self._at[one.id] = at
 
     def forget(self, id: int) -> None:
