@@ -46,6 +46,17 @@ class Actor(msgspec.Struct, frozen=True):
                 hint=f"Use your own namespace, '{self.user}', or ask to become a member.",
             )
 
+    def check_operates(self) -> None:
+        """
+        Raises:
+            NotYours: the caller is a user, and it is the installation's.
+        """
+        if not self.is_operator:
+            raise NotYours(
+                f"The key is of the user '{self.user}', and this is for operators.",
+                hint="`baigong keys create NAME` makes an operator's key.",
+            )
+
 
 PLATFORM = Actor(OPERATOR, is_operator=True)
 # Whose request is being answered. What runs in the background is the platform's own.

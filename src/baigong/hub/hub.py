@@ -163,7 +163,7 @@ class Hub:
             one = self.repositories.seen(kind, name, actor or PLATFORM)
             commit = self.commits.resolve(one.id, wanted or MAIN)
         except NotFound as error:
-            names = self.names(kind) if actor is None else []
+            names = self.names(kind) if actor is None or actor.is_operator else []
             raise NotFound.among(kind, ref, names) from error
         self.admissions.check(one, actor or PLATFORM)
         folder = self._checkout(kind, one.name, commit)
