@@ -216,7 +216,7 @@ def test_nobody_writes_to_anothers_namespace(wire, make):
 def test_nobody_reaches_anothers_bytes_by_their_hash(wire, make, alice, bob):
     name, data = make({"weights.onnx": RANDOM}, private=True), chunk(RANDOM[:1000])
     mine, theirs = wire("alice"), wire("bob")
-    bob.create_repo("bob/thief")
+    bob.create_repo("bob/thief", exist_ok=True)
     [answer] = mine.batch(name, {"oid": sha(RANDOM), "size": len(RANDOM)}).json()["objects"]
     assert "actions" not in answer
     [answer] = theirs.batch("bob/thief", {"oid": sha(RANDOM), "size": len(RANDOM)}).json()[
