@@ -182,3 +182,10 @@ def test_a_digest_leads_to_the_commit_that_had_it_first(hub, repository):
         change = [put(hub, "a.txt", text)]
         hub.commits.commit(repository.id, change, SAID, branch=pull.branch)
     assert hub.commits.resolve(repository.id, made.digest[:12]) == made
+
+
+@pytest.mark.parametrize("name", ["baigong", "Local", "datasets"])
+def test_nobody_is_called_as_the_platform_is(hub, name):
+    for make in (hub.namespaces.ensure_user, hub.namespaces.create_organisation):
+        with pytest.raises(Conflict, match="own"):
+            make(name)
