@@ -1,6 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.hub.commits import Words
 from baigong.hub.hub import Hub
 
 
@@ -71,3 +74,20 @@ def test_a_half_made_checkout_is_made_again(hub, folder, tmp_path):
     kept.folder.rename(partial)
     (partial / "config.json").unlink()
     assert (hub.get("model", "acme/tiny").folder / "config.json").exists()
+
+
+def test_many_that_ask_at_once_get_all_files(hub, database, folder, tmp_path):
+    for number in range(200):
+        (folder / f"{number}.txt").write_text(str(number))
+    hub.add("model", "acme/tiny", folder, {})
+    for attempt in range(3):
+        fresh = Hub(database, hub.blobs, tmp_path / f"cache-{attempt}")
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: fresh.get("model", "acme/tiny").folder, range(8)))
+        assert len(list(found[0].iterdir())) == 202
+        assert [path.name for path in found[0].parent.iterdir()] == [found[0].name]
+
+
+def test_a_repository_without_files_is_an_empty_folder(hub):
+    hub.repositories.create("model", "acme/empty", [], Words("Begin", "acme"))
+    assert list(hub.get("model", "acme/empty").folder.iterdir()) == []

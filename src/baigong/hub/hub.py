@@ -7,6 +7,7 @@ The built-in foundation models live in the package.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -237,15 +238,18 @@ class Hub:
         folder = self._cache / kind / short
         if folder.is_dir():
             return folder
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for path, entry in self.commits.files(commit).items():
-            self.blobs.fetch(entry.digest, partial / path)
+        # One of its own for each caller: another must not take files out of it.
+        partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
         try:
+            partial.mkdir(parents=True)
+            for path, entry in self.commits.files(commit).items():
+                self.blobs.fetch(entry.digest, partial / path)
             partial.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster with the same content
+            if not folder.is_dir():  # else another was faster with the same content
                 raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return folder
 
 
