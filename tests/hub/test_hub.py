@@ -83,9 +83,9 @@ def test_many_that_ask_at_once_get_all_files(hub, database, folder, tmp_path):
     for attempt in range(3):
         fresh = Hub(database, hub.blobs, tmp_path / f"cache-{attempt}")
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _: fresh.get("model", "acme/tiny").folder, range(8)))
-        assert len(list(found[0].iterdir())) == 202
-        assert [path.name for path in found[0].parent.iterdir()] == [found[0].name]
+            found = list(pool.map(fresh.get, ["model"] * 8, ["acme/tiny"] * 8))
+        assert len(list(found[0].folder.iterdir())) == 202
+        assert list(found[0].folder.parent.iterdir()) == [found[0].folder]
 
 
 def test_a_repository_without_files_is_an_empty_folder(hub):
