@@ -189,3 +189,13 @@ def test_nobody_is_called_as_the_platform_is(hub, name):
     for make in (hub.namespaces.ensure_user, hub.namespaces.create_organisation):
         with pytest.raises(Conflict, match="own"):
             make(name)
+
+
+@pytest.mark.parametrize("length", [12, 64])
+def test_no_tag_leads_away_from_what_is_pinned(hub, repository, length):
+    first = hub.commits.resolve(repository.id)
+    made = hub.commits.commit(repository.id, [put(hub, "a.txt", "a")], SAID)
+    hub.commits.refer(repository.id, Ref("tag", first.digest[:length], made.id))
+    assert hub.commits.resolve(repository.id, first.digest[:length]) == first
+    hub.commits.refer(repository.id, Ref("tag", "202401011230", made.id))
+    assert hub.commits.resolve(repository.id, "202401011230") == made
