@@ -9,6 +9,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from baigong.app import Platform
 from baigong.config import Settings
+from baigong.gateway.keys import Keys
 from baigong.hub.commits import Put, Words
 from baigong.hub.mirror import mirror as mirroring
 from tests.servers import serving
@@ -96,3 +97,13 @@ def test_what_is_here_stays_when_the_other_hub_is_gone(tmp_path, elsewhere):
         folder = snapshot_download("acme/tiny", endpoint=f"{url}/hf", **places)
         assert Path(folder, "deep", "weights.bin").read_bytes() == WEIGHTS
         assert platform.hub.repositories.find("model", "acme/tiny").settings.pinned
+
+
+@pytest.mark.parametrize("name", ["acme/tiny", "acme/nowhere"])
+def test_a_private_name_stays_private_whatever_is_elsewhere(here, name):
+    platform, endpoint = here
+    keys = Keys(platform.database, platform.secret)
+    token = keys.create("tests", "bob")[1]
+    platform.hub.repositories.create("model", name, [], SAID, private=True)
+    with pytest.raises(RepositoryNotFoundError):
+        HfApi(endpoint=endpoint, token=token).model_info(name)

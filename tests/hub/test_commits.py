@@ -172,3 +172,30 @@ def test_likes_count_people_and_downloads_count_all(hub, repository):
 def test_an_owner_writes_to_what_is_theirs_alone(hub):
     actor = Actor("alice", ("acme",))
     assert actor.owns("Alice") and actor.owns("acme") and not actor.owns("bob")
+
+
+def test_a_digest_leads_to_the_commit_that_had_it_first(hub, repository):
+    facts = Words("Made", "alice", facts={"base": "alice/base"})
+    made = hub.commits.commit(repository.id, [put(hub, "a.txt", "a")], facts)
+    pull = hub.discussions.open(repository, Actor("mallory"), "x", "x", target="main")
+    for text in ("b", "a"):
+        change = [put(hub, "a.txt", text)]
+        hub.commits.commit(repository.id, change, SAID, branch=pull.branch)
+    assert hub.commits.resolve(repository.id, made.digest[:12]) == made
+
+
+@pytest.mark.parametrize("name", ["baigong", "Local", "datasets"])
+def test_nobody_is_called_as_the_platform_is(hub, name):
+    for make in (hub.namespaces.ensure_user, hub.namespaces.create_organisation):
+        with pytest.raises(Conflict, match="own"):
+            make(name)
+
+
+@pytest.mark.parametrize("length", [12, 64])
+def test_no_tag_leads_away_from_what_is_pinned(hub, repository, length):
+    first = hub.commits.resolve(repository.id)
+    made = hub.commits.commit(repository.id, [put(hub, "a.txt", "a")], SAID)
+    hub.commits.refer(repository.id, Ref("tag", first.digest[:length], made.id))
+    assert hub.commits.resolve(repository.id, first.digest[:length]) == first
+    hub.commits.refer(repository.id, Ref("tag", "202401011230", made.id))
+    assert hub.commits.resolve(repository.id, "202401011230") == made

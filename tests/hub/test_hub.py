@@ -1,7 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from baigong.errors import InvalidInput, NotFound
 from baigong.hub.access import Actor
+from baigong.hub.commits import Words
 from baigong.hub.hub import Hub
 
 
@@ -83,3 +86,20 @@ def test_what_a_release_stands_on_outlives_its_repository(hub, folder):
         hub.get("model", "acme/tiny")
     with pytest.raises(NotFound):
         hub.get("model", f"acme/tiny@{kept.revision}", Actor("alice"))
+
+
+def test_many_that_ask_at_once_get_all_files(hub, database, folder, tmp_path):
+    for number in range(200):
+        (folder / f"{number}.txt").write_text(str(number))
+    hub.add("model", "acme/tiny", folder, {})
+    for attempt in range(3):
+        fresh = Hub(database, hub.blobs, tmp_path / f"cache-{attempt}")
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(fresh.get, ["model"] * 8, ["acme/tiny"] * 8))
+        assert len(list(found[0].folder.iterdir())) == 202
+        assert list(found[0].folder.parent.iterdir()) == [found[0].folder]
+
+
+def test_a_repository_without_files_is_an_empty_folder(hub):
+    hub.repositories.create("model", "acme/empty", [], Words("Begin", "acme"))
+    assert list(hub.get("model", "acme/empty").folder.iterdir()) == []

@@ -246,3 +246,30 @@ def test_a_list_stays_right_and_small_when_everything_is_renamed_again_and_again
         with database.begin() as connection:
             connection.execute(update(repositories).values(values))
     assert len(hub.listing._shelf) < 2 * 700 + 1024 + 700
+
+
+def test_a_card_does_not_say_whose_its_repository_is(hub):
+    words = ["Owner:alice"]
+    create(hub, "bob/kept", private=True, tags=words, languages=words, library=words[0], task="x")
+    create(hub, "bob/many", tags=[f"a{n}" for n in range(300)])
+    assert names(hub, Actor("alice")) == ["bob/many"]
+    assert names(hub, owner="alice") == []
+    assert set(names(hub, Actor("bob"), owner="bob")) == {"bob/kept", "bob/many"}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("README.md", '---\nlicense: "\\ud800"\ntags: ["a\\0b"]\n---\n'),
+        ("README.md", f"---\nx: {10**20}\ny: 0x{'f' * 5000}\n0x{'f' * 5000}: z\n---\n"),
+        ("config.json", '{"architectures": ["\\ud800"]}'),
+        ("adapter_config.json", '{"base_model_name_or_path": "\\ud800"}'),
+        ("model.safetensors.index.json", '{"weight_map": {"a": ["x"], "b": {}}}'),
+    ],
+)
+def test_no_file_of_a_repository_breaks_the_list(hub, path, content):
+    put = Put(path, hub.keep(content.encode()))
+    hub.repositories.create("model", "alice/odd", [put], SAID)
+    hub.refresh("model", "alice/odd")
+    assert names(hub) == ["alice/odd"]
+    assert names(hub, search="odd", sort="name") == ["alice/odd"]

@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route
 from baigong.app import Platform
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert, read_object
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.hub import HubApi
 from baigong.gateway.hub_files import HubFilesApi
 from baigong.gateway.knowledge import KnowledgeApi
@@ -87,6 +88,7 @@ class Api:
 
     async def promote(self, request: Request) -> Response:
         """Make a numbered release live."""
+        actor_of(request).check_operates()
         ref = request.path_params["ref"]
         if "@" not in ref:
             raise InvalidInput(
@@ -100,6 +102,7 @@ class Api:
 
     async def rollback(self, request: Request) -> Response:
         """Make what was live before live again."""
+        actor_of(request).check_operates()
         name = request.path_params["ref"]
         before, now = await asyncio.to_thread(self._platform.releases.rollback, name)
         return json_reply({"name": name, "live": now, "previous": before})
@@ -117,7 +120,7 @@ class Api:
         """One job with its steps."""
 
         def read() -> dict[str, Any]:
-            job = self._platform.jobs.get(request.path_params["job"])
+            job = self._of(request)
             return {**_job(job), "spec": job.spec, "steps": self._platform.jobs.steps(job.id)}
 
         return json_reply(await asyncio.to_thread(read))
@@ -134,8 +137,7 @@ class Api:
         """Have this server go on with a build that was paused or interrupted."""
 
         def change() -> dict[str, Any]:
-            jobs = self._platform.jobs
-            job = jobs.get(request.path_params["job"])
+            jobs, job = self._platform.jobs, self._of(request)
             if job.kind != KIND or "declared" not in job.spec:
                 raise InvalidInput(
                     f"The job {job.id} is not resumed by a server.",
@@ -147,8 +149,17 @@ class Api:
         return json_reply(await asyncio.to_thread(change))
 
     async def _wish(self, request: Request, wish: Wish) -> Response:
-        job = await asyncio.to_thread(self._platform.jobs.wish, request.path_params["job"], wish)
-        return json_reply(_job(job))
+        def change() -> dict[str, Any]:
+            return _job(self._platform.jobs.wish(self._of(request).id, wish))
+
+        return json_reply(await asyncio.to_thread(change))
+
+    def _of(self, request: Request) -> Job:
+        """The job of the address; builds, with the recipes that they are of, are for operators."""
+        job = self._platform.jobs.get(request.path_params["job"])
+        if job.kind == KIND:
+            actor_of(request).check_operates()
+        return job
 
 
 def summary(release: Release, live: dict[str, int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from baigong.errors import Unauthorized
 from baigong.gateway.bodies import LIMIT_BYTES, convert, read_object
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
@@ -20,7 +21,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def actor_of(request: Request) -> Actor:
-    """Who calls."""
+    """Who calls.
+
+    Raises:
+        Unauthorized: nobody knows: the address is one that is answered without a key.
+    """
+    if not hasattr(request.state, "principal"):
+        raise Unauthorized("This server needs a key and the request has none.")
     actor: Actor = request.state.principal.actor
     return actor
 

@@ -9,18 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from baigong.errors import NotFound
 from baigong.gateway.bodies import convert
 from baigong.gateway.endpoints import actor_of, answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 from baigong.hub.listing import Query
-from baigong.hub.names import KINDS, Kind, fold
+from baigong.hub.names import Kind, fold
+from baigong.hub.reader import kind_of
 from baigong.hub.repositories import Repository
 from baigong.industry.releases import Content, Releases
 
-_PLURALS: dict[str, Kind] = {f"{kind}s": kind for kind in KINDS}
 _LISTS = {"tags", "names"}  # what an address may say several times
 _MADE = 100  # what was made from a repository is told up to here
 
@@ -56,7 +55,9 @@ class HubApi:
         """A page of what fits the query; its words are the fields of `Query`."""
         asked = request.query_params
         found = {n: asked.getlist(n) if n in _LISTS else asked[n] for n in asked}
-        query = convert({**found, "kind": _kind(request)}, Asked, is_text=True)
+        query = convert(
+            {**found, "kind": kind_of(request.path_params["kinds"])}, Asked, is_text=True
+        )
         rows, total = await self._hub.listing.ask(query, actor_of(request))
         return json_reply({"data": [summary(one) for one in rows], "total": total})
 
@@ -83,7 +84,9 @@ class HubApi:
 
     def _one(self, request: Request) -> Repository:
         name = "{owner}/{name}".format_map(request.path_params)
-        return self._hub.repositories.seen(_kind(request), name, actor_of(request))
+        return self._hub.repositories.seen(
+            kind_of(request.path_params["kinds"]), name, actor_of(request)
+        )
 
     def _lineage(self, one: Repository, actor: Actor) -> dict[str, Any]:
         """What it was made from, by revision where that is known, and what was made from it."""
@@ -133,13 +136,6 @@ def summary(one: Repository) -> dict[str, Any]:
         "created_at": one.created_at,
         "modified_at": one.modified_at,
     }
-
-
-def _kind(request: Request) -> Kind:
-    kinds = request.path_params["kinds"]
-    if kinds not in _PLURALS:
-        raise NotFound.among("list", kinds, list(_PLURALS))
-    return _PLURALS[kinds]
 
 
 def _made(content: Content) -> list[str]:

@@ -151,7 +151,7 @@ class KnowledgeApi:
         if "@" in name:  # `name@3/documents` is a document of that name
             return await self.text(request)
         limit = query.get("limit", str(_PAGE))
-        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+        if not limit.isdecimal() or len(limit) > 9 or not 1 <= int(limit) <= 1000:
             raise InvalidInput(
                 f"limit is '{limit[:20]}'.", hint="Send a number from 1 to 1000.", param="limit"
             )

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from baigong.errors import NotFound
-from baigong.hub.cards import front_matter, strings
+from baigong.hub.cards import front_matter, strings, whole
 from baigong.hub.manifest import Entry, Files
 from baigong.hub.tensors import Broken, read_layout
 from baigong.hub.terms import task_of, task_of_adapter
@@ -94,7 +94,7 @@ def describe(files: Files, read: Read, commit: str) -> About:
 
     config, adapter = _object(text(CONFIG)), _object(text(ADAPTER_CONFIG))
     card, named = front_matter(text(CARD))[0], config.get("architectures")
-    architecture = str(named[0]) if isinstance(named, list) and named else ""
+    architecture = whole(str(named[0])) if isinstance(named, list) and named else ""
     library = str(card.get("library_name") or _library(files, architecture))
     dtypes = _dtypes(files, read)
     return About(
@@ -110,7 +110,7 @@ def describe(files: Files, read: Read, commit: str) -> About:
         datasets=strings(card.get("datasets")),
         architecture=architecture,
         is_adapter=ADAPTER_CONFIG in files,
-        base=str(adapter.get("base_model_name_or_path") or ""),
+        base=_base(adapter),
         parameters=sum(dtypes.values()),
         dtypes=dtypes,
     )
@@ -126,6 +126,15 @@ def _of_what_is_here(read: Read) -> Read:
             return b""
 
     return reading
+
+
+def adapter_base(text: str) -> str:
+    """What an adapter is for, as the text of its configuration says; empty where that is broken."""
+    return _base(_object(text))
+
+
+def _base(adapter: Mapping[str, Any]) -> str:
+    return whole(str(adapter.get("base_model_name_or_path") or ""))
 
 
 def _library(files: Files, architecture: str) -> str:
@@ -164,8 +173,8 @@ def _weights(files: Files, read: Read) -> list[str]:
     if (index := files.get(INDEX)) is not None:
         named = _object(read(index.digest, 0, _INDEX_BYTES).decode("utf-8", "replace"))
         shards = named.get("weight_map")
-        found = set(shards.values()) if isinstance(shards, dict) else set()
-        return sorted(path for path in files if path in found)[:_MOST_SHARDS]
+        found = list(map(str, shards.values())) if isinstance(shards, dict) else []
+        return sorted(files.keys() & set(found))[:_MOST_SHARDS]
     for usual in ("model.safetensors", "adapter_model.safetensors"):
         if usual in files:
             return [usual]

@@ -14,6 +14,8 @@ from baigong.store.database import Database, insert_missing
 from baigong.store.hub_tables import members, namespaces
 
 OPERATOR = "local"  # the namespace of whoever has no user
+# What addresses, and the platform's own repositories, begin with.
+_RESERVED = frozenset({OPERATOR, "baigong", "api", "models", "datasets", "spaces", "lfs", "xet"})
 
 
 class NotYours(BaigongError):
@@ -46,6 +48,17 @@ class Actor(msgspec.Struct, frozen=True):
                 hint=f"Use your own namespace, '{self.user}', or ask to become a member.",
             )
 
+    def check_operates(self) -> None:
+        """
+        Raises:
+            NotYours: the caller is a user, and it is the installation's.
+        """
+        if not self.is_operator:
+            raise NotYours(
+                f"The key is of the user '{self.user}', and this is for operators.",
+                hint="`baigong keys create NAME` makes an operator's key.",
+            )
+
 
 PLATFORM = Actor(OPERATOR, is_operator=True)
 # Whose request is being answered. What runs in the background is the platform's own.
@@ -62,7 +75,7 @@ class Namespaces:
         """
         Raises:
             InvalidInput: a user may not be called so.
-            Conflict: it is an organisation.
+            Conflict: it is an organisation, or a name of the platform.
         """
         self._ensure(name, "user")
 
@@ -70,7 +83,7 @@ class Namespaces:
         """
         Raises:
             InvalidInput: an organisation may not be called so.
-            Conflict: there is a user or an organisation of this name.
+            Conflict: there is a user or an organisation of this name, or it is the platform's.
         """
         self._ensure(name, "organisation", is_new=True)
 
@@ -120,6 +133,8 @@ class Namespaces:
 
     def _ensure(self, name: str, kind: str, *, is_new: bool = False) -> None:
         check_namespace(name)
+        if fold(name) in _RESERVED:
+            raise Conflict(f"The name '{name}' is the platform's own.", hint="Use another name.")
         query = select(namespaces.c.kind).where(namespaces.c.folded == fold(name))
         with self._database.begin() as connection:
             found = connection.scalar(query)

@@ -67,6 +67,12 @@ def strings(found: Any) -> list[str]:
     return [str(each) for each in (found if isinstance(found, list) else [found]) if each]
 
 
+def whole(text: str) -> str:
+    """A text without what no database keeps: halves of characters, as escapes can make them, and
+    NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 def _read(text: str) -> tuple[dict[str, Any], str]:
     match = _FRONT.match(text)
     if match is None:
@@ -102,12 +108,17 @@ class _Plain:
                 f"The metadata has more than {_MOST_VALUES} values, or is deeper than {_DEEPEST}"
             )
         if isinstance(value, dict):
-            return {str(key): self.of(each, depth + 1) for key, each in value.items()}
+            return {
+                whole(str(self.of(key, depth + 1))): self.of(each, depth + 1)
+                for key, each in value.items()
+            }
         if isinstance(value, (list, tuple, set)):
             return [self.of(each, depth + 1) for each in value]
-        if value is None or isinstance(value, (str, bool, int)):
+        if isinstance(value, int):  # JSON is read with 64 bits
+            return value if -(2**63) <= value < 2**63 else None
+        if value is None or (isinstance(value, float) and math.isfinite(value)):
             return value
-        return value if isinstance(value, float) and math.isfinite(value) else str(value)
+        return whole(str(value))
 
 
 def _licenses(found: Any) -> list[str]:

@@ -7,6 +7,7 @@ second is made upon the first, or refused where it said what it was made for.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
@@ -24,6 +25,7 @@ RefKind = Literal["branch", "tag", "pull"]
 _PREFIXES: dict[str, RefKind] = {"refs/heads/": "branch", "refs/tags/": "tag"}
 _SHORTEST = 7  # characters of a commit or a digest
 _SHORTEST_CONTENT = 12  # of one that may be in any repository
+_PINNED = re.compile(r"[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}")  # as refs are written
 _TRIES = 20
 
 
@@ -350,21 +352,29 @@ class Commits:
 
 def resolve(connection: Connection, repository: int, revision: str) -> Commit:
     """See Commits.resolve."""
+    # What is pinned by an id or a digest stays so, whatever its owner calls a tag later.
+    pinned = _alike(connection, repository, revision) if _PINNED.fullmatch(revision) else None
+    if pinned is not None:
+        return _commit(pinned)
     named = _ref_named(connection, repository, revision)
     if named is not None:
         row = connection.execute(_of(repository).where(commits.c.id == named.commit)).first()
-    elif len(revision) >= _SHORTEST:
-        alike = or_(
-            commits.c.id.startswith(revision, autoescape=True),
-            commits.c.digest.startswith(revision, autoescape=True),
-        )
-        newest = _of(repository).where(alike).order_by(commits.c.number.desc()).limit(1)
-        row = connection.execute(newest).first()
     else:
-        row = None
+        row = _alike(connection, repository, revision) if len(revision) >= _SHORTEST else None
     if row is None:
         raise _no_revision(revision)
     return _commit(row)
+
+
+def _alike(connection: Connection, repository: int, start: str) -> Row[Any] | None:
+    """The first commit whose id or digest begins so: what comes later, from a stranger's pull
+    request too, does not take its place."""
+    alike = or_(
+        commits.c.id.startswith(start, autoescape=True),
+        commits.c.digest.startswith(start, autoescape=True),
+    )
+    query = _of(repository).where(alike).order_by(commits.c.number).limit(1)
+    return connection.execute(query).first()
 
 
 def branch_of(connection: Connection, repository: int, revision: str) -> Ref:

@@ -6,6 +6,7 @@ write to. Merging makes one commit of them.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ from baigong.store.hub_tables import discussions, refs, remarks, repositories
 
 Status = Literal["draft", "open", "closed", "merged"]
 PULL = "refs/pr/"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _LONGEST_TITLE = 200
+_MOST = 2**31 - 1  # the largest number that a column takes; none is given so many
 _LONGEST_COMMENT = 65536
 
 
@@ -163,7 +166,7 @@ class Discussions:
             NotYours: neither.
         """
         number = branch.removeprefix(PULL)
-        if branch.startswith(PULL) and number.isdecimal() and not actor.owns(one.owner):
+        if branch.startswith(PULL) and _NUMBER.fullmatch(number) and not actor.owns(one.owner):
             pull = self.find(one, int(number))
             if fold(pull.author) == fold(actor.user):
                 return
@@ -281,9 +284,9 @@ def _merged(before: Files, ours: Files, theirs: Files) -> list[Change]:
 
 
 def _find(connection: Connection, one: Repository, number: int) -> Discussion:
-    query = select(discussions).where(_of(one), discussions.c.number == number)
+    query = select(discussions).where(_of(one), discussions.c.number == min(number, _MOST))
     if (row := connection.execute(query).first()) is None:
-        raise NotFound(f"There is no discussion {number} in {one.name}.")
+        raise NotFound(f"There is no such discussion in {one.name}.")
     return _discussion(row)
 
 

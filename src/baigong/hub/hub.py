@@ -7,7 +7,7 @@ The built-in foundation models live in the package.
 
 from __future__ import annotations
 
-import json
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from baigong.errors import NotFound
-from baigong.hub.about import ADAPTER_CONFIG, About, describe
+from baigong.hub.about import ADAPTER_CONFIG, About, adapter_base, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
 from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
@@ -71,8 +71,7 @@ class Revision:
         """What an adapter was made for: a ref where the platform made it, else as its file says."""
         if "base" in self.facts:
             return str(self.facts["base"])
-        config = json.loads((self.folder / ADAPTER_CONFIG).read_text("utf-8"))
-        return str(config.get("base_model_name_or_path") or "")
+        return adapter_base((self.folder / ADAPTER_CONFIG).read_text("utf-8", "replace"))
 
 
 class Listed(NamedTuple):
@@ -154,6 +153,7 @@ class Hub:
 
         Raises:
             NotFound: suggests near names; what the actor may not see is not there.
+            Gated: the actor has not been admitted to its files.
         """
         name, _, wanted = ref.partition("@")
         if kind == "model" and (built_in := self._built_in(name)) is not None:
@@ -167,10 +167,11 @@ class Hub:
             # A release stands on content: it outlives the repository that it came from.
             kept = self.commits.of_content(wanted) if actor is None else None
             if kept is None:
-                names = self.names(kind) if actor is None else []
+                names = self.names(kind) if actor is None or actor.is_operator else []
                 raise NotFound.among(kind, ref, names) from error
             commit = kept
         else:
+            self.admissions.check(one, actor or PLATFORM)
             name = one.name
         folder = self._checkout(kind, name, commit)
         return Revision(kind, name, commit.digest, folder, commit.facts, commit.created_at)
@@ -250,16 +251,18 @@ class Hub:
         folder = self._cache / kind / short
         if folder.is_dir():
             return folder
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for path, entry in self.commits.files(commit).items():
-            self.blobs.fetch(entry.digest, partial / path)
+        # One of its own for each caller: another must not take files out of it.
+        partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
         try:
+            partial.mkdir(parents=True)
+            for path, entry in self.commits.files(commit).items():
+                self.blobs.fetch(entry.digest, partial / path)
             partial.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster with the same content
+            if not folder.is_dir():  # else another was faster with the same content
                 raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return folder
 
 

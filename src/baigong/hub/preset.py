@@ -69,5 +69,5 @@ def preset_of(folder: Path) -> Preset | None:
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=Preset)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"{PRESET} of {folder.name} is no preset: {error}.") from error

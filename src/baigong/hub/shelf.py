@@ -102,6 +102,7 @@ def tags_of(name: str, about: About) -> set[str]:
     `dataset:owner/name`, `owner:name`.
     """
     categories = {key: strings(about.card.get(key)) for key in _DATASET_TAGS}
+    owner = fold(name.partition("/")[0])
     named = {
         "task": [about.task, *categories["task_categories"]],
         "library": [about.library],
@@ -111,14 +112,16 @@ def tags_of(name: str, about: About) -> set[str]:
         "license": [about.license],
         "base_model": [*about.bases, about.base.partition("@")[0]],
         "dataset": about.datasets,
-        "owner": [name.partition("/")[0]],
         **categories,
     }
-    found = {*about.tags, *(value for values in named.values() for value in values)}
+    said = {*about.tags, *(value for values in named.values() for value in values)}
+    # Whose it is decides who sees it, so that no card may say so.
+    found = {word for word in said if not word.lower().startswith("owner:")}
     for field, values in {**named, **others}.items():
         found |= {f"{field}:{value}" for value in values if value}
     short = {tag.lower() for tag in found if tag and len(tag) <= _LONGEST_TAG}
-    return short if len(short) <= _MOST_TAGS else set(sorted(short)[:_MOST_TAGS])
+    some = short if len(short) <= _MOST_TAGS else set(sorted(short)[:_MOST_TAGS])
+    return some | {f"owner:{owner}"}
 
 
 def text_of(name: str, about: About) -> str:
@@ -159,7 +162,7 @@ class Shelf:
 
     def put(self, one: Repository, changed_at: float, *, is_hidden: bool) -> None:
         """A repository as it is now. One that is hidden is in no list."""
-        said = hash(msgspec.json.encode((one.name, one.about)))
+        packed, said = _pack(one), hash(msgspec.json.encode((one.name, one.about)))
         at = self._at.get(one.id)
         if at is None or self._columns["said"][at] != said:
             self._empty(at)
@@ -183,7 +186,7 @@ class Shelf:
                 self._orders.pop(name, None)
                 if name == "kind":
                     self._kinds.clear()
-        self._packed[at] = _pack(one)
+        self._packed[at] = packed
         self._at[one.id] = at
 
     def forget(self, id: int) -> None:

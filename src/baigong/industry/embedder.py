@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from baigong.hub.access import acting
 from baigong.hub.architecture import read_shape
 from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.hub import BUILT_IN, FOUNDATION, Hub, Revision
@@ -67,7 +68,7 @@ class HubEmbedders:
         """
         if name == "none":
             return None
-        model = self._hub.get("model", PACKAGED if name == DEFAULT else name)
+        model = self._hub.get("model", PACKAGED if name == DEFAULT else name, acting.get())
         if model.name.startswith(f"{BUILT_IN}/"):
             self._hub.add("model", model.name, model.folder, model.facts)
         return self(model.ref)

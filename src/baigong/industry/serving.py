@@ -394,10 +394,13 @@ class Serving:
         return Served(name, found, _words(found.folder), self._engines, remote=remote)
 
     def _of_alias(self, alias: Alias) -> Served:
-        if alias.release is not None:
-            return replace(self.of_release(self._releases.get(alias.release)), name=alias.name)
-        assert alias.adapter is not None
-        return self._of_adapter(alias.name, self._hub.get("model", alias.adapter))
+        if alias.release is None:
+            assert alias.adapter is not None
+            return self._of_adapter(alias.name, self._hub.get("model", alias.adapter))
+        release = self._releases.get(alias.release)
+        # Whoever may not ask the base may not ask what a user has tuned of it.
+        self._hub.get("model", release.content.base, acting.get())
+        return replace(self.of_release(release), name=alias.name)
 
     def _of_adapter(self, name: str, adapter: Revision) -> Served:
         """An adapter of the hub on the base that it was made for."""

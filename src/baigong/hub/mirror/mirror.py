@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import httpx2
+import msgspec
 
 from baigong.errors import Conflict, NotFound, Unreachable
 from baigong.hub.access import Actor
@@ -56,10 +57,13 @@ class Mirror:
         try:
             here = self._repositories.seen(kind, name, actor)
         except NotFound:
-            if not self._sources or self._is_known(kind, name, revision):
+            # One that is here and not for the caller is nobody else's to name either.
+            is_here = self._repositories.exists(kind, name)
+            if is_here or not self._sources or self._is_known(kind, name, revision):
                 raise
             with self._asking:
-                return self._adopt(kind, name, revision)
+                self._adopt(kind, name, revision)
+            return self._repositories.seen(kind, name, actor)
         source = self._sources.get(here.settings.mirror)
         if source is None or here.settings.pinned or self._is_known(kind, here.name, revision):
             return here
@@ -103,7 +107,7 @@ class Mirror:
                     done -= entry.size
             done += entry.size
         report(Progress(total, total, "bytes"))
-        settings = Settings(mirror=one.settings.mirror, pinned=True)
+        settings = msgspec.structs.replace(one.settings, pinned=True)
         self._repositories.change(one, settings=settings)
 
     def _begin(self, one: Repository, commit: Commit, path: str, entry: Entry) -> Arriving | None:
@@ -132,7 +136,8 @@ class Mirror:
             self._looked.clear()
         self._looked[kind, name, revision] = time.monotonic() + seconds
 
-    def _adopt(self, kind: Kind, name: str, revision: str) -> Repository:
+    def _adopt(self, kind: Kind, name: str, revision: str) -> None:
+        """Bring it here, if it is elsewhere."""
         check_name(name)
         unreachable: Unreachable | None = None
         for source in self._sources.values():
@@ -153,11 +158,11 @@ class Mirror:
             except Conflict:  # another process was faster
                 pass
             self._note(kind, name, revision, FRESH_S)
-            return self._refresh(kind, name)
+            self._refresh(kind, name)
+            return
         if unreachable is not None:
             raise unreachable
         self._note(kind, name, revision, MISSED_S)
-        return self._repositories.find(kind, name)
 
     def _follow(self, here: Repository, source: Source, revision: str) -> None:
         """Bring a revision up to date; what is here stays good where nobody can be asked."""

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from baigong.errors import NotFound
-from baigong.gateway.doors.huggingface.wire import actor_of, answering, type_of, when
+from baigong.gateway.doors.huggingface.wire import type_of
+from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 from baigong.hub.listing import Query

@@ -10,14 +10,8 @@ from starlette.routing import Route
 
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import convert
-from baigong.gateway.doors.huggingface.wire import (
-    actor_of,
-    answering,
-    owned,
-    repository_of,
-    taking,
-    when,
-)
+from baigong.gateway.doors.huggingface.wire import owned, repository_of, taking
+from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.hub.admissions import Admission, Admissions, Status
 from baigong.hub.hub import Hub
 

@@ -24,13 +24,8 @@ from baigong.gateway.doors.huggingface.attributes import (
 from baigong.gateway.doors.huggingface.draft import Draft, checked
 from baigong.gateway.doors.huggingface.lines import lines_of
 from baigong.gateway.doors.huggingface.tree import is_true
-from baigong.gateway.doors.huggingface.wire import (
-    actor_of,
-    in_header,
-    repository_of,
-    taking,
-    url_of,
-)
+from baigong.gateway.doors.huggingface.wire import in_header, repository_of, taking, url_of
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.replies import json_reply
 from baigong.hub.commits import Moved, Words
 from baigong.hub.discussions import Discussion

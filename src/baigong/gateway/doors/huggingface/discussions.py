@@ -12,15 +12,8 @@ from starlette.routing import Route
 
 from baigong.gateway.bodies import convert, read_object
 from baigong.gateway.commits import commit
-from baigong.gateway.doors.huggingface.wire import (
-    actor_of,
-    answering,
-    repository_of,
-    taking,
-    type_of,
-    url_of,
-    when,
-)
+from baigong.gateway.doors.huggingface.wire import repository_of, taking, type_of, url_of
+from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.gateway.replies import json_reply
 from baigong.hub.commits import Commit, Words
 from baigong.hub.discussions import Discussion, Remark

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
-from baigong.gateway.doors.huggingface.wire import when
+from baigong.gateway.endpoints import when
 from baigong.hub.commits import Commit, Commits
 from baigong.hub.manifest import Entry, Files, blob_oid, content_digest, folders_of
 

@@ -14,13 +14,8 @@ from starlette.routing import Route
 from baigong.errors import InvalidInput, NotFound
 from baigong.gateway.doors.huggingface.entries import sibling
 from baigong.gateway.doors.huggingface.tree import is_true
-from baigong.gateway.doors.huggingface.wire import (
-    actor_of,
-    answering,
-    owned,
-    repository_of,
-    when,
-)
+from baigong.gateway.doors.huggingface.wire import owned, repository_of
+from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.names import MAIN, Kind

@@ -7,13 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from baigong.gateway.doors.huggingface.wire import (
-    actor_of,
-    answering,
-    repository_of,
-    type_of,
-    when,
-)
+from baigong.gateway.doors.huggingface.wire import repository_of, type_of
+from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.hub.hub import Hub
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from baigong.errors import InvalidInput
 from baigong.gateway.doors.huggingface.info import LISTED, describe, expanded, listed
 from baigong.gateway.doors.huggingface.tree import is_true
-from baigong.gateway.doors.huggingface.wire import actor_of, answering
+from baigong.gateway.endpoints import actor_of, answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
@@ -39,7 +39,7 @@ _SORTS: dict[str, Sort] = {
     "trending_score": "trending",
 }
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_BOUND = re.compile(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)")
+_BOUND = re.compile(r"(min|max):(\d{1,18}(?:\.\d{1,9})?)([KMBT]?)", re.ASCII)
 # What is run elsewhere for everybody, which nothing here is.
 _ELSEWHERE = frozenset({"inference", "inference_provider", "apps", "benchmark"})
 

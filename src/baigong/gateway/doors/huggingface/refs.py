@@ -12,14 +12,8 @@ from starlette.routing import Route
 
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.gateway.bodies import convert
-from baigong.gateway.doors.huggingface.wire import (
-    actor_of,
-    answering,
-    owned,
-    repository_of,
-    taking,
-    when,
-)
+from baigong.gateway.doors.huggingface.wire import owned, repository_of, taking
+from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import NotYours
 from baigong.hub.commits import Commit, Ref, RefKind, Words

@@ -12,14 +12,8 @@ from starlette.routing import Route
 from baigong.errors import Conflict
 from baigong.gateway.bodies import convert
 from baigong.gateway.doors.huggingface.attributes import ATTRIBUTES, first_attributes
-from baigong.gateway.doors.huggingface.wire import (
-    TYPES,
-    actor_of,
-    owned,
-    taking,
-    type_of,
-    url_of,
-)
+from baigong.gateway.doors.huggingface.wire import TYPES, owned, taking, type_of, url_of
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.commits import Put, Words

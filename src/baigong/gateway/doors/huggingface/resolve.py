@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from baigong.gateway.blobs import blob_reply
-from baigong.gateway.doors.huggingface.wire import NoEntry, actor_of, repository_of
+from baigong.gateway.doors.huggingface.wire import NoEntry, repository_of
+from baigong.gateway.endpoints import actor_of
 from baigong.hub.commits import Commit
 from baigong.hub.counting import is_download
 from baigong.hub.hub import Hub

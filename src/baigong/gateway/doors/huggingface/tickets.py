@@ -16,7 +16,8 @@ from starlette.requests import Request
 
 from baigong.errors import Unauthorized
 from baigong.gateway.doors.huggingface.tree import is_true
-from baigong.gateway.doors.huggingface.wire import actor_of, repository_of
+from baigong.gateway.doors.huggingface.wire import repository_of
+from baigong.gateway.endpoints import actor_of
 from baigong.hub.discussions import PULL
 from baigong.hub.hub import Hub
 from baigong.store.secret import Secret

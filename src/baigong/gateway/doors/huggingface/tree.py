@@ -16,7 +16,8 @@ from baigong.errors import InvalidInput
 from baigong.gateway.bodies import LIMIT_BYTES, convert, read_bytes, read_object
 from baigong.gateway.doors.huggingface.entries import Tree
 from baigong.gateway.doors.huggingface.security import file_status
-from baigong.gateway.doors.huggingface.wire import NoEntry, answering, repository_of
+from baigong.gateway.doors.huggingface.wire import NoEntry, repository_of
+from baigong.gateway.endpoints import answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub

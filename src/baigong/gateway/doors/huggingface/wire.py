@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -13,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from baigong.errors import BaigongError, NotFound
-from baigong.gateway.bodies import read_object
 from baigong.gateway.doors.huggingface.addresses import KINDS, PREFIXES
+from baigong.gateway.endpoints import Endpoint, actor_of
+from baigong.gateway.endpoints import taking as shared_taking
 from baigong.gateway.replies import json_reply
-from baigong.hub.access import Actor
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.names import MAIN, Kind
@@ -35,8 +33,6 @@ _OF_REPOSITORY = re.compile(rf"/api/({'|'.join(KINDS)})/[^/]+|/resolve/")
 _BEFORE_2 = re.compile(r"\bhf_hub/[01]\.")
 _LONGEST = 1000  # characters of a message in a header
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 class NoEntry(NotFound):
     """There is no such file or folder in a revision."""
@@ -50,12 +46,6 @@ class NoEntry(NotFound):
         error = cls(f"There is no '{path[:200]}' in the commit {commit.id[:12]}.")
         error.commit = commit.id
         return error
-
-
-def actor_of(request: Request) -> Actor:
-    """Who calls."""
-    actor: Actor = request.state.principal.actor
-    return actor
 
 
 def repository_of(hub: Hub, request: Request) -> Repository:
@@ -102,29 +92,9 @@ def url_of(request: Request, one: Repository) -> str:
     return f"{door(request)}/{prefix}{one.name}"
 
 
-def when(at: float) -> str:
-    """Seconds since the epoch as the clients read them."""
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def answering(handle: Callable[[Request], Any]) -> Endpoint:
-    """An endpoint of what blocks; its content, where it is no response already, becomes JSON."""
-
-    async def endpoint(request: Request) -> Response:
-        return _reply(await asyncio.to_thread(handle, request))
-
-    return endpoint
-
-
 def taking(handle: Callable[[Request, dict[str, Any]], Any]) -> Endpoint:
-    """The same of what takes a JSON object."""
-
-    async def endpoint(request: Request) -> Response:
-        body = await read_object(request)
-        return _reply(await asyncio.to_thread(handle, request, body))
-
-    return endpoint
+    """An endpoint of what blocks and takes a JSON object, in which it tells itself what it reads."""
+    return shared_taking(dict[str, Any], handle)
 
 
 def on_error(_request: Request, error: Exception) -> Response:
@@ -162,7 +132,3 @@ def in_header(text: str) -> str:
     """What a header can carry of a text."""
     plain = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
     return plain.encode("ascii", "replace").decode()[:_LONGEST]
-
-
-def _reply(content: Any) -> Response:
-    return content if isinstance(content, Response) else json_reply(content)

@@ -28,7 +28,8 @@ from baigong.errors import BaigongError, InvalidInput, NotFound, Unauthorized
 from baigong.gateway.auth import header_credential
 from baigong.gateway.blobs import receive
 from baigong.gateway.doors.huggingface.tickets import Ticket, Tickets, expiry, namespace_for
-from baigong.gateway.doors.huggingface.wire import answering, door
+from baigong.gateway.doors.huggingface.wire import door
+from baigong.gateway.endpoints import answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import NotYours
 from baigong.hub.names import fold

@@ -79,11 +79,10 @@ class RepositoriesApi:
         if is_form:
             async with request.form(max_files=0, max_fields=_FIELDS) as form:
                 found = {name: str(value) for name, value in form.items()}
-            numbers = ("Visibility", "ProtectedMode")
-            body = {n: int(v) if n in numbers and v.isdigit() else v for n, v in found.items()}
+            new = convert(found, New, is_text=True)
         else:
-            body = await read_object(request)
-        made = await asyncio.to_thread(self._create, request, kind, convert(body, New))
+            new = convert(await read_object(request), New)
+        made = await asyncio.to_thread(self._create, request, kind, new)
         return data_reply(request, described(made))
 
     def retrieve(self, request: Request) -> Response:

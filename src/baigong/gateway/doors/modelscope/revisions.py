@@ -55,7 +55,7 @@ class RevisionsApi:
 
         branches = [listed(ref) for ref in refs if ref.kind == "branch"]
         tags = [listed(ref) for ref in refs if ref.kind == "tag"]
-        if end.isdigit():
+        if end.isascii() and end.isdigit() and len(end) < 20:
             tags = [tag for tag in tags if tag["CreatedAt"] <= int(end)]
         tags.sort(key=lambda tag: -int(tag["CreatedAt"]))
         return data_reply(request, {"RevisionMap": {"Branches": branches, "Tags": tags}})

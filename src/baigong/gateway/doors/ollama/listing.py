@@ -66,8 +66,10 @@ class ListingApi:
         """Releases, models, adapters and presets that the caller may ask."""
         return json_reply({"models": await asyncio.to_thread(self._tags, actor_of(request))})
 
-    async def running(self, _request: Request) -> Response:
-        """Engines that have a process. They leave memory some time after their last answer."""
+    async def running(self, request: Request) -> Response:
+        """Engines that have a process, of models that the caller may see. They leave memory some
+        time after their last answer."""
+        seen = await asyncio.to_thread(self._seen, actor_of(request))
         stays = self._platform.settings.idle_minutes * 60 or 365 * 86400
         models = [
             {
@@ -80,7 +82,7 @@ class ListingApi:
                 "expires_at": when(time.time() + stays),
             }
             for stats in self._platform.engines.stats()
-            if stats.pid is not None
+            if stats.pid is not None and _name_of(stats.model) in seen
         ]
         return json_reply({"models": models})
 
@@ -106,6 +108,18 @@ class ListingApi:
             "model_info": _info(fields, _count(served.base)),
             "capabilities": _capabilities(served),
             "modified_at": when((served.adapter or served.base).created_at),
+        }
+
+    def _seen(self, actor: Actor) -> set[str]:
+        """The names of models in memory that the caller may see; those in the package are anyone's."""
+        names = {_name_of(stats.model) for stats in self._platform.engines.stats()}
+        there = self._platform.hub.repositories
+        return {
+            name
+            for name in names
+            if actor.is_operator
+            or "/" not in name
+            or (there.exists("model", name) and there.find("model", name).is_for(actor))
         }
 
     def _tags(self, actor: Actor) -> list[dict[str, Any]]:

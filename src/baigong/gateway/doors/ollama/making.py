@@ -85,21 +85,22 @@ class MakingApi:
         """A model, at once: its steps are told when they are done."""
         actor = actor_of(request)
         name, tag = target(self._platform, new.asked, actor)
-        preset = new.preset()
+        preset, private = new.preset(), False
         gguf = next((file for file in new.files or {} if file.endswith(_GGUF)), "")
         changes, facts = self._files({**(new.files or {}), **(new.adapters or {})}, actor), {}
         if gguf and new.files:
             self._of_gguf(name, new.files[gguf], actor)
             changes = []
         elif new.from_:
-            preset, base = self._derived(new, preset, actor)
+            served = opened(self._platform, new.from_, called(self._platform, new.from_, actor))
+            preset, base, private = _derived(served, preset), served.base.ref, self._hides(served)
             if new.adapters:  # they are its own, so that it stands on nothing else
                 preset, facts = msgspec.structs.replace(preset, base=""), {"base": base}
         elif not changes:
             raise InvalidInput("Neither 'from' nor 'files' says what to make it of.", param="from")
         changes += self._said(name, new, preset)
         words = Words(f"Create {name}", actor.user, facts=facts)
-        self._keep(name, tag, changes, actor, words, replaces=not gguf)
+        self._keep(name, tag, changes, actor, words, replaces=not gguf, private=private)
         steps = [{"status": "writing manifest"}, {"status": "success"}]
         if new.stream is False:
             return json_reply(steps[-1])
@@ -114,14 +115,17 @@ class MakingApi:
         try:
             one = self._hub.repositories.seen("model", bare, actor)
         except NotFound:
-            preset = Preset(_lasting(opened(self._platform, body.source, source)))
+            served = opened(self._platform, body.source, source)
+            preset, private = Preset(_lasting(served)), self._hides(served)
             changes = self._said(name, New(), preset)
         else:
             self._hub.admissions.check(one, actor)
+            private = one.private
             at = self._hub.commits.resolve(one.id, revision or "main")
             files = self._hub.commits.files(at)
             changes = [Put(path, entry) for path, entry in files.items()]
-        self._keep(name, tag, changes, actor, Words(f"Copy {source}", actor.user))
+        words = Words(f"Copy {source}", actor.user)
+        self._keep(name, tag, changes, actor, words, private=private)
         return Response(status_code=200)
 
     def delete(self, request: Request, body: Named) -> Response:
@@ -158,15 +162,12 @@ class MakingApi:
         await asyncio.to_thread(self._hub.holdings.add, user, digest)
         return Response(status_code=201)
 
-    def _derived(self, new: New, preset: Preset, actor: Actor) -> tuple[Preset, str]:
-        """What a model that is made of another sets, and what it stands on."""
-        served = opened(self._platform, new.from_, called(self._platform, new.from_, actor))
-        before = served.preset or Preset()
-        return Preset(
-            _lasting(served),
-            _merged(before.messages, preset.messages),
-            {**before.sampling, **preset.sampling},
-        ), served.base.ref
+    def _hides(self, served: Served) -> bool:
+        """Whether some of what answers is private, so that what is made of it begins so."""
+        models = [served.base, *filter(None, [served.adapter])]
+        names = [served.name.partition("@")[0], *(model.name for model in models)]
+        there = self._hub.repositories
+        return any(there.exists("model", n) and there.find("model", n).private for n in names)
 
     def _files(self, files: dict[str, str], actor: Actor) -> list[Change]:
         return [Put(path, self._entry(path, digest, actor)) for path, digest in files.items()]
@@ -214,10 +215,11 @@ class MakingApi:
         words: Words,
         *,
         replaces: bool = True,
+        private: bool = False,
     ) -> None:
         is_new = not self._hub.repositories.exists("model", name)
         if is_new:
-            self._hub.repositories.create("model", name, [], words)
+            self._hub.repositories.create("model", name, [], words, private=private)
         one = self._hub.repositories.seen("model", name, actor)
         before = self._hub.commits.files(self._hub.commits.resolve(one.id))
         kept = {change.path for change in changes}
@@ -232,6 +234,16 @@ class MakingApi:
             with suppress(NotFound):  # it moves, where it is there
                 self._hub.commits.forget(one.id, "tag", tag)
             self._hub.commits.refer(one.id, Ref("tag", tag, made.id))
+
+
+def _derived(served: Served, preset: Preset) -> Preset:
+    """What a model that is made of another sets."""
+    before = served.preset or Preset()
+    return Preset(
+        _lasting(served),
+        _merged(before.messages, preset.messages),
+        {**before.sampling, **preset.sampling},
+    )
 
 
 def _lasting(served: Served) -> str:

@@ -15,6 +15,7 @@ from baigong.errors import BaigongError, Conflict, NotFound
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import Ahead, EventStream, Many
 from baigong.hub.access import Actor
+from baigong.hub.names import check_name
 from baigong.industry.serving import Served
 
 LATEST = "latest"
@@ -85,17 +86,27 @@ def target(platform: Platform, name: str, actor: Actor) -> tuple[str, str]:
     """The repository that a name writes to, and the tag to put there, if any. Blocks.
 
     Raises:
-        NotYours: it is somebody else's.
+        InvalidInput: a repository may not be called so.
+        NotYours: it, or what has taken its place, is somebody else's.
         Conflict: the short name is that of a release or of a built-in model.
     """
     bare, tag = split(name)
     if "/" in bare:
         actor.check_owns(bare.partition("/")[0])
+        _check(platform, bare, actor)
         return bare, tag
     mine = f"{actor.user}/{bare}"
+    _check(platform, mine, actor)
     if bare in platform.releases.live() or platform.hub.is_built_in(bare):
         raise Conflict(f"There is a model '{bare}' already.", hint=f"Call it '{mine}'.")
     return mine, tag
+
+
+def _check(platform: Platform, name: str, actor: Actor) -> None:
+    check_name(name)  # files are made of it before there is a repository
+    repositories = platform.hub.repositories
+    if repositories.exists("model", name):  # which may have moved to another owner
+        actor.check_owns(repositories.seen("model", name, actor).owner)
 
 
 def opened(platform: Platform, asked: str, name: str) -> Served:

@@ -26,6 +26,7 @@ from baigong.gateway.doors.openai.fine_tuning.wire import (
     Asked,
     CreateJob,
 )
+from baigong.hub.access import acting
 from baigong.industry.builds import Builds
 from baigong.industry.recipe import Recipe
 from baigong.industry.tuned import recipe_from
@@ -143,7 +144,7 @@ class Maker:
             InvalidInput: the model is not one of the hub that can be tuned.
         """
         try:
-            base = read_base(self._platform.hub.get("model", asked.model).folder)
+            base = read_base(self._platform.hub.get("model", asked.model, acting.get()).folder)
         except BaigongError as error:
             raise _invalid(
                 "model",

@@ -80,6 +80,12 @@ class FineTunings:
             raise NotFound(f"There is no fine-tuning job '{id[:80]}'.", param="fine_tuning_job_id")
         return _fine_tuning(row)
 
+    def has_called(self, name: str, key: str) -> bool:
+        """Whether a job that the key sees has made the model of this name."""
+        query = select(fine_tunings.c.id).where(fine_tunings.c.called == name, _visible(key))
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def page(
         self, key: str, at: Cut, metadata: Mapping[str, str] | None
     ) -> tuple[list[FineTuning], bool]:

@@ -155,7 +155,7 @@ def cut_of(request: Request) -> Cut:
     """
     query = request.query_params
     limit, order = query.get("limit", "20"), query.get("order", "desc")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 10_000:
+    if not limit.isdecimal() or len(limit) > 9 or not 1 <= int(limit) <= 10_000:
         raise InvalidInput(f"limit: expected 1 to 100, got {shown(limit)}.", param="limit")
     if order not in {"asc", "desc"}:
         raise InvalidInput(f"order: expected asc or desc, got {shown(order)}.", param="order")
