@@ -13,9 +13,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from baigong.hub.chat import tokenizer_of
 from baigong.inference.client import Engine, EngineConfig
 from baigong.inference.likelihood import nats
+from baigong.model.chat import tokenizer_of
 from bench.record import record
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,10 +9,10 @@ from typing import Any
 
 from baigong.app import Platform
 from baigong.config import Settings
-from baigong.hub.chat import ChatTokenizer
 from baigong.industry.serving import Serving
 from baigong.inference.client import Engine, ModelFacts, Token
 from baigong.inference.engines import Engines
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Sampling
 from tests.models import END, make_model
 from tests.templates import FAMILIES, teach

@@ -6,7 +6,7 @@ import openai
 import pytest
 import torch
 
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from tests.servers import MODEL
 
 HELLO = [{"role": "user", "content": "Hello"}]

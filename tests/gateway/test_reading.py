@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.hub.pull import pull
+from baigong.model.chat import ChatTokenizer
 from tests.inference.local import save_model
 from tests.models import VOCABULARY, make_model
 from tests.servers import MODEL, open_platform, serving

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from baigong.hub.garbage import Garbage
+from baigong.hub.garbage.collect import Garbage
 from baigong.hub.hub import Hub
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs

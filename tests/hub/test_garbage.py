@@ -14,7 +14,7 @@ from sqlalchemy import insert, select, update
 
 from baigong.errors import Conflict, NotFound
 from baigong.hub.commits import Lost, Put, Ref, Remove, Words
-from baigong.hub.garbage import Garbage
+from baigong.hub.garbage.collect import Garbage
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry
 from baigong.hub.repositories import Settings

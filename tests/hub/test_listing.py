@@ -9,10 +9,10 @@ from baigong.hub.about import About
 from baigong.hub.access import PLATFORM, Actor
 from baigong.hub.commits import Put, Words
 from baigong.hub.hub import Hub
-from baigong.hub.listing import Listing, Query
 from baigong.hub.names import KINDS
-from baigong.hub.shelf import tags_of, text_of
-from baigong.hub.substrings import Substrings
+from baigong.hub.search.listing import Listing, Query
+from baigong.hub.search.shelf import tags_of, text_of
+from baigong.hub.search.substrings import Substrings
 from baigong.store.database import Database
 from baigong.store.hub_tables import repositories
 
@@ -229,7 +229,7 @@ def test_a_row_that_was_collected_is_forgotten_after_a_pause(hub, database, monk
     assert listing.page(Query("model"), PLATFORM)[1] == 2
     with database.begin() as connection:
         connection.execute(delete(repositories).where(repositories.c.name == "alice/one"))
-    monkeypatch.setattr("baigong.hub.listing._IDLE_S", 0.0)
+    monkeypatch.setattr("baigong.hub.search.listing._IDLE_S", 0.0)
     assert [one.name for one in listing.page(Query("model"), PLATFORM)[0]] == ["alice/two"]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from baigong.errors import InvalidInput, NotFound, Unreachable
-from baigong.hub.headers import Headers
 from baigong.hub.peek import peek
+from baigong.model.headers import Headers
 from tests.hub.endpoint import FAT, Endpoint
 from tests.models import make_model
 

@@ -230,7 +230,7 @@ import sys
 sys.modules["gguf"] = None  # as if it were not installed
 from pathlib import Path
 from baigong.errors import Unsupported
-from baigong.hub.gguf.file import File
+from baigong.model.gguf.file import File
 try:
     File(Path({str(gguf)!r}))
 except Unsupported as error:

@@ -10,11 +10,11 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.hub.hub import Revision
 from baigong.industry.embedder import MAX_TOKENS, EngineEmbed
 from baigong.inference.client import EngineConfig
 from baigong.inference.engines import Engines
+from baigong.model.chat import ChatTokenizer
 from tests.models import END, make_model, wrap_model
 
 pytestmark = pytest.mark.anyio

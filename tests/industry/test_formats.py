@@ -6,9 +6,9 @@ import pytest
 from openpyxl import Workbook
 
 from baigong.errors import DataProblems
-from baigong.hub.chat import ChatTokenizer
 from baigong.industry.data.rows import load_dataset
 from baigong.industry.recipe import Recipe
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import encode
 from baigong.types import Message
 from tests.industry.test_rows import write_jsonl

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baigong.evals.metrics import cited_passage
-from baigong.hub.chat import ChatTokenizer
 from baigong.industry.grounding import NOT_FOUND, answer_prompt, ground_prompt, inert
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message, Passage, Sampling
 from tests.models import make_model
 from tests.servers import add_release, open_platform, settled

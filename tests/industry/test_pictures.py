@@ -6,8 +6,8 @@ import io
 import tarfile
 from pathlib import Path
 
-from baigong.hub.data_url import image_of
 from baigong.industry.data.pictures import read_pictures
+from baigong.model.data_url import image_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 

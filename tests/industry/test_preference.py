@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from baigong.errors import DataProblems
 from baigong.evals.baseline import baseline_answers
 from baigong.evals.metrics import METRICS, preferred
-from baigong.hub.chat import ChatTokenizer
 from baigong.hub.hub import Revision
 from baigong.industry.build import build
 from baigong.industry.data.rows import load_dataset
@@ -21,6 +20,7 @@ from baigong.industry.recipe import Recipe, load_recipe
 from baigong.industry.serving import Served
 from baigong.inference.client import EngineConfig
 from baigong.inference.engines import Engines
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message, Row, Sampling
 from tests.industry.trade import Quiet, make_trade, open_platform
 from tests.models import make_model

@@ -10,7 +10,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from baigong.evals.report import Entry, EvalReport, WeightLoss
-from baigong.hub.chat import ChatTokenizer
 from baigong.hub.hub import Revision
 from baigong.industry.build import build
 from baigong.industry.gate import judge
@@ -19,6 +18,7 @@ from baigong.industry.recipe import Recipe, load_recipe
 from baigong.industry.serving import Served
 from baigong.inference.client import EngineConfig
 from baigong.inference.engines import Engines
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message, Row, Sampling
 from tests.industry.test_gate import report, right
 from tests.industry.trade import Quiet, make_trade, open_platform

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.attention import SelfAttention
 from baigong.inference.engine.cache import ArenaCache, Chunk
 from baigong.inference.engine.decoder import Decoder
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import ModelConfig
 from tests.models import make_model
 
 CPU = torch.device("cpu")

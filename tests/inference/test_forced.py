@@ -4,10 +4,10 @@ import pytest
 
 llguidance = pytest.importorskip("llguidance")
 
-from baigong.hub.chat import ChatTokenizer  # noqa: E402
 from baigong.inference.forced import forced_grammar  # noqa: E402
 from baigong.inference.reasoning import Thoughts, marks_of  # noqa: E402
 from baigong.inference.tools import Calls, style_of  # noqa: E402
+from baigong.model.chat import ChatTokenizer  # noqa: E402
 from baigong.types import Message, Tool, ToolUse  # noqa: E402
 from tests.models import make_tokenizer  # noqa: E402
 from tests.templates import QWEN, teach  # noqa: E402

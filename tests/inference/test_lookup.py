@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Engine
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Sequence
@@ -19,6 +18,7 @@ from baigong.inference.engine.messages import Abort, EngineConfig
 from baigong.inference.engine.sampler import BROKEN
 from baigong.inference.engine.scheduler import Scheduler
 from baigong.inference.text import stream_text
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Sampling
 from tests.inference.local import LocalEngine
 from tests.models import ARCHITECTURES, END, make_adapter, make_counter, make_model

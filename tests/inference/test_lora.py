@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.lora import LoraAdapter, load_adapter
+from baigong.model.architecture import ModelConfig
 from tests.models import make_adapter, make_model
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from baigong.errors import Unsupported
-from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.messages import EngineConfig
 from baigong.inference.engine.native.model import NativeModel, library_for
 from baigong.inference.engine.native.pack import Form, pack, reach
 from baigong.inference.engine.plain import Model, PlainModel
+from baigong.model.architecture import ModelConfig
 from baigong.types import Sampling
 from tests.models import make_adapter, make_model
 

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.reasoning import MARKS, Thoughts, effort_options, marks_of
+from baigong.model.chat import ChatTokenizer
 from tests.models import make_tokenizer
 from tests.templates import DEEP, PLAIN, QWEN, teach
 

@@ -15,11 +15,11 @@ from tokenizers import AddedToken, Tokenizer, decoders
 from tokenizers.models import BPE
 
 from baigong.errors import ContextOverflow, InvalidInput
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Token
 from baigong.inference.engine.messages import Scores
 from baigong.inference.text import StopStrings, TextStream, stream_text
 from baigong.inference.tokens import TokenBytes
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Delta, Sampling
 from tests.models import END, make_tokenizer
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.tools import STYLES, Calls, style_of
+from baigong.model.chat import ChatTokenizer
 from tests.models import make_tokenizer
 from tests.templates import teach
 

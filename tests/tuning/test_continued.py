@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.texts import end_of_text, text_ids
 from baigong.tuning.objectives import examples_of
 from baigong.tuning.spec import TuneSpec

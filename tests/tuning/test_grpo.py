@@ -10,7 +10,7 @@ import torch
 
 from baigong.errors import InvalidInput
 from baigong.graders import Grader, Number, StringCheck
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.generate import generate
 from baigong.tuning.learners.grpo import Grpo
 from baigong.tuning.plan import plan_tuning

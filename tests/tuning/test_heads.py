@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Classify
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.tune import TuneResult, tune
 from baigong.types import Progress, Row, Split

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from baigong.errors import InvalidInput
-from baigong.hub.data_url import data_url, image_of
 from baigong.inference.engine.messages import Look, Rows
+from baigong.model.data_url import data_url, image_of
 from baigong.tuning.augment import augment
 from baigong.tuning.fresh import make_fresh
 from baigong.tuning.plan import plan_tuning

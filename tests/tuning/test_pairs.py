@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import torch
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Classify, Embed
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.told import read_told
 from baigong.tuning.tune import TuneResult, tune

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from baigong.errors import Refused
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.parity import (
     NEAR_TIE,
     ROUNDING,

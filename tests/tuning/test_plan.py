@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from baigong.errors import DataProblems, InvalidInput, NotFound
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.base import read_base
 from baigong.tuning.examples.rows import answers_of, batches, encode, prepare, read_rows
 from baigong.tuning.plan import plan_tuning

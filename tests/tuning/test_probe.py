@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.curve import Point
 from baigong.tuning.picture import draw
 from baigong.tuning.plan import plan_tuning

@@ -13,9 +13,9 @@ from baigong.cli.screen import Json, console, print_json, size, verb
 from baigong.compute.memory import available
 from baigong.config import Settings
 from baigong.errors import NotFound
-from baigong.hub.headers import Headers
 from baigong.hub.peek import peek
 from baigong.inference.fit import fit as work_out
+from baigong.model.headers import Headers
 
 app = verb()
 

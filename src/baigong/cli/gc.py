@@ -10,7 +10,7 @@ import typer
 from baigong.app import Platform
 from baigong.cli.screen import Json, bar, console, print_json, size, verb
 from baigong.config import Settings
-from baigong.hub.garbage import Collected, Garbage
+from baigong.hub.garbage.collect import Collected, Garbage
 
 app = verb()
 

@@ -18,7 +18,7 @@ from baigong.hub.manifest import Files
 from baigong.hub.names import KINDS, Kind
 from baigong.hub.repositories import Repository
 from baigong.hub.safety.findings import Finding
-from baigong.hub.tensors import Broken, Layout, read_layout
+from baigong.model.tensors import Broken, Layout, read_layout
 
 app = verb(no_args_is_help=True, help="Repositories of the hub, and who owns them.")
 orgs = verb(no_args_is_help=True, help="Organisations and their members.")

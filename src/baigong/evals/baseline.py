@@ -19,7 +19,7 @@ from sklearn.multiclass import OneVsRestClassifier  # noqa: TID253
 from sklearn.pipeline import FeatureUnion, make_pipeline  # noqa: TID253
 
 from baigong.evals.metrics import BITS, CHOSEN, REJECTED, Task
-from baigong.hub.data_url import image_of
+from baigong.model.data_url import image_of
 from baigong.types import Row
 
 # More rows than this teach a linear model little and cost minutes.

@@ -14,10 +14,10 @@ from baigong.gateway.endpoints import actor_of, answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
-from baigong.hub.listing import Query
 from baigong.hub.names import Kind, fold
 from baigong.hub.reader import kind_of
 from baigong.hub.repositories import Repository
+from baigong.hub.search.listing import Query
 from baigong.industry.releases import Content, Releases
 
 _LISTS = {"tags", "names"}  # what an address may say several times

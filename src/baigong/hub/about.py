@@ -14,8 +14,8 @@ import msgspec
 from baigong.errors import NotFound
 from baigong.hub.cards import front_matter, strings, whole
 from baigong.hub.manifest import Entry, Files
-from baigong.hub.tensors import Broken, read_layout
-from baigong.hub.terms import task_of, task_of_adapter
+from baigong.model.tensors import Broken, read_layout
+from baigong.model.terms import task_of, task_of_adapter
 
 CARD = "README.md"
 CONFIG = "config.json"

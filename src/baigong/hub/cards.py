@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from baigong.errors import InvalidInput
 from baigong.hub.names import Kind, check_name
-from baigong.hub.terms import LICENSES, TASKS
+from baigong.model.terms import LICENSES, TASKS
 
 _FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _LONGEST = 1 << 18  # characters of front matter

@@ -10,10 +10,10 @@ import msgspec
 from ruamel.yaml import YAML
 
 from baigong.errors import InvalidInput
-from baigong.hub.abilities import ability_of, is_served, is_tuned, takes_adapters
-from baigong.hub.architecture import is_own
 from baigong.hub.names import check_name
-from baigong.hub.terms import LICENSES, TASKS
+from baigong.model.abilities import ability_of, is_served, is_tuned, takes_adapters
+from baigong.model.architecture import is_own
+from baigong.model.terms import LICENSES, TASKS
 
 FILE = Path(__file__).with_name("models.yaml")
 

@@ -26,13 +26,13 @@ from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
 from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
-from baigong.hub.listing import Listing, Query
 from baigong.hub.manifest import Entry, Files, Manifests, blob_oid, content_digest
 from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.repositories import Repositories, Repository
 from baigong.hub.safety.checks import Checks
+from baigong.hub.search.listing import Listing, Query
 from baigong.hub.xet.store import Xorbs
 from baigong.store.blobs import Blobs, digest_file
 from baigong.store.database import Database

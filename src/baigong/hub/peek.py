@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import httpx2
 
 from baigong.errors import Unreachable, Unsupported
-from baigong.hub.headers import Headers
 from baigong.hub.pull import address, is_wanted
 from baigong.hub.remote import (
     HF,
@@ -22,6 +21,7 @@ from baigong.hub.remote import (
     modelscope_url,
     unreachable,
 )
+from baigong.model.headers import Headers
 
 _PIECE = 1 << 14
 

@@ -20,8 +20,6 @@ from typing import Any
 import httpx2
 
 from baigong.errors import InvalidInput, NotFound, Unreachable, Unsupported
-from baigong.hub.gguf.convert import convert
-from baigong.hub.gguf.file import stem_of
 from baigong.hub.hub import Hub, Revision
 from baigong.hub.names import check_name
 from baigong.hub.remote import (
@@ -32,6 +30,8 @@ from baigong.hub.remote import (
     modelscope_files,
     modelscope_url,
 )
+from baigong.model.gguf.convert import convert
+from baigong.model.gguf.file import stem_of
 from baigong.store.blobs import digest_file
 from baigong.store.room import room_for
 from baigong.types import Progress, Report

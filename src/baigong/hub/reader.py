@@ -14,11 +14,11 @@ from baigong.hub.access import Actor
 from baigong.hub.cards import front_matter
 from baigong.hub.commits import Commit, Ref
 from baigong.hub.hub import Hub
-from baigong.hub.listing import Query
 from baigong.hub.manifest import Entry, Files
 from baigong.hub.names import MAIN, Kind, fold
 from baigong.hub.repositories import Repository
-from baigong.hub.tensors import Broken, Layout, read_layout
+from baigong.hub.search.listing import Query
+from baigong.model.tensors import Broken, Layout, read_layout
 
 KINDS: Mapping[str, Kind] = {"models": "model", "datasets": "dataset", "recipes": "recipe"}
 PAGE = 25  # repositories, or commits

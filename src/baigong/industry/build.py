@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from baigong import __version__
 from baigong.errors import Conflict, InvalidInput
 from baigong.evals.report import Contender, EvalReport
-from baigong.hub.chat import tokenizer_of
 from baigong.hub.hub import Hub, Revision
 from baigong.industry.card import write_card
 from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
@@ -42,6 +41,7 @@ from baigong.jobs import Job, Jobs, Output, Step, Watch
 from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.retrieve import Retriever
+from baigong.model.chat import tokenizer_of
 from baigong.tuning import curve, picture
 from baigong.tuning.parity import check_parity
 from baigong.tuning.plan import plan_tuning

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baigong.hub.access import acting
-from baigong.hub.architecture import read_shape
-from baigong.hub.chat import ChatTokenizer, tokenizer_of
 from baigong.hub.hub import BUILT_IN, FOUNDATION, Hub, Revision
-from baigong.hub.vectors import Vectors
 from baigong.inference.engines import Engines
 from baigong.inference.static import StaticEmbed, is_static
+from baigong.model.architecture import read_shape
+from baigong.model.chat import ChatTokenizer, tokenizer_of
+from baigong.model.vectors import Vectors
 from baigong.types import Embed
 
 PACKAGED = "baigong/pollen"  # the embedder that comes with Baigong

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from baigong.evals.text import fold, language_of
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message, Passage, Row
 
 # What a grounded model says when no passage holds the answer, by the language of the question.

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from baigong.hub.architecture import architecture_of, is_own, read_fields
 from baigong.inference.static import is_static
+from baigong.model.architecture import architecture_of, is_own, read_fields
 
 Answers = Literal["text", "label", "number"]
 

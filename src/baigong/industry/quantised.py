@@ -18,12 +18,12 @@ import msgspec
 from baigong.evals.metrics import METRICS
 from baigong.evals.report import Entry, WeightLoss
 from baigong.evals.run import predict
-from baigong.hub.chat import ChatTokenizer
 from baigong.industry.data.rows import sample_rows
 from baigong.industry.recipe import Recipe
 from baigong.industry.serving import Served
 from baigong.inference.engines import Engines
 from baigong.inference.likelihood import nats
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import Example, encode
 from baigong.tuning.examples.texts import text_ids
 from baigong.types import Report, Row, Sampling

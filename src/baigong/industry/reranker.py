@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from baigong.hub.chat import tokenizer_of
 from baigong.hub.hub import Hub, Revision
 from baigong.inference.engines import Engines
 from baigong.inference.ranking import rank
+from baigong.model.chat import tokenizer_of
 from baigong.types import Rank
 
 

@@ -19,8 +19,6 @@ import msgspec
 from baigong.errors import NotFound, Unsupported
 from baigong.evals.text import language_of
 from baigong.hub.access import acting
-from baigong.hub.chat import ChatTokenizer, tokenizer_of
-from baigong.hub.data_url import image_of
 from baigong.hub.hub import Hub, Revision
 from baigong.hub.preset import Preset, preset_of
 from baigong.industry.aliases import Alias, Aliases
@@ -46,6 +44,8 @@ from baigong.knowledge.answer import find
 from baigong.knowledge.bases import KnowledgeBases
 from baigong.knowledge.followup import standalone
 from baigong.knowledge.retrieve import Retriever
+from baigong.model.chat import ChatTokenizer, tokenizer_of
+from baigong.model.data_url import image_of
 from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.parity import Heard
 from baigong.types import Delta, Embedders, Message, Passage, Rank, Row, Sampling, ToolUse

@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 
 from baigong.errors import Unsupported
-from baigong.hub.architecture import (
+from baigong.inference.engine.messages import SMALL_MODEL, Dtype, EngineConfig
+from baigong.model.architecture import (
     ModelConfig,
     Shape,
     architecture_of,
     plain_name,
     shape_of,
 )
-from baigong.hub.headers import Headers
-from baigong.inference.engine.messages import SMALL_MODEL, Dtype, EngineConfig
+from baigong.model.headers import Headers
 
 # Bytes of one weight: int8 and int4 have a float32 scale for every 64.
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1 + 4 / 64, "int4": 0.5 + 4 / 64}

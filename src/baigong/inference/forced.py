@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.reasoning import Thoughts
 from baigong.inference.tools import Style
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Grammar, Tool, ToolUse
 
 # As templates write JSON; without white space of its own choice a model cannot go on for ever.

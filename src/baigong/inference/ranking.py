@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from baigong.errors import Unsupported
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Engine
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message
 
 # As the makers of Qwen3-Reranker trained it; another model that writes understands it too.

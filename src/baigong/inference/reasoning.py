@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.text import overlap
+from baigong.model.chat import ChatTokenizer
 
 
 class Marks(NamedTuple):

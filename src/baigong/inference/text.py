@@ -9,9 +9,9 @@ from contextlib import aclosing
 import msgspec
 
 from baigong.errors import ContextOverflow, InvalidInput
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.client import Engine, Token
 from baigong.inference.tokens import Ledger
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Delta, FinishReason, Sampling, Scored
 
 MOST_LOGPROBS = 20  # likeliest tokens told beside each one, as at OpenAI

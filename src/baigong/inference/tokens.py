@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Scores
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Candidate, Scored
 
 _MARK = "\u2581"  # what SentencePiece writes for a space

@@ -14,8 +14,8 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.text import overlap
+from baigong.model.chat import ChatTokenizer
 from baigong.types import CallDelta
 
 

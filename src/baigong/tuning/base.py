@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from baigong.errors import InvalidInput, NotFound
-from baigong.hub.architecture import plain_name, shape_of
-from baigong.hub.headers import Headers
+from baigong.model.architecture import plain_name, shape_of
+from baigong.model.headers import Headers
 
 NUMBERS = 30  # of the hidden size that a block keeps of each token for its backward pass
 USUAL = 18  # numbers into and out of a block's linear layers, by its hidden size

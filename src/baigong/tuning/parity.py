@@ -18,7 +18,7 @@ import msgspec
 
 from baigong.compute import run, usable_cores
 from baigong.errors import InvalidInput, Refused
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message
 
 TOKENS = 16  # of each answer that are compared

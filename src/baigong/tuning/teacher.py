@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.spec import TuneSpec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message
 
 _MARK = re.compile(r"<\|[^|<>\s]+\|>")

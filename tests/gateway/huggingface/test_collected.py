@@ -5,7 +5,7 @@ import os
 import threading
 from pathlib import Path
 
-from baigong.hub.garbage import Garbage
+from baigong.hub.garbage.collect import Garbage
 
 
 def garbage(served):

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from baigong.errors import BaigongError, EngineUnavailable, InvalidInput, Overloaded, Unsupported
-from baigong.hub.chat import tokenizer_of
 from baigong.inference.upstream.pool import Route, Upstreams
 from baigong.inference.upstream.server import Adapter, Prompt
 from baigong.inference.upstream.settings import UpstreamSettings
+from baigong.model.chat import tokenizer_of
 from baigong.types import Delta, Sampling
 from tests.models import make_adapter, make_model
 from tests.standin import StandIn, standing_in

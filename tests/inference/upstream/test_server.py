@@ -20,7 +20,6 @@ from baigong.errors import (
     Overloaded,
     Unsupported,
 )
-from baigong.hub.chat import tokenizer_of
 from baigong.inference.upstream.server import (
     MOST_ADAPTERS,
     Adapter,
@@ -30,6 +29,7 @@ from baigong.inference.upstream.server import (
 )
 from baigong.inference.upstream.settings import UpstreamSettings
 from baigong.inference.upstream.wire import Events
+from baigong.model.chat import tokenizer_of
 from baigong.types import Delta, Message, Sampling, Tool, ToolCall, ToolUse
 from tests.models import make_adapter, make_model
 from tests.standin import StandIn, standing_in

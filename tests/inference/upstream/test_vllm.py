@@ -18,7 +18,6 @@ import psutil
 import pytest
 
 from baigong.errors import BaigongError, EngineUnavailable, InvalidInput, Unsupported
-from baigong.hub.chat import tokenizer_of
 from baigong.inference.restarts import MOST
 from baigong.inference.upstream.server import Adapter, Prompt
 from baigong.inference.upstream.vllm import (
@@ -28,6 +27,7 @@ from baigong.inference.upstream.vllm import (
     environment,
     find_vllm,
 )
+from baigong.model.chat import tokenizer_of
 from baigong.types import Sampling
 from tests.models import make_adapter, make_model
 from tests.standin import put_on_path

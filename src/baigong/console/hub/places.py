@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from baigong.hub.listing import Query
 from baigong.hub.names import MAIN, Kind
+from baigong.hub.search.listing import Query
 
 WORDS: Mapping[Kind, str] = {"model": "models", "dataset": "datasets", "recipe": "recipes"}
 _DOORS: Mapping[Kind, str] = {"model": "/hf", "dataset": "/hf/datasets", "recipe": "/hf/spaces"}

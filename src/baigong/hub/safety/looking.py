@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from baigong.hub.safety import archives, pickles, secrets
 from baigong.hub.safety.content import Budget, Content, Exhausted
 from baigong.hub.safety.findings import Finding
-from baigong.hub.tensors import Broken, read_layout
+from baigong.model.tensors import Broken, read_layout
 
 VERSION = 1  # of what is looked for; a newer one looks again
 _BUDGET = 128 << 20  # bytes that are read of a file, and of all that is packed in it

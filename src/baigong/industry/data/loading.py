@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from baigong.errors import Problem
-from baigong.hub.architecture import read_shape
-from baigong.hub.chat import tokenizer_of
 from baigong.hub.hub import Hub, Revision
 from baigong.industry.data.rows import CountTokens, Dataset, load_dataset
 from baigong.industry.recipe import Recipe
+from baigong.model.architecture import read_shape
+from baigong.model.chat import tokenizer_of
 from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.spec import WHOLE
 from baigong.tuning.template import check_template

@@ -10,9 +10,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from baigong.hub.data_url import data_url
 from baigong.industry.data.tables import Table, read_tables
 from baigong.industry.recipe import visible_files
+from baigong.model.data_url import data_url
 
 MAX_BYTES = 1024**3  # of all pictures together: rows are held in memory
 MAX_PICTURE = 32 * 1024**2

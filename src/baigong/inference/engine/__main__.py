@@ -16,7 +16,6 @@ import msgspec
 import torch
 
 from baigong.errors import BaigongError, InvalidInput, Unsupported
-from baigong.hub.architecture import ModelConfig, is_own, read_fields
 from baigong.inference.engine import messages
 from baigong.inference.engine.cache import Extents, room_for, token_bytes
 from baigong.inference.engine.grammar import Grammars
@@ -34,6 +33,7 @@ from baigong.inference.engine.messages import (
 from baigong.inference.engine.native.model import NativeModel, library_for
 from baigong.inference.engine.plain import Model, PlainModel
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import ModelConfig, is_own, read_fields
 
 _decoder = msgspec.msgpack.Decoder(ToEngine)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baigong.hub.architecture import ModelConfig
+from baigong.model.architecture import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.attention import Run, StepAttention, Stretch
 from baigong.inference.engine.buddy import Buddies
 from baigong.inference.engine.decoder import Attend
 from baigong.inference.engine.messages import EngineConfig
+from baigong.model.architecture import ModelConfig
 
 _SMALLEST = 64  # tokens of the shortest extent
 

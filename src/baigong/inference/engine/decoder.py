@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baigong.hub.architecture import ExpertConfig, ModelConfig
 from baigong.inference.engine.experts import Experts
 from baigong.inference.engine.messages import SMALL_MODEL
 from baigong.inference.engine.rope import query_scales, rotary_table
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import ExpertConfig, ModelConfig
 
 
 class Attend(Protocol):

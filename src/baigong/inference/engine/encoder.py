@@ -13,10 +13,10 @@ import transformers
 from torch import Tensor
 from typing_extensions import override
 
-from baigong.hub.vectors import Vectors
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.foreign import Foreign
 from baigong.inference.engine.pooling import Pooling
+from baigong.model.vectors import Vectors
 
 
 class Reader(Foreign):

@@ -19,8 +19,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.architecture import Sizes
-from baigong.hub.vectors import Vectors
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.cache import Extent, Extents, room_for
 from baigong.inference.engine.embedding import Texts
@@ -30,6 +28,8 @@ from baigong.inference.engine.messages import EngineConfig, Task
 from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import Sizes
+from baigong.model.vectors import Vectors
 
 _SMALLEST = 64  # tokens of an account
 _CONTEXT = 2048  # of models that do not name one, as theirs has no end

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from baigong.errors import Unsupported
-from baigong.hub.abilities import ability_of
-from baigong.hub.architecture import architecture_of, read_fields
 from baigong.inference.engine.encoder import Classifier, Embedder
 from baigong.inference.engine.foreign import Foreign, TransformersModel
 from baigong.inference.engine.messages import EngineConfig
+from baigong.model.abilities import ability_of
+from baigong.model.architecture import architecture_of, read_fields
 
 
 def load(folder: Path, config: EngineConfig, dtype: torch.dtype, device: torch.device) -> Foreign:

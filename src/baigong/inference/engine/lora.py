@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import LowRank, projection_shapes, projections
 from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import ModelConfig
 
 # Settings of adapter_config.json that change the arithmetic, and the values under which they do not.
 _PLAIN: dict[str, tuple[Any, ...]] = {

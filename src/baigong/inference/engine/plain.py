@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from baigong.hub.architecture import ModelConfig, Sizes
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import ArenaCache, Cache
 from baigong.inference.engine.decoder import Decoder
@@ -19,6 +18,7 @@ from baigong.inference.engine.messages import Task
 from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import ModelConfig, Sizes
 
 _SMALL_STEP = 64_000_000  # multiplications below which waking a second thread takes longer
 _DRAFT_ROWS = 16

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baigong.hub.vectors import DenseLayer, Vectors
 from baigong.inference.engine.weights import Weights
+from baigong.model.vectors import DenseLayer, Vectors
 
 
 def _weighted_mean(states: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.architecture import rotary_size
+from baigong.model.architecture import rotary_size
 
 
 def rotary_table(rope: dict[str, Any], head_dim: int, positions: int) -> tuple[Tensor, Tensor]:

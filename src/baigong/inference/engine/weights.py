@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.architecture import plain_name
+from baigong.model.architecture import plain_name
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from typing import cast
 
 from baigong.errors import EngineUnavailable
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.engine.messages import Scores
 from baigong.inference.tokens import Ledger
 from baigong.inference.upstream.wire import Choice, Chunk, Counted, Logprobs
+from baigong.model.chat import ChatTokenizer
 from baigong.types import CallDelta, Delta, FinishReason, Scored
 
 _FINISHES = {"length": "length", "tool_calls": "tool_calls", "abort": "abort"}

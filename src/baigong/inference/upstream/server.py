@@ -19,13 +19,13 @@ from baigong.errors import (
     InvalidInput,
     Unsupported,
 )
-from baigong.hub.chat import ChatTokenizer
 from baigong.inference.text import check_sampling
 from baigong.inference.upstream.answers import Scoring, read
 from baigong.inference.upstream.dialect import DIALECTS
 from baigong.inference.upstream.health import Health
 from baigong.inference.upstream.settings import UpstreamSettings
 from baigong.inference.upstream.wire import Unknown, Wire
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Delta, Message, Sampling, ToolUse
 
 _log = logging.getLogger(__name__)

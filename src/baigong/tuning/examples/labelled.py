@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from baigong.hub.architecture import read_fields
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.architecture import read_fields
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import EMPTY, LONG, Encode, Unusable
 from baigong.types import Message, Row
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer
-from baigong.hub.vectors import Vectors
+from baigong.model.chat import ChatTokenizer
+from baigong.model.vectors import Vectors
 from baigong.tuning.examples.labelled import OneLoss, Reader, asked_text
 from baigong.tuning.examples.rows import EMPTY, Encode, Unusable
 from baigong.types import Row

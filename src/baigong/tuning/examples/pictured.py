@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from baigong.errors import InvalidInput
-from baigong.hub.data_url import image_of
+from baigong.model.data_url import image_of
 from baigong.tuning.examples.labelled import OneLoss, asked_text
 from baigong.tuning.examples.rows import EMPTY, Encode, Unusable
 from baigong.types import Row

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from baigong.errors import DataProblems, InvalidInput, Problem
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message, Row
 
 LONG = "longer than the model's context"

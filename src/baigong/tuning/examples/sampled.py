@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import EMPTY, LONG, Encode, Prepared, Unusable
 from baigong.tuning.spec import TuneSpec, answer_tokens
 from baigong.types import Row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import EMPTY, Encode, Example, Prepared, Unusable
 from baigong.tuning.spec import TuneSpec
 from baigong.types import Row

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from baigong.graders import reward
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import Example, Prepared
 from baigong.tuning.examples.sampled import Prompt
 from baigong.tuning.generate import generate

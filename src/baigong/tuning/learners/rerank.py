@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification
 
-from baigong.hub.architecture import read_shape
+from baigong.model.architecture import read_shape
 from baigong.tuning.examples.labelled import Reader
 from baigong.tuning.examples.pairs import OTHERS, Joined, fitting_pair
 from baigong.tuning.examples.rows import Prepared

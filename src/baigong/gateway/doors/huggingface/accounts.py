@@ -12,8 +12,8 @@ from baigong.gateway.doors.huggingface.wire import type_of
 from baigong.gateway.endpoints import actor_of, answering, when
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
-from baigong.hub.listing import Query
 from baigong.hub.names import Kind, fold
+from baigong.hub.search.listing import Query
 
 
 class AccountsApi:

@@ -20,11 +20,11 @@ from baigong.gateway.endpoints import actor_of, answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
-from baigong.hub.listing import Query
 from baigong.hub.names import Kind
 from baigong.hub.repositories import Repository
-from baigong.hub.shelf import Sort
-from baigong.hub.terms import LICENSES, TASKS
+from baigong.hub.search.listing import Query
+from baigong.hub.search.shelf import Sort
+from baigong.model.terms import LICENSES, TASKS
 
 _PAGE = 1000
 _PAGE_WITH_FILES = 100

@@ -14,7 +14,7 @@ from baigong.gateway.doors.modelscope.repositories import described, license_of,
 from baigong.gateway.doors.modelscope.wire import data_reply, kind_of, number_of, open_reply
 from baigong.gateway.endpoints import actor_of, answering
 from baigong.hub.hub import Hub
-from baigong.hub.listing import Query
+from baigong.hub.search.listing import Query
 
 _SORTS = {
     "": "modified",

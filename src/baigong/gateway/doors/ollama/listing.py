@@ -20,8 +20,6 @@ from baigong.gateway.endpoints import actor_of, when
 from baigong.gateway.replies import json_reply
 from baigong.hub.about import About
 from baigong.hub.access import Actor
-from baigong.hub.architecture import read_fields
-from baigong.hub.headers import Headers
 from baigong.hub.hub import BUILT_IN, Revision
 from baigong.hub.preset import TAG, Preset
 from baigong.industry.labelling import answers_of
@@ -29,6 +27,8 @@ from baigong.industry.serving import Served
 from baigong.inference.engine.messages import ModelFacts
 from baigong.inference.reasoning import marks_of
 from baigong.inference.tools import style_of
+from baigong.model.architecture import read_fields
+from baigong.model.headers import Headers
 
 _HEAD = re.compile(r"(For[A-Z][A-Za-z]*|Model|LMHeadModel)$")
 _OPTIONS = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}

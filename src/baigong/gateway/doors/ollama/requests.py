@@ -15,7 +15,7 @@ import msgspec
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import refused, shown
 from baigong.gateway.doors.openai.tools import ToolItem
-from baigong.hub.data_url import data_url
+from baigong.model.data_url import data_url
 from baigong.types import Grammar, Message, Role, Sampling, ToolCall
 
 _ANY_OBJECT = '{"type":"object"}'

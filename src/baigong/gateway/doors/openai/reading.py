@@ -24,8 +24,8 @@ from baigong.gateway.doors.openai.requests import (
 )
 from baigong.gateway.replies import json_reply
 from baigong.gateway.streams import unless_gone
-from baigong.hub.data_url import image_of
 from baigong.industry.serving import Serving
+from baigong.model.data_url import image_of
 
 
 async def rerank(serving: Serving, request: Request) -> Response:

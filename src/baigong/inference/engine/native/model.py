@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from baigong.hub.architecture import ModelConfig
-from baigong.hub.vectors import Vectors
 from baigong.inference.engine.batch import Batch
 from baigong.inference.engine.cache import Extent, Extents, zeros
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
@@ -36,6 +34,8 @@ from baigong.inference.engine.pace import Pace, no_pace
 from baigong.inference.engine.pooling import Pooling
 from baigong.inference.engine.rope import rotary_table
 from baigong.inference.engine.weights import Weights
+from baigong.model.architecture import ModelConfig
+from baigong.model.vectors import Vectors
 
 _PAGE = 32  # tokens, as in attention.h
 _INT32 = 4

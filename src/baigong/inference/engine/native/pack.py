@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baigong.hub.architecture import ModelConfig
 from baigong.inference.engine.decoder import PROJECTIONS, projection_shapes
 from baigong.inference.engine.lora import Pair
 from baigong.inference.engine.native import structs
 from baigong.inference.engine.native.structs import address
 from baigong.inference.engine.pace import Pace
+from baigong.model.architecture import ModelConfig
 
 KINDS = {"float32": 0, "bfloat16": 1, "int8": 2, "int4": 3}
 GROUP, LANES, BAND = 64, 16, 32

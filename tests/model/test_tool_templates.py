@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from baigong.errors import InvalidInput
-from baigong.hub.chat import ChatTokenizer, tool_object
+from baigong.model.chat import ChatTokenizer, tool_object
 from baigong.types import Message, Tool, ToolCall
 from tests.models import make_tokenizer
 from tests.templates import teach

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.families import FAMILIES, WRAPPERS, Family
-from baigong.hub.vectors import Vectors
+from baigong.model.families import FAMILIES, WRAPPERS, Family
+from baigong.model.vectors import Vectors
 
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 

@@ -13,7 +13,7 @@ from sqlalchemy import JSON, Row, Text, cast, select
 from baigong.hub.about import About
 from baigong.hub.access import Actor
 from baigong.hub.repositories import Repository, Settings
-from baigong.hub.shelf import Query, Shelf
+from baigong.hub.search.shelf import Query, Shelf
 from baigong.store.database import Database
 from baigong.store.hub_tables import repositories
 

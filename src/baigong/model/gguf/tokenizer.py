@@ -16,7 +16,7 @@ from tokenizers import (
 from tokenizers.models import BPE
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.gguf.file import File
+from baigong.model.gguf.file import File
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)  # tokenizer.ggml.token_type
 _SPACE = "▁"

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from baigong.hub.gguf.family import config_of, family_of
-from baigong.hub.gguf.file import File
-from baigong.hub.gguf.tensors import write_weights
-from baigong.hub.gguf.tokenizer import Vocabulary
+from baigong.model.gguf.family import config_of, family_of
+from baigong.model.gguf.file import File
+from baigong.model.gguf.tensors import write_weights
+from baigong.model.gguf.tokenizer import Vocabulary
 from baigong.types import Report
 
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
 
+from baigong.hub.garbage.reach import Reached, Unreached, blobs_elsewhere, manifests_of, unreached
 from baigong.hub.hub import Hub
 from baigong.hub.names import KINDS
-from baigong.hub.reach import Reached, Unreached, blobs_elsewhere, manifests_of, unreached
 from baigong.store.blobs import Kept
 from baigong.store.database import Database, stop_writers
 from baigong.store.hub_tables import awaited, commits, manifests, repositories, scans

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import msgspec
 
 from baigong.errors import InvalidInput
-from baigong.hub.architecture import parse_fields
-from baigong.hub.tensors import Broken, TensorHead, read_layout
+from baigong.model.architecture import parse_fields
+from baigong.model.tensors import Broken, TensorHead, read_layout
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from baigong.hub.architecture import architecture_of, is_own, looks_ahead
+from baigong.model.architecture import architecture_of, is_own, looks_ahead
 
 # What writes makes vectors as well.
 Ability = Literal["write", "embed", "classify", "look"]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.gguf.family import ROPE_FACTORS, Family
-from baigong.hub.gguf.file import File, floats
+from baigong.model.gguf.family import ROPE_FACTORS, Family
+from baigong.model.gguf.file import File, floats
 from baigong.types import Progress, Report
 
 _WHOLE = {

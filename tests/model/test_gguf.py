@@ -16,11 +16,11 @@ from tokenizers import Tokenizer, decoders, normalizers, trainers
 from tokenizers.models import BPE
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.chat import ChatTokenizer
-from baigong.hub.gguf.convert import convert
 from baigong.inference.engine.__main__ import load
 from baigong.inference.engine.batch import Batch, Sequence
 from baigong.inference.engine.messages import EngineConfig
+from baigong.model.chat import ChatTokenizer
+from baigong.model.gguf.convert import convert
 from baigong.types import Message, Sampling
 from tests.ggufs import ARCHITECTURES, make_gguf
 from tests.models import SPECIALS, make_model

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.gguf.file import File, floats
+from baigong.model.gguf.file import File, floats
 
 _LAYER = {
     "attn_norm": "input_layernorm",

@@ -4,7 +4,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from baigong.errors import InvalidInput
 from baigong.hub.catalogue import models, read
-from baigong.hub.families import FAMILIES
+from baigong.model.families import FAMILIES
 
 ONE = """
 - family: Tiny

@@ -19,7 +19,7 @@ from baigong.hub.access import Actor
 from baigong.hub.cards import strings
 from baigong.hub.names import KINDS, Kind, fold
 from baigong.hub.repositories import Repository
-from baigong.hub.substrings import Substrings
+from baigong.hub.search.substrings import Substrings
 
 Sort = Literal["modified", "created", "downloads", "likes", "name", "trending"]
 

@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from baigong.errors import InvalidInput, Unsupported
-from baigong.hub.chat import ChatTokenizer
+from baigong.model.chat import ChatTokenizer
 from baigong.types import Message
 from tests.models import END, make_tokenizer
 

@@ -1,0 +1,1 @@
+"""What nothing leads to any more, and how it goes."""

@@ -1,0 +1,1 @@
+"""Lists of repositories and searches among them, from memory."""
