@@ -37,7 +37,7 @@ class Weights:
 
     `running` are tensors that change and have no gradient: what a normalisation over batches remembers.
     `kept` are the bytes that a backward pass keeps for each unit of an example's length, where the sizes
-    of a language model do not tell.
+    of a language model do not tell. `takes_bfloat16` says whether its products may be in that at all.
     """
 
     model: Any
@@ -46,6 +46,7 @@ class Weights:
     device: torch.device
     running: dict[str, Tensor] = field(default_factory=dict)
     kept: int = 0
+    takes_bfloat16: bool = True
 
     @property
     def causal(self) -> Any:
@@ -54,8 +55,8 @@ class Weights:
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether the device multiplies bfloat16 faster than float32."""
-        return has_bfloat16(self.device)
+        """Whether products are in bfloat16: where the device has them faster than float32."""
+        return self.takes_bfloat16 and has_bfloat16(self.device)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Products in bfloat16 where there are instructions for them; weights stay float32.

@@ -36,6 +36,9 @@ class Images:
         self.weights = load_headed(
             job, AutoModelForImageClassification, **label_fields(job, labels)
         )
+        # On a processor torch leaves gradients of a convolution in bfloat16 unset where its window is
+        # larger than the picture that has become of the picture.
+        self.weights.takes_bfloat16 = self.weights.device.type != "cpu"
         self.settings = job.settings
         self._prepare = AutoImageProcessor.from_pretrained(
             job.base, backend="pil", local_files_only=True, trust_remote_code=False
