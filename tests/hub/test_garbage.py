@@ -25,6 +25,8 @@ from baigong.store.leases import lease
 from baigong.store.tables import aliases, jobs, releases, steps
 from tests.hub.collecting import STEPS, open_hub
 
+pytestmark = pytest.mark.postgres
+
 SAID = Words("Change", "alice")
 
 

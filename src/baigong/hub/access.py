@@ -12,6 +12,7 @@ from baigong.errors import BaigongError, Conflict, NotFound
 from baigong.hub.names import check_namespace, fold
 from baigong.store.database import Database, insert_missing
 from baigong.store.hub_tables import members, namespaces
+from baigong.store.turns import take_turns
 
 OPERATOR = "local"  # the namespace of whoever has no user
 
@@ -122,6 +123,7 @@ class Namespaces:
         check_namespace(name)
         query = select(namespaces.c.kind).where(namespaces.c.folded == fold(name))
         with self._database.begin() as connection:
+            take_turns(connection, f"namespace {fold(name)}")
             found = connection.scalar(query)
             if found is None:
                 row = {"folded": fold(name), "name": name, "kind": kind, "created_at": time.time()}
