@@ -5,7 +5,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, select
 
-from baigong.errors import InvalidInput
+from baigong.errors import InvalidInput, Unreachable, Unsupported
 from baigong.store import hub_tables  # noqa: F401  they belong to the same metadata
 from baigong.store.database import Database
 from baigong.store.tables import live, metadata
@@ -85,3 +85,15 @@ def test_a_value_that_postgres_cannot_hold_is_the_callers_mistake(postgres_serve
         with pytest.raises(InvalidInput, match="refuses a value"), database.begin() as connection:
             connection.execute(insert(live).values(name=name, number=1))
         database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("postgresql+psycopg://nobody@127.0.0.1:1/none", Unreachable, "does not answer"),
+        ("mysql+pymysql://nobody@127.0.0.1/none", Unsupported, "pymysql"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_one_sentence(url, error, words):
+    with pytest.raises(error, match=words):
+        Database(url)

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 
-from baigong.errors import InvalidInput
+from baigong.errors import InvalidInput, Unreachable, Unsupported
 from baigong.store.room import room_for
 
 HEAD = "0005"
@@ -22,13 +22,19 @@ class Database:
     """Opens, migrates, and hands out transactions. Safe to share between threads."""
 
     def __init__(self, url: str) -> None:
+        """
+        Raises:
+            Unsupported: the driver of such databases is not installed.
+            Unreachable: PostgreSQL does not answer.
+        """
         self.url = url
         self.writes = 0  # transactions of this process, for who keeps in memory what is in here
-        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        self.engine = _engine(url)
         self._reading: dict[str, Any] = {"reading": True}
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
         else:
+            _check_answers(self.engine)
             self._reading |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._migrate()
 
@@ -96,6 +102,26 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
         return
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"The database cannot be opened: {error}.",
+            hint="Run `pip install 'baigong[postgres]'`, and write postgresql+psycopg://...",
+        ) from error
+
+
+def _check_answers(engine: Engine) -> None:
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        raise Unreachable(
+            f"The database does not answer: {str(error.orig).splitlines()[0]}",
+            hint="Check BAIGONG_DATABASE_URL, and that the server runs.",
+        ) from error
 
 
 @contextmanager
