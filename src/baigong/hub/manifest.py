@@ -123,8 +123,7 @@ def _insert(connection: Connection, wanted: Mapping[str, bytes]) -> None:
     for start in range(0, len(names), 500):
         query = select(manifests.c.digest).where(manifests.c.digest.in_(names[start : start + 500]))
         there.update(connection.execute(query).scalars())
-    # In one order, or two servers would wait in a ring.
-    rows = [{"digest": d, "content": c} for d, c in sorted(wanted.items()) if d not in there]
+    rows = [{"digest": d, "content": c} for d, c in wanted.items() if d not in there]
     insert_missing(connection, manifests, rows)
 
 

@@ -101,7 +101,10 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
     if not rows:
         return
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+    key = [column.name for column in table.primary_key]
+    # In one order, or two servers would wait in a ring.
+    ordered = sorted(rows, key=lambda row: [row[name] for name in key])
+    connection.execute(dialect.insert(table).on_conflict_do_nothing(), ordered)
 
 
 def _engine(url: str) -> Engine:
