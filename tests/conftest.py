@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
+from tests import postgres
 from tests.buckets import KEYS, create, serving
 
 
@@ -23,9 +25,40 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where a file says so, whatever needs a database runs on either kind."""
+    for name in {"database", "empty"}.intersection(metafunc.fixturenames):
+        if metafunc.definition.get_closest_marker("postgres"):
+            metafunc.parametrize(name, ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database.in_folder(tmp_path / "db")
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield Database.in_folder(tmp_path / "db")
+        return
+    with postgres.fresh(request.getfixturevalue("postgres_server")) as url:
+        database = Database(url)
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    with postgres.fresh(request.getfixturevalue("postgres_server"), "template0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[URL]:
+    """PostgreSQL, where it is installed; new databases have the tables, but for "template0"."""
+    with postgres.running() as url:
+        Database(url.set(database="template1").render_as_string()).close()
+        yield url
 
 
 @pytest.fixture

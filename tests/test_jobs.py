@@ -9,7 +9,7 @@ from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.jobs import BACKGROUND, Jobs, Step, Stopped
 from baigong.types import Progress
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 
 class Seen:
@@ -83,7 +83,6 @@ async def test_an_unknown_job_suggests_near_ids(database):
 
 KILLED = """
 import asyncio, os, signal, sys
-from pathlib import Path
 from baigong.jobs import Jobs, Step
 from baigong.store.database import Database
 
@@ -98,16 +97,14 @@ async def first(outputs, report):
 async def second(outputs, report):
     os.kill(os.getpid(), signal.SIGKILL)
 
-jobs = Jobs(Database.in_folder(Path(sys.argv[1])))
+jobs = Jobs(Database(sys.argv[1]))
 job = jobs.open("build", "a", "d1", {})
 asyncio.run(jobs.run(job, [Step("x", first), Step("y", second)], Quiet()))
 """
 
 
-async def test_a_killed_job_goes_on_at_the_interrupted_step(tmp_path, database):
-    killed = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, str(tmp_path / "db")
-    )
+async def test_a_killed_job_goes_on_at_the_interrupted_step(database):
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, database.url)
     assert await killed.wait() == -9
     jobs, log = Jobs(database), []
     [left] = jobs.recent()
@@ -195,12 +192,8 @@ async def test_what_is_over_can_be_neither_paused_nor_resumed(database):
             change()
 
 
-async def test_the_job_of_a_killed_process_is_interrupted_and_can_be_paused_at_once(
-    tmp_path, database
-):
-    killed = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, str(tmp_path / "db")
-    )
+async def test_the_job_of_a_killed_process_is_interrupted_and_can_be_paused_at_once(database):
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, database.url)
     await killed.wait()
     jobs = Jobs(database)
     wait_until(lambda: jobs.recent()[0].state == "interrupted")

@@ -25,6 +25,7 @@ from baigong.store.database import Database
 from baigong.store.leases import held_among, lease, place
 from baigong.store.room import room_for
 from baigong.store.tables import jobs, steps
+from baigong.store.turns import take_turns
 from baigong.types import Progress, Report
 
 Output = dict[str, Any]
@@ -117,6 +118,7 @@ class Jobs:
     def open(self, kind: str, name: str, digest: str, spec: Output) -> Job:
         """The unfinished job with this digest, or a new one."""
         with self._database.begin() as connection:
+            take_turns(connection, f"{kind} {name}")
             rows = connection.execute(
                 select(jobs)
                 .where(jobs.c.kind == kind, jobs.c.name == name, jobs.c.digest == digest)
@@ -184,6 +186,7 @@ class Jobs:
             Conflict: it is over.
         """
         with self._database.begin() as connection:
+            take_turns(connection, f"job {job_id}")
             job = _get(connection, job_id)
             if job.state == WISHED[wish]:
                 return job
@@ -203,6 +206,7 @@ class Jobs:
             Conflict: it is over.
         """
         with self._database.begin() as connection:
+            take_turns(connection, f"job {job_id}")
             job = _get(connection, job_id)
             is_background = background or bool(job.spec.get(BACKGROUND))
             if job.state != "failed" or job.spec.get(BACKGROUND):
@@ -330,6 +334,7 @@ class Jobs:
             Stopped: it is one of the background, and was paused or cancelled before it began.
         """
         with self._database.begin() as connection:
+            take_turns(connection, f"job {job.id}")
             row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()
             if job.spec.get(BACKGROUND) and row.state not in _ACTIVE:
                 raise _stopped(job)
@@ -343,6 +348,7 @@ class Jobs:
     def _stop(self, job_id: str) -> None:
         """The wish is fulfilled; where it was taken back meanwhile, a server goes on."""
         with self._database.begin() as connection:
+            take_turns(connection, f"job {job_id}")
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
             taken_back = "queued" if row.spec.get(BACKGROUND) else "paused"
             state = WISHED[row.wish] if row.wish else taken_back

@@ -26,9 +26,8 @@ STEPS = {
 }
 
 
-def open_hub(root: Path) -> tuple[Hub, Garbage]:
+def open_hub(database: Database, root: Path) -> tuple[Hub, Garbage]:
     """The installation of the tests."""
-    database = Database.in_folder(root / "db")
     hub = Hub(database, Blobs(str(root / "blobs")), root / "cache")
     return hub, Garbage(hub, database, root / "cache")
 
@@ -49,6 +48,7 @@ def die_at(step: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    _, garbage = open_hub(Path(sys.argv[1]))
-    die_at(sys.argv[2], int(sys.argv[3]))
+    url, root, step, count = sys.argv[1:]
+    _, garbage = open_hub(Database(url), Path(root))
+    die_at(step, int(count))
     garbage.collect(lambda _progress: None, 0)

@@ -8,6 +8,8 @@ from baigong.hub.commits import Lost, Moved, Put, Ref, Remove, Words
 from baigong.hub.hub import Hub
 from baigong.hub.manifest import Entry
 
+pytestmark = pytest.mark.postgres
+
 SAID = Words("Change", "alice")
 
 

@@ -8,6 +8,8 @@ from baigong.hub import counting
 from baigong.hub.commits import Words
 from baigong.hub.hub import Hub
 
+pytestmark = pytest.mark.postgres
+
 # Counts from 32 threads, then says goodbye (or is killed before it can).
 WRITER = """
 import os, signal, sys, threading, time
@@ -16,8 +18,8 @@ from baigong.hub.hub import Hub
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
 
-folder, end = Path(sys.argv[1]), sys.argv[2]
-hub = Hub(Database.in_folder(folder / "db"), Blobs(str(folder / "blobs")), folder / "cache")
+folder, url, end = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+hub = Hub(Database(url), Blobs(str(folder / "blobs")), folder / "cache")
 ids = [one.id for one in hub.repositories.all()]
 def write():
     for _ in range(100):
@@ -51,8 +53,8 @@ def downloads(hub):
     return {one.id: one.downloads for one in hub.repositories.all()}
 
 
-def test_nothing_is_lost_between_64_writers_in_two_processes(hub, ids, tmp_path):
-    arguments = [sys.executable, "-c", WRITER, str(tmp_path)]
+def test_nothing_is_lost_between_64_writers_in_two_processes(hub, ids, database, tmp_path):
+    arguments = [sys.executable, "-c", WRITER, str(tmp_path), database.url]
     writers = [subprocess.Popen([*arguments, end]) for end in ("closed", "killed")]
     for _ in range(50):
         hub.counting.count(ids[0])

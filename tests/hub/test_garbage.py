@@ -25,6 +25,8 @@ from baigong.store.leases import lease
 from baigong.store.tables import aliases, jobs, releases, steps
 from tests.hub.collecting import STEPS, open_hub
 
+pytestmark = pytest.mark.postgres
+
 SAID = Words("Change", "alice")
 
 
@@ -265,14 +267,15 @@ def test_a_file_half_written_goes_when_it_is_old(hub, collect):
     ("step", "count"),
     [(step, 1) for step in STEPS] + [("rename", 3), ("unlink", 2), ("forget", 2)],
 )
-def test_the_next_one_goes_on_where_one_was_killed(tmp_path, step, count):
-    hub, garbage = open_hub(tmp_path)
+def test_the_next_one_goes_on_where_one_was_killed(database, tmp_path, step, count):
+    hub, garbage = open_hub(database, tmp_path)
     one = squashed(hub)
     for n in range(5):
         hub.keep(f"garbage {n}".encode())
     hub.get("model", "alice/tiny")
     here = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.hub.collecting", str(tmp_path), step, str(count)]
+    command = [sys.executable, "-m", "tests.hub.collecting"]
+    command += [database.url, str(tmp_path), step, str(count)]
     done = subprocess.run(command, cwd=here, env={"PYTHONPATH": f"{here}/src:{here}"}, check=False)
     assert done.returncode == -9
     assert hub.blobs.has(digest("kept"))

@@ -20,6 +20,8 @@ SAID = Words("Change", "alice")
 TASKS, LIBRARIES = ("text-generation", "fill-mask", ""), ("transformers", "peft")
 WORDS = ("Qwen2.5", "llama", "7B", "法律", "chat", "a", "bge-m3", "MiniCPM", "instruct", "GGUF")
 
+pytestmark = pytest.mark.postgres
+
 
 @pytest.fixture
 def hub(database, blobs, tmp_path):
@@ -216,6 +218,7 @@ def test_what_another_process_writes_is_seen_soon(hub, database):
     with other.begin() as connection:
         values = {"name": "alice/other", "folded": "alice/other", "changed_at": time.time()}
         connection.execute(update(repositories).values(values))
+    other.close()
     until = time.monotonic() + 5
     while names(hub) != ["alice/other"] and time.monotonic() < until:
         time.sleep(0.05)

@@ -4,6 +4,8 @@ from baigong.errors import InvalidInput, NotFound, Refused
 from baigong.industry.releases import Content, Releases
 from baigong.store.secret import Secret
 
+pytestmark = pytest.mark.postgres
+
 CONTENT = Content(
     task="classification",
     base="baigong/sapling@0",

@@ -23,10 +23,10 @@ from baigong.types import Embed, Passage
 VECTORS = StaticEmbed(FOUNDATION / "pollen").vectors
 
 
-def open_bases(home: Path) -> KnowledgeBases:
-    return KnowledgeBases(
-        Database.in_folder(home), Blobs(str(home / "blobs")), LanceStores(str(home / "vectors"))
-    )
+def open_bases(home: Path, database: Database | None = None) -> KnowledgeBases:
+    """Those of a folder, whose rows are there too or in the database given."""
+    blobs, stores = Blobs(str(home / "blobs")), LanceStores(str(home / "vectors"))
+    return KnowledgeBases(database or Database.in_folder(home), blobs, stores)
 
 
 def sync(

@@ -19,16 +19,19 @@ from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.connectors.source import Content, Entry, Listing
 from baigong.knowledge.formats import Unreadable
 from baigong.knowledge.ingest import ingest
+from baigong.store.database import Database
 from baigong.types import Progress
 from tests.knowledge.bases import keep, open_bases, search, sync
 from tests.knowledge.files import HashEmbedder, make_pdf
+
+pytestmark = pytest.mark.postgres
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def bases(tmp_path: Path) -> KnowledgeBases:
-    return open_bases(tmp_path / "store")
+def bases(database: Database, tmp_path: Path) -> KnowledgeBases:
+    return open_bases(tmp_path / "store", database)
 
 
 @pytest.fixture
@@ -151,7 +154,7 @@ def test_what_cannot_be_read_is_told_and_keeps_what_was_there(bases: KnowledgeBa
     source = Held(a="apples", b="pears")
     ingest(bases, "kb", [source], None)
     put(source, "a.txt", "broken")
-    put(source, "b.txt", "\0\0\0")
+    put(source, "b.txt", "\0\0\0", stamp="binary")
     summary = ingest(bases, "kb", [source], None)
     assert {problem.file for problem in summary.problems} == {"a.txt", "b.txt"}
     assert search(bases, "kb", "apples")[0].document == "a.txt"
@@ -285,12 +288,14 @@ def test_what_another_process_writes_or_deletes_is_noticed(
 ) -> None:
     keep(bases, "kb", [sources])
     assert search(bases, "kb", "refunds")
-    others = open_bases(tmp_path / "store")
+    elsewhere = Database(bases.database.url)
+    others = open_bases(tmp_path / "store", elsewhere)
     (sources / "refund.md").write_text("Reimbursement takes a week.")
     sync(others, "kb", [sources])
     assert search(bases, "kb", "days") == []
     assert search(bases, "kb", "reimbursement")
     others.delete("kb")
+    elsewhere.close()
     with pytest.raises(NotFound):
         search(bases, "kb", "reimbursement")
 
@@ -316,9 +321,10 @@ from pathlib import Path
 from tests.knowledge.bases import open_bases, sync
 from tests.knowledge.files import HashEmbedder
 from baigong.knowledge import write as module
+from baigong.store.database import Database
 
-home, sources, moment = sys.argv[1:]
-bases = open_bases(Path(home))
+home, url, sources, moment = sys.argv[1:]
+bases = open_bases(Path(home), Database(url))
 
 def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -341,7 +347,8 @@ def test_a_kill_at_any_moment_is_made_good(
     if round_ == "second":
         sync(bases, "kb", [sources], embed=HashEmbedder())
         (sources / "refund.md").write_text("Reimbursement takes a week.")
-    command = [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(sources), moment]
+    arguments = [str(tmp_path / "store"), bases.database.url, str(sources), moment]
+    command = [sys.executable, "-c", CHILD, *arguments]
     child = subprocess.run(command, cwd=ROOT, check=False)
     assert child.returncode == -signal.SIGKILL
     if round_ == "second":  # an answer is there at any time, old or new
@@ -374,13 +381,15 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from baigong.errors import StorageFull
+from baigong.store.database import Database
 from tests.knowledge.bases import open_bases, search, sync
 
-bases = open_bases(Path(sys.argv[1]))
+home, url, sources = sys.argv[1:]
+bases = open_bases(Path(home), Database(url))
 search(bases, "kb", "warm")
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
-    sync(bases, "kb", [Path(sys.argv[2])])
+    sync(bases, "kb", [Path(sources)])
 except StorageFull as error:
     print(error.hint)
 """
@@ -392,7 +401,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
     sync(bases, "kb", [sources])
     (sources / "long.txt").write_text("\n".join(os.urandom(500).hex() for _ in range(500)))
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path / "store"), str(sources)],
+        [sys.executable, "-c", FULL, str(tmp_path / "store"), bases.database.url, str(sources)],
         capture_output=True,
         text=True,
         check=True,

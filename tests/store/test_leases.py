@@ -7,21 +7,22 @@ import pytest
 from baigong.errors import Conflict
 from baigong.store.leases import lease, place
 
+pytestmark = pytest.mark.postgres
+
 HOLD = """
 import sys, time
-from pathlib import Path
 from baigong.store.database import Database
 from baigong.store.leases import lease
-with lease(Database.in_folder(Path(sys.argv[1])), "build a"):
+with lease(Database(sys.argv[1]), "build a"):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 @pytest.fixture
-def holder(tmp_path, database):
+def holder(database):
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "db")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, database.url], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     yield process
@@ -68,9 +69,9 @@ IN_LINE = (
 )
 
 
-def test_the_line_moves_on_when_its_first_is_killed(tmp_path, database):
+def test_the_line_moves_on_when_its_first_is_killed(database):
     first = subprocess.Popen(
-        [sys.executable, "-c", IN_LINE, str(tmp_path / "db")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", IN_LINE, database.url], stdout=subprocess.PIPE, text=True
     )
     assert first.stdout is not None and first.stdout.readline() == "held\n"
     with place(database, "gpu", "build b") as before, place(database, "gpu", "build c") as behind:

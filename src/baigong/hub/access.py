@@ -12,6 +12,7 @@ from baigong.errors import BaigongError, Conflict, NotFound
 from baigong.hub.names import check_namespace, fold
 from baigong.store.database import Database, insert_missing
 from baigong.store.hub_tables import members, namespaces
+from baigong.store.turns import take_turns
 
 OPERATOR = "local"  # the namespace of whoever has no user
 # What addresses, and the platform's own repositories, begin with.
@@ -137,6 +138,7 @@ class Namespaces:
             raise Conflict(f"The name '{name}' is the platform's own.", hint="Use another name.")
         query = select(namespaces.c.kind).where(namespaces.c.folded == fold(name))
         with self._database.begin() as connection:
+            take_turns(connection, f"namespace {fold(name)}")
             found = connection.scalar(query)
             if found is None:
                 row = {"folded": fold(name), "name": name, "kind": kind, "created_at": time.time()}

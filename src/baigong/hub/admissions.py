@@ -6,7 +6,7 @@ import time
 from typing import Literal
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, insert, select, update
 
 from baigong.errors import BaigongError, Conflict, NotFound
 from baigong.hub.access import Actor
@@ -14,6 +14,7 @@ from baigong.hub.names import fold
 from baigong.hub.repositories import Repository
 from baigong.store.database import Database
 from baigong.store.hub_tables import admissions, namespaces
+from baigong.store.turns import take_turns
 
 Status = Literal["pending", "accepted", "rejected"]
 
@@ -57,9 +58,7 @@ class Admissions:
 
     def status(self, one: Repository, user: str) -> Status | None:
         """None where the user has not asked."""
-        query = select(admissions.c.status).where(
-            admissions.c.repository == one.id, admissions.c.user == fold(user)
-        )
+        query = select(admissions.c.status).where(_of(one, user))
         with self._database.read() as connection:
             return connection.scalar(query)
 
@@ -77,11 +76,7 @@ class Admissions:
 
     def ask(self, one: Repository, user: str) -> Status:
         """Ask for a user; who is admitted without a decision is admitted at once."""
-        if (known := self.status(one, user)) is not None:
-            return known
-        status: Status = "accepted" if one.settings.gated == "auto" else "pending"
-        self._set(one, user, status, "")
-        return status
+        return self._add(one, user, "accepted" if one.settings.gated == "auto" else "pending")[0]
 
     def decide(self, one: Repository, user: str, status: Status, reason: str = "") -> None:
         """
@@ -94,7 +89,9 @@ class Admissions:
             raise NotFound(f"'{user[:100]}' has not asked for access to {one.name}.")
         if known == status:
             raise Conflict(f"The request of '{user[:100]}' is {status} already.")
-        self._set(one, user, status, reason)
+        values = {"status": status, "reason": reason, "at": time.time()}
+        with self._database.begin() as connection:
+            connection.execute(update(admissions).where(_of(one, user)).values(values))
 
     def grant(self, one: Repository, user: str) -> None:
         """Admit a user who has not asked.
@@ -102,14 +99,19 @@ class Admissions:
         Raises:
             Conflict: the user is known.
         """
-        if self.status(one, user) is not None:
+        if not self._add(one, user, "accepted")[1]:
             raise Conflict(f"'{user[:100]}' has asked for access to {one.name} before.")
-        self._set(one, user, "accepted", "")
 
-    def _set(self, one: Repository, user: str, status: Status, reason: str) -> None:
-        who = {"repository": one.id, "user": fold(user)}
-        mine = (admissions.c.repository == one.id) & (admissions.c.user == fold(user))
+    def _add(self, one: Repository, user: str, status: Status) -> tuple[Status, bool]:
+        """The status of a user, who has this one from now on if none; and whether it is new."""
+        row = {"repository": one.id, "user": fold(user), "status": status, "reason": ""}
         with self._database.begin() as connection:
-            connection.execute(delete(admissions).where(mine))
-            row = {**who, "status": status, "reason": reason, "at": time.time()}
-            connection.execute(insert(admissions).values(row))
+            take_turns(connection, f"admissions {one.id}")
+            known = connection.scalar(select(admissions.c.status).where(_of(one, user)))
+            if known is None:
+                connection.execute(insert(admissions).values(**row, at=time.time()))
+        return known or status, known is None
+
+
+def _of(one: Repository, user: str) -> ColumnElement[bool]:
+    return (admissions.c.repository == one.id) & (admissions.c.user == fold(user))

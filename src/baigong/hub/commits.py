@@ -20,13 +20,13 @@ from baigong.hub.manifest import Entry, Files, Manifests, content_digest, folder
 from baigong.hub.names import MAIN, check_path, check_ref
 from baigong.store.database import Database
 from baigong.store.hub_tables import awaited, commits, refs, repositories
+from baigong.store.turns import take_turns
 
 RefKind = Literal["branch", "tag", "pull"]
 _PREFIXES: dict[str, RefKind] = {"refs/heads/": "branch", "refs/tags/": "tag"}
 _SHORTEST = 7  # characters of a commit or a digest
 _SHORTEST_CONTENT = 12  # of one that may be in any repository
 _PINNED = re.compile(r"[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}")  # as refs are written
-_TRIES = 20
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -153,21 +153,20 @@ class Commits:
             InvalidInput: a path, or the removal of what is not there; nothing is changed.
             Lost: bytes are missing.
         """
-        for _ in range(_TRIES):
-            with self._database.begin() as connection:
-                ref = branch_of(connection, repository, branch)
-                if parent and not ref.commit.startswith(parent):
-                    raise _moved(branch, ref.commit)
-                before = resolve(connection, repository, ref.commit)
-                files = dict(self._manifests.read(connection, before.manifest))
-                fresh, is_changed = _apply(files, changes)
-                if not is_changed:
-                    return before
-                made = self._insert(connection, repository, before, files, fresh, words)
-                if _advance(connection, repository, ref, made.id):
-                    return made
-                connection.rollback()  # another server was faster
-        raise _moved(branch, "")
+        with self._database.begin() as connection:
+            _take_turns(connection, repository)
+            ref = branch_of(connection, repository, branch)
+            if parent and not ref.commit.startswith(parent):
+                raise _moved(branch, ref.commit)
+            before = resolve(connection, repository, ref.commit)
+            files = dict(self._manifests.read(connection, before.manifest))
+            fresh, is_changed = _apply(files, changes)
+            if not is_changed:
+                return before
+            made = self._insert(connection, repository, before, files, fresh, words)
+            if not _advance(connection, repository, ref, made.id):
+                raise _moved(branch, "")
+        return made
 
     def first(
         self,
@@ -197,6 +196,7 @@ class Commits:
             branch: what leads to it from now on, made where there is none.
         """
         with self._database.begin() as connection:
+            _take_turns(connection, repository)
             one = _of(repository).where(commits.c.id == id)
             row = connection.execute(one).first()
             if row is None:
@@ -251,6 +251,7 @@ class Commits:
             Conflict: there is one.
         """
         with self._database.begin() as connection:
+            _take_turns(connection, repository)
             self._refer(connection, repository, ref)
 
     def forget(self, repository: int, kind: RefKind, name: str) -> None:
@@ -264,6 +265,7 @@ class Commits:
             raise InvalidInput("The branch main cannot be deleted.", param="branch")
         one = (refs.c.repository == repository) & (refs.c.kind == kind) & (refs.c.name == name)
         with self._database.begin() as connection:
+            _take_turns(connection, repository)
             if not connection.execute(delete(refs).where(one)).rowcount:
                 raise _no_revision(name)
 
@@ -274,6 +276,7 @@ class Commits:
             NotFound: there is no such branch.
         """
         with self._database.begin() as connection:
+            _take_turns(connection, repository)
             ref = branch_of(connection, repository, branch)
             before = resolve(connection, repository, ref.commit)
             files = dict(self._manifests.read(connection, before.manifest))
@@ -392,6 +395,11 @@ def branch_of(connection: Connection, repository: int, revision: str) -> Ref:
 def heads(ref: Ref) -> bool:
     """Whether a repository's page and searches show what is there."""
     return (ref.kind, ref.name) == ("branch", MAIN)
+
+
+def _take_turns(connection: Connection, repository: int) -> None:
+    """Of commits that race, each is made upon the one before."""
+    take_turns(connection, f"commits {repository}")
 
 
 def _ref_named(connection: Connection, repository: int, revision: str) -> Ref | None:

@@ -22,7 +22,8 @@ from baigong.hub.manifest import Files
 from baigong.hub.names import fold
 from baigong.hub.repositories import Repository
 from baigong.store.database import Database
-from baigong.store.hub_tables import discussions, refs, remarks, repositories
+from baigong.store.hub_tables import discussions, refs, remarks
+from baigong.store.turns import take_turns
 
 Status = Literal["draft", "open", "closed", "merged"]
 PULL = "refs/pr/"
@@ -94,7 +95,7 @@ class Discussions:
         _check_text(text)
         now = time.time()
         with self._database.begin() as connection:
-            _lock(connection, one)
+            take_turns(connection, f"discussions {one.id}")
             base = branch_of(connection, one.id, target).commit if target else ""
             newest = select(func.max(discussions.c.number)).where(_of(one))
             made = Discussion(
@@ -307,13 +308,6 @@ def _say(
 def _change(connection: Connection, one: Repository, number: int, **values: Any) -> None:
     connection.execute(
         update(discussions).where(_of(one), discussions.c.number == number).values(**values)
-    )
-
-
-def _lock(connection: Connection, one: Repository) -> None:
-    """Let nobody else give out the next number meanwhile."""
-    connection.execute(
-        select(repositories.c.id).where(repositories.c.id == one.id).with_for_update()
     )
 
 

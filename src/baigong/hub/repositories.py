@@ -16,6 +16,7 @@ from baigong.hub.commits import Change, Commits, Words
 from baigong.hub.names import Kind, check_name, fold
 from baigong.store.database import Database, insert_missing
 from baigong.store.hub_tables import likes, moves, repositories
+from baigong.store.turns import take_turns
 
 
 class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,6 +87,7 @@ class Repositories:
         """
         check_name(name)
         with self._database.begin() as connection:
+            _take_name(connection, kind, name)
             now = time.time()
             if (there := _row(connection, kind, name)) is not None:
                 raise Conflict(f"There is a {kind} '{there.name}' already.", hint="Commit to it.")
@@ -155,13 +157,14 @@ class Repositories:
         """
         check_name(name)
         with self._database.begin() as connection:
+            _take_name(connection, one.kind, name)
             there = _row(connection, one.kind, name)
             if there is not None and there.id != one.id:
                 raise Conflict(f"There is a {one.kind} '{name}' already.", hint="Use another name.")
             _forget_move(connection, one.kind, name)
             if fold(name) != fold(one.name):
                 row = {"kind": one.kind, "folded": fold(one.name), "repository": one.id}
-                connection.execute(insert(moves).values(row))
+                insert_missing(connection, moves, [row])
             _change(connection, one.id, name=name, folded=fold(name))
 
     def change(
@@ -190,6 +193,7 @@ class Repositories:
         """Note that a user likes it, or no longer does. Once is enough."""
         mine = (likes.c.repository == one.id) & (likes.c.user == fold(user))
         with self._database.begin() as connection:
+            take_turns(connection, f"likes {one.id}")
             if likes_it:
                 row = {"repository": one.id, "user": fold(user), "at": time.time()}
                 insert_missing(connection, likes, [row])
@@ -251,6 +255,10 @@ def _moved(connection: Connection, kind: Kind, name: str) -> Row[Any] | None:
         .where(moves.c.kind == kind, moves.c.folded == fold(name), _present())
     )
     return connection.execute(query).first()
+
+
+def _take_name(connection: Connection, kind: Kind, name: str) -> None:
+    take_turns(connection, f"name {kind} {fold(name)}")
 
 
 def _forget_move(connection: Connection, kind: Kind, name: str) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import delete, insert, select
 from baigong.errors import NotFound
 from baigong.store.database import Database
 from baigong.store.tables import aliases
+from baigong.store.turns import take_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Aliases:
         if ":" not in name or (release is None) == (adapter is None):
             raise ValueError(f"{name}: {release}, {adapter}")
         with self._database.begin() as connection:
+            take_turns(connection, f"alias {name}")
             made_at = connection.scalar(select(aliases.c.created_at).where(aliases.c.name == name))
             connection.execute(delete(aliases).where(aliases.c.name == name))
             connection.execute(

@@ -16,6 +16,7 @@ from baigong.errors import InvalidInput, NotFound, Refused
 from baigong.store.database import Database
 from baigong.store.secret import Secret
 from baigong.store.tables import live, live_history, releases
+from baigong.store.turns import take_turns
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -79,6 +80,7 @@ class Releases:
         canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         with self._database.begin() as connection:
+            take_turns(connection, f"release {name}")
             found = connection.execute(select(releases).where(releases.c.job == job)).first()
             if found is not None:
                 return _release(found)
@@ -154,11 +156,13 @@ class Releases:
                 hint="Live stays as it is. Mend the recipe and build again.",
             )
         with self._database.begin() as connection:
+            take_turns(connection, f"live {release.name}")
             return _move(connection, release.name, release.number, reason)
 
     def retire(self, name: str) -> None:
         """Have nothing live under the name any more; its releases stay, by their numbers."""
         with self._database.begin() as connection:
+            take_turns(connection, f"live {name}")
             connection.execute(delete(live).where(live.c.name == name))
 
     def rollback(self, name: str) -> tuple[int, int]:
@@ -168,6 +172,7 @@ class Releases:
             NotFound: nothing was live before.
         """
         with self._database.begin() as connection:
+            take_turns(connection, f"live {name}")
             now = connection.scalar(select(live.c.number).where(live.c.name == name))
             if now is None:
                 raise NotFound.among("live release", name, list(self.live()))

@@ -52,6 +52,7 @@ from baigong.store.tables import (
     knowledge_leaving,
     knowledge_pins,
 )
+from baigong.store.turns import take_turns
 from baigong.types import Embed
 
 _CHUNKS = "chunks "  # of a generation; what their leases are called
@@ -77,6 +78,7 @@ class KnowledgeBases:
         """
         check_name(name)
         with self.database.begin() as connection:
+            take_turns(connection, f"knowledge {name}")
             row = base_row(connection, name)
             if row is None:
                 now = time.time()

@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DataError, OperationalError
 
+from baigong.errors import InvalidInput, Unreachable, Unsupported
 from baigong.store.room import room_for
 
 HEAD = "0005"
@@ -20,11 +22,20 @@ class Database:
     """Opens, migrates, and hands out transactions. Safe to share between threads."""
 
     def __init__(self, url: str) -> None:
+        """
+        Raises:
+            Unsupported: the driver of such databases is not installed.
+            Unreachable: PostgreSQL does not answer.
+        """
         self.url = url
         self.writes = 0  # transactions of this process, for who keeps in memory what is in here
-        self.engine = create_engine(url)
+        self.engine = _engine(url)
+        self._reading: dict[str, Any] = {"reading": True}
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
+        else:
+            _check_answers(self.engine)
+            self._reading |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._migrate()
 
     @classmethod
@@ -38,15 +49,20 @@ class Database:
 
         Raises:
             StorageFull: the disk has no room for it.
+            InvalidInput: PostgreSQL cannot hold a value.
         """
-        with room_for("it in the database"), self.engine.begin() as connection:
+        with room_for("it in the database"), _refused(), self.engine.begin() as connection:
             yield connection
         self.writes += 1
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view for reading, which never waits for a writer."""
-        with self.engine.connect().execution_options(reading=True) as connection:
+        """A consistent view for reading, which never waits for a writer.
+
+        Raises:
+            InvalidInput: PostgreSQL cannot look for a value.
+        """
+        with _refused(), self.engine.connect().execution_options(**self._reading) as connection:
             yield connection
 
     def close(self) -> None:
@@ -85,7 +101,42 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
     if not rows:
         return
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+    key = [column.name for column in table.primary_key]
+    # In one order, or two servers would wait in a ring.
+    ordered = sorted(rows, key=lambda row: [row[name] for name in key])
+    connection.execute(dialect.insert(table).on_conflict_do_nothing(), ordered)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"The database cannot be opened: {error}.",
+            hint="Run `pip install 'baigong[postgres]'`, and write postgresql+psycopg://...",
+        ) from error
+
+
+def _check_answers(engine: Engine) -> None:
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        raise Unreachable(
+            f"The database does not answer: {str(error.orig).splitlines()[0]}",
+            hint="Check BAIGONG_DATABASE_URL, and that the server runs.",
+        ) from error
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Of a value that SQLite would take, or find nowhere, say what is wrong with it."""
+    try:
+        yield
+    except DataError as error:
+        raise InvalidInput(
+            f"The database refuses a value: {str(error.orig).splitlines()[0]}.",
+            hint="Leave out NUL characters, and shorten what is long.",
+        ) from error
 
 
 def _prepare_sqlite(engine: Engine) -> None:

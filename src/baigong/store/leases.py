@@ -10,16 +10,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
 from sqlalchemy import Connection, Row, delete, select, update
-from sqlalchemy.exc import IntegrityError
 
 from baigong.errors import Conflict
 from baigong.store.database import Database
 from baigong.store.tables import leases
+from baigong.store.turns import take_turns
 
 SECONDS = 30.0
 _LOOK_EVERY_S = 0.02
@@ -94,19 +94,18 @@ def _renewed(database: Database, resource: str, owner: str, seconds: float) -> I
 
 def _enter(database: Database, queue: str, owner: str, seconds: float) -> str:
     """A row behind all others in the line."""
-    while True:
-        # Another server may take the same number, where transactions overlap.
-        with suppress(IntegrityError), database.begin() as connection:
-            mine = f"{queue}#{_last(connection, queue) + 1:012d}"
-            until = time.time() + seconds
-            connection.execute(leases.insert().values(resource=mine, owner=owner, until=until))
-            return mine
+    with database.begin() as connection:
+        take_turns(connection, f"line {queue}")
+        mine = f"{queue}#{_last(connection, queue) + 1:012d}"
+        until = time.time() + seconds
+        connection.execute(leases.insert().values(resource=mine, owner=owner, until=until))
+    return mine
 
 
 def _last(connection: Connection, queue: str) -> int:
     """The number of the last one in the line; the dead leave it."""
     last = 0
-    for row in connection.execute(_in_line(queue)).all():
+    for row in connection.execute(_in_line(queue).with_for_update()).all():
         if _is_living(row):
             last = max(last, int(row.resource.rpartition("#")[2]))
         else:
@@ -121,9 +120,8 @@ def _in_line(queue: str) -> Any:
 def abandoned(database: Database, prefix: str) -> list[str]:
     """Resources of a common prefix whose holder was killed while it held them."""
     with database.read() as connection:
-        query = select(leases.c.resource).where(leases.c.resource.startswith(prefix))
-        found = connection.execute(query).scalars().all()
-        return [each for each in found if _living_holder(connection, each) is None]
+        rows = connection.execute(select(leases).where(leases.c.resource.startswith(prefix)))
+        return [row.resource for row in rows if not _is_living(row)]
 
 
 def _claim(
@@ -142,6 +140,7 @@ def _claim(
 def _claimed(database: Database, resource: str, owner: str, seconds: float) -> str | None:
     """None where it is ours now, else who holds it."""
     with database.begin() as connection:
+        take_turns(connection, f"lease {resource}")
         holder = _living_holder(connection, resource)
         if holder is None:
             connection.execute(delete(leases).where(leases.c.resource == resource))
@@ -152,7 +151,8 @@ def _claimed(database: Database, resource: str, owner: str, seconds: float) -> s
 
 
 def _living_holder(connection: Connection, resource: str) -> str | None:
-    row = connection.execute(select(leases).where(leases.c.resource == resource)).first()
+    one = select(leases).where(leases.c.resource == resource)
+    row = connection.execute(one.with_for_update()).first()  # it may just be renewed
     return None if row is None or not _is_living(row) else str(row.owner)
 
 

@@ -8,10 +8,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
 
+from baigong.store.turns import take_turns
+
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the schema to `revision`, in one transaction that two processes cannot share."""
     with engine.begin() as connection:
+        take_turns(connection, "schema")
         command.upgrade(_config(connection), revision)
 
 

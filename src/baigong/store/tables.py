@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -131,7 +132,7 @@ fine_tunings = Table(
     Column("status", String(24), nullable=False, comment="the last that an event told of"),
     Column("error", JSON, comment="code, message and param"),
     Column("results", JSON, nullable=False, comment="ids of files"),
-    Column("tokens", Integer, comment="trained on, all epochs together"),
+    Column("tokens", BigInteger, comment="trained on, all epochs together"),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
 )
@@ -185,8 +186,8 @@ documents = Table(
     Column("title", Text, nullable=False),
     Column("digest", String(64), nullable=False, comment="of what was parsed, and with what"),
     Column("blob", String(64), nullable=False, comment="the parsed document, by sha256"),
-    Column("size", Integer, nullable=False, comment="bytes of the source"),
-    Column("bytes", Integer, nullable=False, comment="of the parsed text"),
+    Column("size", BigInteger, nullable=False, comment="bytes of the source"),
+    Column("bytes", BigInteger, nullable=False, comment="of the parsed text"),
     Column("pages", Integer, nullable=False),
     Column("chunks", Integer, nullable=False),
     Column("url", Text),
@@ -258,7 +259,7 @@ files = Table(
     Column("id", String(40), primary_key=True),
     Column("filename", Text, nullable=False),
     Column("purpose", String(32), nullable=False),
-    Column("size", Integer, nullable=False, comment="bytes"),
+    Column("size", BigInteger, nullable=False, comment="bytes"),
     Column("blob", String(64), nullable=False, comment="by sha256"),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),

@@ -13,6 +13,7 @@ from baigong.hub.xet.runs import Run
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database, insert_missing
 from baigong.store.hub_tables import holdings, xorb_losses, xorb_spans, xorbs
+from baigong.store.turns import take_turns
 
 _BATCH = 500
 
@@ -76,6 +77,7 @@ class Ledger:
     def fold(self, namespace: str, hash: str, ranges: Sequence[Range], aside: str) -> bool:
         """Note that a xorb, which lies aside, is in files now; whether nothing else lies there."""
         with self._database.begin() as connection:
+            take_turns(connection, f"aside {aside}")
             folded = update(xorbs).where(_one(namespace, hash)).values(waiting=False)
             connection.execute(folded)
             _span(connection, namespace, hash, ranges)
@@ -144,8 +146,7 @@ def _span(connection: Connection, namespace: str, hash: str, ranges: Sequence[Ra
 
 
 def _drop(connection: Connection, keys: Sequence[tuple[str, ...]]) -> set[str]:
-    """The namespaces of what was dropped."""
-    for namespace, hash in keys:
-        _span(connection, namespace, hash, ())
+    """The namespaces of what was dropped, with its spans."""
+    for namespace, hash in sorted(keys):
         connection.execute(delete(xorbs).where(_one(namespace, hash)))
     return {namespace for namespace, _ in keys}

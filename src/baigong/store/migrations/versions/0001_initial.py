@@ -25,7 +25,7 @@ def upgrade() -> None:
             "state",
             sa.String(length=16),
             nullable=False,
-            comment="running | done | refused | failed",
+            comment="see jobs.Job",
         ),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),

@@ -43,8 +43,8 @@ def upgrade() -> None:
         sa.Column(
             "blob", sa.String(length=64), nullable=False, comment="the parsed document, by sha256"
         ),
-        sa.Column("size", sa.Integer(), nullable=False, comment="bytes of the source"),
-        sa.Column("bytes", sa.Integer(), nullable=False, comment="of the parsed text"),
+        sa.Column("size", sa.BigInteger(), nullable=False, comment="bytes of the source"),
+        sa.Column("bytes", sa.BigInteger(), nullable=False, comment="of the parsed text"),
         sa.Column("pages", sa.Integer(), nullable=False),
         sa.Column("chunks", sa.Integer(), nullable=False),
         sa.Column("url", sa.Text(), nullable=True),

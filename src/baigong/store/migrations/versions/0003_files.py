@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("filename", sa.Text(), nullable=False),
         sa.Column("purpose", sa.String(length=32), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False, comment="bytes"),
+        sa.Column("size", sa.BigInteger(), nullable=False, comment="bytes"),
         sa.Column("blob", sa.String(length=64), nullable=False, comment="by sha256"),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=True),

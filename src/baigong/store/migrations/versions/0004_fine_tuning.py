@@ -62,7 +62,9 @@ def upgrade() -> None:
         ),
         sa.Column("error", sa.JSON(), nullable=True, comment="code, message and param"),
         sa.Column("results", sa.JSON(), nullable=False, comment="ids of files"),
-        sa.Column("tokens", sa.Integer(), nullable=True, comment="trained on, all epochs together"),
+        sa.Column(
+            "tokens", sa.BigInteger(), nullable=True, comment="trained on, all epochs together"
+        ),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("finished_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fine_tunings")),

@@ -11,13 +11,12 @@ import msgspec
 from sqlalchemy import Row, and_, insert, null, or_, select, update
 
 from baigong.errors import NotFound
-from baigong.store.database import Database
+from baigong.store.database import Database, insert_missing
 from baigong.store.paging import Cut, cut
 from baigong.store.tables import fine_tuning_events as events
 from baigong.store.tables import fine_tunings
 
 Level = Literal["info", "warn", "error"]
-_PART = 400  # ids in one query
 
 
 class FineTuning(msgspec.Struct, frozen=True):
@@ -122,14 +121,8 @@ class FineTunings:
 
     def tell(self, told: Iterable[Event]) -> None:
         """Add events, of which some may be there already."""
-        by_id = {one.id: one for one in told}
         with self._database.begin() as connection:
-            for at in range(0, len(by_id), _PART):
-                part = list(by_id)[at : at + _PART]
-                known = set(connection.scalars(select(events.c.id).where(events.c.id.in_(part))))
-                new = [msgspec.structs.asdict(by_id[id]) for id in part if id not in known]
-                if new:
-                    connection.execute(insert(events), new)
+            insert_missing(connection, events, [msgspec.structs.asdict(one) for one in told])
 
     def events(self, row: FineTuning, at: Cut) -> tuple[list[Event], bool]:
         query = select(events).where(events.c.fine_tuning == row.id)

@@ -22,6 +22,7 @@ from baigong.store.paging import Cut, cut
 from baigong.store.tables import knowledge_bases, vector_stores
 from baigong.store.tables import vector_store_batches as batches
 from baigong.store.tables import vector_store_files as attached
+from baigong.store.turns import take_turns
 from baigong.types import Embed
 
 State = Literal["in_progress", "completed", "cancelled", "failed"]
@@ -190,6 +191,7 @@ class VectorStores:
             Conflict: a file has just been deleted.
         """
         with self._database.begin() as connection, _deleted_meanwhile():
+            take_turns(connection, f"vector store {made[0].store}")
             if is_batch:
                 batch = Batch(made[0].batch or "", made[0].store, made[0].created_at, False)
                 connection.execute(insert(batches).values(msgspec.structs.asdict(batch)))
