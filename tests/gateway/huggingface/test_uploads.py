@@ -331,7 +331,9 @@ def test_a_killed_upload_goes_on_where_it_was(tmp_path):
     url = server.stdout.readline().strip()
     with counted(url) as way:
         first = client(way.url)
-        while way.sent < 72 << 20:  # the first xorb is in, the second on its way
+        # The first xorb is in, and the client has noted so; the second is on its way.
+        while way.sent < 72 << 20 or not any((tmp_path / "xet").rglob("*.mdb")):
+            assert first.poll() is None
             time.sleep(0.01)
         for process in (server, first):
             process.send_signal(signal.SIGKILL)
