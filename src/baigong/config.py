@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         description="hubs that names which are not here are looked up in, as a JSON list: hf, "
         "modelscope, hf+https://..., modelscope+https://...",
     )
+    public_hub: bool = Field(
+        False, description="whether what is public in the hub is read and listed without a key"
+    )
     source_places: tuple[str, ...] = Field(
         (),
         description="folders and s3:// prefixes that callers over HTTP may have read into "

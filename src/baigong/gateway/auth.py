@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, quote
 
@@ -16,7 +17,7 @@ from baigong.errors import BaigongError, Unauthorized
 from baigong.gateway.bodies import read_bytes
 from baigong.gateway.keys import Keys, Principal
 from baigong.gateway.replies import error_reply
-from baigong.hub.access import PLATFORM, acting
+from baigong.hub.access import PLATFORM, Actor, acting
 from baigong.types import caller
 
 COOKIE = "baigong_key"
@@ -40,6 +41,9 @@ _WRONG_KEY = Unauthorized(
     hint="`baigong keys list` shows the ids of those that are not.",
 )
 ANYONE = Principal("", "anyone on this machine", PLATFORM)
+VISITOR = Principal("", "a visitor", Actor(""))
+_SHOWN = re.compile(r"/(hf|modelscope)/(?!api/whoami-v2)")  # what visitors look at
+_ASKED = re.compile(r"/hf/api/.*/paths-info/")  # a question that has a body
 
 
 class Access:
@@ -48,20 +52,22 @@ class Access:
     A server on loopback is open until the first key is made; one that listens beyond never is.
     """
 
-    def __init__(self, keys: Keys, *, may_be_open: bool) -> None:
+    def __init__(self, keys: Keys, *, may_be_open: bool, has_visitors: bool = False) -> None:
+        """`has_visitors`: whether what is public in the hub may be read without a key."""
         self.keys = keys
         self._may_be_open = may_be_open
+        self._has_visitors = has_visitors
 
     def is_open(self) -> bool:
         """Whether a request needs no key."""
         return self._may_be_open and not self.keys.any()
 
-    async def principal(self, credential: str | None) -> Principal | None:
-        """Who holds the credential; anyone where the server is open."""
+    async def principal(self, credential: str | None, scope: Scope) -> Principal | None:
+        """Who holds the credential; anyone where the server is open, or the hub to this request."""
         if self.is_open():
             return ANYONE
         if credential is None:
-            return None
+            return VISITOR if self._has_visitors and _is_look(scope) else None
         known, principal = self.keys.remembered(credential)
         return principal if known else await asyncio.to_thread(self.keys.resolve, credential)
 
@@ -83,7 +89,7 @@ class Auth:
             return
         headers = Headers(scope=scope)
         credential = header_credential(headers) or _cookie(headers)
-        principal = await self._access.principal(credential)
+        principal = await self._access.principal(credential, scope)
         if principal is None and credential is None and scope["path"] in KEYLESS:
             await self._app(scope, receive, send)
             return
@@ -111,7 +117,7 @@ def login_routes(access: Access) -> list[Route]:
         form = parse_qs((await read_bytes(request, 4096)).decode("utf-8", "replace"))
         key = form.get("key", [""])[0].strip()
         wanted = _local(form.get("next", ["/"])[0])
-        if await access.principal(key) is None:
+        if await access.principal(key, request.scope) is None:
             return RedirectResponse(f"/login?wrong=1&next={quote(wanted, safe='')}", 303)
         reply = RedirectResponse(wanted, 303)
         reply.set_cookie(
@@ -133,6 +139,13 @@ def login_routes(access: Access) -> list[Route]:
         Route("/login", log_in, methods=["POST"]),
         Route("/logout", log_out, methods=["POST"]),
     ]
+
+
+def _is_look(scope: Scope) -> bool:
+    method, path = scope["method"], scope["path"]
+    if method in {"GET", "HEAD"}:
+        return bool(_SHOWN.match(path))
+    return method == "POST" and bool(_ASKED.match(path))
 
 
 def _is_public(scope: Scope) -> bool:

@@ -52,7 +52,11 @@ def create_app(
         may_be_open: answer without a key until the first is made. Only for loopback.
     """
     api, openai = Api(platform), OpenAiDoor(platform)
-    access = Access(Keys(platform.database, platform.secret), may_be_open=may_be_open)
+    access = Access(
+        Keys(platform.database, platform.secret),
+        may_be_open=may_be_open,
+        has_visitors=platform.settings.public_hub,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

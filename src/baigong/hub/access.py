@@ -27,11 +27,16 @@ class NotYours(BaigongError):
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who calls the hub. An operator (a key of no user, or a server without keys) may do all."""
+    """Who calls the hub. An operator (a key of no user, or a server without keys) may do all, a
+    visitor (without key or name) look at what is public."""
 
     user: str
     organisations: tuple[str, ...] = ()
     is_operator: bool = False
+
+    @property
+    def is_visitor(self) -> bool:
+        return not self.user
 
     def owns(self, namespace: str) -> bool:
         """Whether repositories of a user or an organisation are the caller's."""

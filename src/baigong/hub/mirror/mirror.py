@@ -59,13 +59,15 @@ class Mirror:
         except NotFound:
             # One that is here and not for the caller is nobody else's to name either.
             is_here = self._repositories.exists(kind, name)
-            if is_here or not self._sources or self._is_known(kind, name, revision):
+            asks = self._sources and not actor.is_visitor
+            if is_here or not asks or self._is_known(kind, name, revision):
                 raise
             with self._asking:
                 self._adopt(kind, name, revision)
             return self._repositories.seen(kind, name, actor)
         source = self._sources.get(here.settings.mirror)
-        if source is None or here.settings.pinned or self._is_known(kind, here.name, revision):
+        stays = here.settings.pinned or actor.is_visitor
+        if source is None or stays or self._is_known(kind, here.name, revision):
             return here
         self._follow(here, source, revision)
         return self._refresh(kind, here.name)

@@ -39,7 +39,7 @@ class AccountsApi:
             Unauthorized: it is none.
         """
         token = convert(await read_object(request), _Login).AccessToken
-        principal = await self._access.principal(token)
+        principal = await self._access.principal(token, request.scope)
         if principal is None:
             raise Unauthorized("The access token is unknown or revoked.")
         data = {"AccessToken": token, "Username": principal.actor.user, "Email": ""}
