@@ -32,6 +32,11 @@ class Actor(msgspec.Struct, frozen=True):
     organisations: tuple[str, ...] = ()
     is_operator: bool = False
 
+    @property
+    def owner(self) -> str | None:
+        """Whose the caller's uploads, vector stores and jobs are; None is an operator, who sees all."""
+        return None if self.is_operator else fold(self.user)
+
     def owns(self, namespace: str) -> bool:
         """Whether repositories of a user or an organisation are the caller's."""
         mine = map(fold, (self.user, *self.organisations))
