@@ -3,6 +3,7 @@
 import json
 from contextlib import ExitStack
 
+import httpx2
 import openai
 import pytest
 
@@ -174,6 +175,30 @@ def test_stores_of_one_name_are_two_and_a_knowledge_base_is_the_operators(alice,
     assert alice.vector_stores.retrieve("twins").id == one
     found = operator.vector_stores.search("handbook", query="When is it open?")
     assert [hit.filename for hit in found.data] == ["hours.md"]
+
+
+def test_what_is_in_anothers_store_is_not_shown_as_knowledge(alice, bob, operator, file):
+    name = "alices-knowledge"
+    store = alice.vector_stores.create(name=name, file_ids=[file]).id
+    alice.vector_stores.files.poll(file, vector_store_id=store)
+    api, pages = (f"{str(bob.base_url).removesuffix('/v1/')}{at}" for at in ("/api", ""))
+    paths = ["", "/versions", "/documents", f"/{file}/vault.md", "@1/versions", f"@1/{file}/a"]
+    asked = [("GET", f"{at}/knowledge/{name}{path}", None) for at in (api, pages) for path in paths]
+    asked += [
+        ("POST", f"{api}/knowledge/{name}/search", {"question": "vault"}),
+        ("POST", f"{api}/knowledge/{name}/documents", {"path": "a.md", "text": "a"}),
+        ("DELETE", f"{api}/knowledge/{name}", None),
+        ("DELETE", f"{api}/%6Bnowledge/{name}/documents/knowledge/handbook/x", None),
+    ]
+    for method, url, body in asked:
+        key = {"authorization": f"Bearer {bob.api_key}"}
+        assert httpx2.request(method, url, json=body, headers=key).status_code == 404, url
+    for client, sees in ((alice, True), (bob, False), (operator, True)):
+        key = {"authorization": f"Bearer {client.api_key}"}
+        assert (name in httpx2.get(f"{api}/knowledge", headers=key).text) is sees
+        assert (name in httpx2.get(f"{pages}/knowledge", headers=key).text) is sees
+    one = httpx2.get(f"{api}/knowledge/{name}/{file}/vault.md", headers=key)
+    assert one.json()["text"] == SECRET.decode()
 
 
 def test_responses_search_ones_own_stores(alice, bob, store):
