@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import RepositoryNotFoundError
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 from baigong.app import Platform
 from baigong.config import Settings
+from baigong.errors import Unreachable
 from baigong.gateway.keys import Keys
+from baigong.hub.access import PLATFORM
 from baigong.hub.commits import Put, Words
 from baigong.hub.mirror import mirror as mirroring
+from tests.hub.endpoint import served
 from tests.servers import serving
 
 WEIGHTS = bytes(range(256)) * 12_000
@@ -67,6 +72,16 @@ def test_large_files_come_when_they_are_asked_for(here, tmp_path):
     platform, endpoint = here
     hf_hub_download("acme/tiny", "config.json", endpoint=endpoint, cache_dir=tmp_path / "cache")
     assert not platform.hub.blobs.has(hashlib.sha256(WEIGHTS).hexdigest())
+
+
+def test_small_files_are_not_fetched_where_a_redirect_leads_without_encryption(tmp_path, elsewhere):
+    def lead(request):
+        return RedirectResponse(f"{elsewhere[1]}{request.url.path}?{request.url.query}")
+
+    with served(Route("/{path:path}", lead)) as between:
+        settings = Settings(home=tmp_path / "here", mirrors=(f"hf+{between}/hf",))
+        with pytest.raises(Unreachable, match="without encryption"):
+            Platform.open(settings).hub.mirror.seen("model", "acme/tiny", PLATFORM)
 
 
 def test_what_changes_there_changes_here(here, elsewhere, tmp_path, monkeypatch):

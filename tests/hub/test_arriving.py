@@ -29,7 +29,7 @@ class Elsewhere:
     async def file(self, request: Request) -> Response:
         given = request.headers.get("range", "")
         self.asked.append(given)
-        if self._leads_to:
+        if self._leads_to and not request.url.query:
             return RedirectResponse(self._leads_to, 302)
         start = int(given.removeprefix("bytes=").rstrip("-") or 0) if self._knows_ranges else 0
         stop = self._breaks.pop(0) if self._breaks else len(self._data)
@@ -105,6 +105,11 @@ def test_damaged_bytes_are_told_and_not_kept(fetch, blobs):
         arriving.wait()
     assert not blobs.has(DIGEST)
     assert not list(blobs.incoming.iterdir())
+
+
+def test_a_redirect_is_followed_with_what_it_signs(fetch, blobs):
+    fetch(Elsewhere(leads_to="/file?signature=1")).wait()
+    assert blobs.get(DIGEST) == DATA
 
 
 def test_a_redirect_into_another_network_is_not_followed(fetch):

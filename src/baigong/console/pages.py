@@ -20,6 +20,7 @@ from baigong.console.view import ModelView, cards_of, model_view
 from baigong.console.words import Language, language_of
 from baigong.errors import NotFound
 from baigong.industry.releases import Release
+from baigong.knowledge.bases import check_seen
 from baigong.knowledge.retrieve import Retriever
 
 _MOST_OTHERS = 30
@@ -61,7 +62,7 @@ class Pages:
         bases = self._platform.knowledge
 
         def read() -> list[BaseRow]:
-            return [base_row(bases.get(name), name) for name in bases.names()]
+            return [base_row(bases.get(name), name) for name in bases.names(_owner(request))]
 
         rows = await asyncio.to_thread(read)
         return render(request, "knowledge.html", twin="/api/knowledge", bases=rows)
@@ -71,6 +72,7 @@ class Pages:
         """A knowledge base, what it finds for `?q=`, and its documents behind `?after=`."""
         name, query = request.path_params["name"], request.query_params
         question, bases = query.get("q", "").strip()[:2000], self._platform.knowledge
+        await asyncio.to_thread(check_seen, bases, name, _owner(request))
         version = await asyncio.to_thread(bases.get, name)
         rows, behind = await asyncio.to_thread(document_rows, bases, name, query.get("after", ""))
         found: list[HitView] = []
@@ -93,7 +95,9 @@ class Pages:
     async def document(self, request: Request) -> Response:
         """A document of a knowledge base, the bytes `?span=from-to` marked."""
         knowledge, name = _document_of(request)
-        text = await asyncio.to_thread(self._platform.knowledge.text, knowledge, name)
+        bases = self._platform.knowledge
+        await asyncio.to_thread(check_seen, bases, knowledge, _owner(request))
+        text = await asyncio.to_thread(bases.text, knowledge, name)
         before, passage, after = split(text, request.query_params.get("span", ""))
         return render(
             request,
@@ -158,6 +162,11 @@ def split(text: str, span: str) -> tuple[str, str, str]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 12
+
+
+def _owner(request: Request) -> str | None:
+    owner: str | None = request.state.principal.actor.owner
+    return owner
 
 
 def _document_of(request: Request) -> tuple[str, str]:

@@ -15,12 +15,14 @@ from starlette.routing import Route
 from baigong.app import Platform
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.gateway.bodies import convert, read_object
+from baigong.gateway.endpoints import Endpoint, actor_of
 from baigong.gateway.pushing import LineReplies, Sent, Time, seconds
 from baigong.gateway.replies import json_reply
 from baigong.gateway.sources import Ingests, allowed
 from baigong.gateway.streams import unless_gone
 from baigong.industry.embedder import DEFAULT, sentence_vectors
 from baigong.industry.releases import Releases
+from baigong.knowledge.bases import check_seen
 from baigong.knowledge.batch import Pushed
 from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.quote import best_quote
@@ -80,26 +82,40 @@ class KnowledgeApi:
 
     def routes(self) -> list[Route]:
         base, documents = "/knowledge/{name}", "/knowledge/{name}/documents"
+        seen = self._seen
         return [
             Route("/knowledge", self.all, methods=["GET"]),
             Route("/knowledge", self.make, methods=["POST"]),
-            Route(base, self.one, methods=["GET"]),
-            Route(base, self.delete, methods=["DELETE"]),
-            Route(f"{base}/versions", self.versions, methods=["GET"]),
-            Route(f"{base}/versions", self.pin, methods=["POST"]),
-            Route(f"{base}/search", self.search, methods=["POST"]),
-            Route(f"{base}/sources", self.read, methods=["POST"]),
-            Route(documents, self.documents, methods=["GET"]),
-            Route(documents, self.push, methods=["POST"]),
-            Route(f"{documents}/{{path:path}}", self.withdraw, methods=["DELETE"]),
+            Route(base, seen(self.one), methods=["GET"]),
+            Route(base, seen(self.delete), methods=["DELETE"]),
+            Route(f"{base}/versions", seen(self.versions), methods=["GET"]),
+            Route(f"{base}/versions", seen(self.pin), methods=["POST"]),
+            Route(f"{base}/search", seen(self.search), methods=["POST"]),
+            Route(f"{base}/sources", seen(self.read), methods=["POST"]),
+            Route(documents, seen(self.documents), methods=["GET"]),
+            Route(documents, seen(self.push), methods=["POST"]),
+            Route(f"{documents}/{{path:path}}", seen(self.withdraw), methods=["DELETE"]),
             Route("/knowledge/{rest:path}", self.text, methods=["GET"]),
         ]
 
-    async def all(self, _request: Request) -> Response:
+    def _seen(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint of a knowledge base that the caller may know of."""
+
+        async def answer(request: Request) -> Response:
+            await self._check_seen(request, request.path_params["name"])
+            return await endpoint(request)
+
+        return answer
+
+    async def _check_seen(self, request: Request, knowledge: str) -> None:
+        await asyncio.to_thread(check_seen, self._bases, knowledge, actor_of(request).owner)
+
+    async def all(self, request: Request) -> Response:
         """What each holds now."""
 
         def read() -> list[dict[str, Any]]:
-            return [self._described(name) for name in self._bases.names()]
+            names = self._bases.names(actor_of(request).owner)
+            return [self._described(name) for name in names]
 
         return json_reply({"data": await asyncio.to_thread(read)})
 
@@ -111,7 +127,9 @@ class KnowledgeApi:
 
         def make() -> dict[str, Any]:
             # With its chunks open, its first document need not wait for a library of 150 MB.
-            self._bases.chunks(self._bases.ensure(asked.name, embed, chunking))
+            base = self._bases.ensure(asked.name, embed, chunking)
+            check_seen(self._bases, base.name, actor_of(request).owner)
+            self._bases.chunks(base)
             return self._described(asked.name)
 
         return json_reply(await asyncio.to_thread(make), 201)
@@ -210,6 +228,7 @@ class KnowledgeApi:
     async def text(self, request: Request) -> Response:
         """The whole text of a document, in which citations' spans count bytes."""
         knowledge, document = split_document(request)
+        await self._check_seen(request, knowledge)
         text = await asyncio.to_thread(self._bases.text, knowledge, document)
         return json_reply({"knowledge": knowledge, "document": document, "text": text})
 

@@ -38,6 +38,11 @@ class Actor(msgspec.Struct, frozen=True):
     def is_visitor(self) -> bool:
         return not self.user
 
+    @property
+    def owner(self) -> str | None:
+        """Whose the caller's uploads, vector stores and jobs are; None is an operator, who sees all."""
+        return None if self.is_operator else fold(self.user)
+
     def owns(self, namespace: str) -> bool:
         """Whether repositories of a user or an organisation are the caller's."""
         mine = map(fold, (self.user, *self.organisations))

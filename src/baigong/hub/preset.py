@@ -15,6 +15,7 @@ from baigong.errors import InvalidInput
 from baigong.types import Message, Sampling
 
 PRESET = "preset.json"
+_MOST_BYTES = 1 << 20
 TAG = "preset"  # of its card, by which lists know one
 
 
@@ -58,16 +59,37 @@ class Preset(msgspec.Struct, frozen=True, omit_defaults=True):
             raise InvalidInput(f"{PRESET}: {error}.", param="sampling") from error
 
 
+def preset_file(preset: Preset) -> bytes:
+    """What its file holds.
+
+    Raises:
+        InvalidInput: it is too long for one.
+    """
+    data = msgspec.json.format(msgspec.json.encode(preset), indent=2)
+    _check_length(data)
+    return data
+
+
 def preset_of(folder: Path) -> Preset | None:
     """The preset in a repository's folder.
 
     Raises:
-        InvalidInput: the file is none.
+        InvalidInput: the file is none, or too long for one.
     """
     path = folder / PRESET
     if not path.is_file():
         return None
+    with path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    _check_length(data)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Preset)
+        return msgspec.json.decode(data, type=Preset)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"{PRESET} of {folder.name} is no preset: {error}.") from error
+
+
+def _check_length(data: bytes) -> None:
+    if len(data) > _MOST_BYTES:
+        raise InvalidInput(
+            f"{PRESET} is longer than {_MOST_BYTES} bytes.", hint="Leave some of its messages out."
+        )

@@ -55,7 +55,9 @@ class Builds:
                 if job.id not in self._running and len(self._running) < _AT_ONCE:
                     self._begin(job)
             try:
-                await asyncio.wait_for(self._new.wait(), _LOOK_S)
+                # `wait_for` would lose a cancellation that comes with the end of a job.
+                async with asyncio.timeout(_LOOK_S):
+                    await self._new.wait()
             except TimeoutError:
                 continue
 

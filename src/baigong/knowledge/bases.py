@@ -51,6 +51,7 @@ from baigong.store.tables import (
     knowledge_bases,
     knowledge_leaving,
     knowledge_pins,
+    vector_stores,
 )
 from baigong.store.turns import take_turns
 from baigong.types import Embed
@@ -105,13 +106,14 @@ class KnowledgeBases:
             raise NotFound.among("knowledge base", name, self.names(), param="knowledge")
         return base_of(row)
 
-    def names(self) -> list[str]:
+    def names(self, owner: str | None = None) -> list[str]:
+        """Of all, or of those that a user may know of: not of what is in another's vector store."""
+        query = select(knowledge_bases.c.name).order_by(knowledge_bases.c.name)
+        if owner is not None:
+            others = select(vector_stores.c.knowledge).where(vector_stores.c.owner != owner)
+            query = query.where(knowledge_bases.c.name.not_in(others))
         with self.database.read() as connection:
-            return list(
-                connection.execute(
-                    select(knowledge_bases.c.name).order_by(knowledge_bases.c.name)
-                ).scalars()
-            )
+            return list(connection.execute(query).scalars())
 
     def versions(self, name: str) -> list[KnowledgeVersion]:
         """What it holds now and the versions that are kept, the newest first; may be empty."""
@@ -352,6 +354,16 @@ class KnowledgeBases:
         for resource in abandoned(self.database, _CHUNKS):
             with suppress(Conflict), self.unsettled([resource.removeprefix(_CHUNKS)]):
                 pass
+
+
+def check_seen(bases: KnowledgeBases, knowledge: str, owner: str | None) -> None:
+    """
+    Raises:
+        NotFound: there is no `knowledge`, be it `name` or `name@number`, that the user knows of.
+    """
+    name, names = knowledge.partition("@")[0], bases.names(owner)
+    if name not in names:
+        raise NotFound.among("knowledge base", name, names, param="knowledge")
 
 
 def new_generation() -> str:

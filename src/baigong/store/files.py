@@ -15,6 +15,7 @@ from sqlalchemy import Row, Select, delete, insert, or_, select
 from baigong.errors import NotFound
 from baigong.store.blobs import Blobs
 from baigong.store.database import Database
+from baigong.store.owning import owned
 from baigong.store.paging import Cut, cut
 from baigong.store.tables import files
 
@@ -31,14 +32,20 @@ class StoredFile(msgspec.Struct, frozen=True):
     blob: str
     created_at: float
     expires_at: float | None
+    owner: str | None
 
 
 class Files:
-    """The uploads of an installation. All methods block."""
+    """The uploads of an installation, or those of one owner. All methods block."""
 
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, owner: str | None = None) -> None:
         self._database = database
         self._blobs = blobs
+        self._owner = owner
+
+    def of(self, owner: str | None) -> Files:
+        """Those that an owner sees, whose is also what is added; None sees all."""
+        return Files(self._database, self._blobs, owner)
 
     def add(
         self, filename: str, purpose: str, content: BinaryIO, expires_s: int | None = None
@@ -52,7 +59,7 @@ class Files:
         expires_at = None if expires_s is None else now + expires_s
         name = _plain(filename)
         made = StoredFile(
-            f"file-{secrets.token_hex(12)}", name, purpose, size, blob, now, expires_at
+            f"file-{secrets.token_hex(12)}", name, purpose, size, blob, now, expires_at, self._owner
         )
         with self._database.begin() as connection:
             connection.execute(insert(files).values(msgspec.structs.asdict(made)))
@@ -64,17 +71,17 @@ class Files:
     def get(self, file: str) -> StoredFile:
         """
         Raises:
-            NotFound: there is none, or it has expired.
+            NotFound: there is none, it is another's, or it has expired.
         """
         with self._database.read() as connection:
-            row = connection.execute(_present().where(files.c.id == file)).first()
+            row = connection.execute(self._present().where(files.c.id == file)).first()
         if row is None:
             raise NotFound(f"There is no file '{file[:80]}'.", param="file_id")
         return _file(row)
 
     def page(self, at: Cut, purpose: str | None = None) -> tuple[list[StoredFile], bool]:
         """Some of them, and whether there are more."""
-        query = _present()
+        query = self._present()
         if purpose is not None:
             query = query.where(files.c.purpose == purpose)
         with self._database.read() as connection:
@@ -92,11 +99,15 @@ class Files:
         """Forget it; its bytes may be those of another.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is none, or it is another's.
         """
         self.get(file)
         with self._database.begin() as connection:
             connection.execute(delete(files).where(files.c.id == file))
+
+    def _present(self) -> Select[Any]:
+        alive = or_(files.c.expires_at.is_(None), files.c.expires_at > time.time())
+        return select(files).where(alive, owned(files.c.owner, self._owner))
 
     def _put(self, content: BinaryIO) -> tuple[str, int]:
         start = content.read(_IN_MEMORY)
@@ -107,11 +118,6 @@ class Files:
             shutil.copyfileobj(content, copy)
             copy.flush()
             return self._blobs.put_file(Path(copy.name))
-
-
-def _present() -> Select[Any]:
-    alive = or_(files.c.expires_at.is_(None), files.c.expires_at > time.time())
-    return select(files).where(alive)
 
 
 def _plain(filename: str) -> str:

@@ -123,7 +123,7 @@ fine_tunings = Table(
     "fine_tunings",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("key", String(16), nullable=False, comment="whose it is; empty where no key was needed"),
+    Column("owner", String(96), comment="folded name of a user; null is the operators'"),
     Column("job", String(32), comment="the build; null where it could not begin"),
     Column("name", String(100), nullable=False, comment="of the recipe and its release"),
     Column("called", String(250), nullable=False, comment="ft:BASE:ORG:SUFFIX:ID"),
@@ -263,6 +263,7 @@ files = Table(
     Column("blob", String(64), nullable=False, comment="by sha256"),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
+    Column("owner", String(96), comment="folded name of a user; null is the operators'"),
 )
 
 # What OpenAI's clients call a knowledge base. `label` is their name for it, and not the only one.
@@ -282,6 +283,7 @@ vector_stores = Table(
     Column("expires_days", Integer, comment="after it was last used"),
     Column("created_at", Float, nullable=False),
     Column("active_at", Float, nullable=False),
+    Column("owner", String(96), comment="folded name of a user; null is the operators'"),
 )
 
 vector_store_batches = Table(

@@ -195,3 +195,17 @@ def test_a_preset_stands_on_no_other(alice, platform):
     hub.repositories.create("model", name, [Put("preset.json", hub.keep(preset))], Words("x", "y"))
     with pytest.raises(ollama.ResponseError, match="no other stands on it"):
         said(alice, name)
+
+
+def test_a_preset_has_a_length(alice, platform):
+    with pytest.raises(ollama.ResponseError, match="longer than"):
+        alice.create("long", from_=MODEL, system="x" * (2 << 20))
+    hub = platform.hub
+    from baigong.hub.commits import Put, Words
+
+    preset = b'{"base": "%s"}' % MODEL.encode() + b" " * (2 << 20)
+    hub.repositories.create(
+        "model", "alice/long", [Put("preset.json", hub.keep(preset))], Words("x", "y")
+    )
+    with pytest.raises(ollama.ResponseError, match="longer than"):
+        said(alice, "alice/long")

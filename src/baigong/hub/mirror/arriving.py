@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -120,16 +121,11 @@ class Arriving:
         headers = {"Accept-Encoding": "identity"}
         if self._have:
             headers["Range"] = f"bytes={self._have}-"
-        with httpx2.Client(timeout=_TIMEOUT) as client:
-            url, query = self._url, self._query
-            for _ in range(_REDIRECTS):
-                with client.stream("GET", url, params=query, headers=headers) as response:
-                    if response.is_redirect:
-                        url, query = _next(url, response), {}
-                        continue
-                    self._write(response)
-                    return
-        raise _lost(self._url, "too many redirects")
+        with (
+            httpx2.Client(timeout=_TIMEOUT) as client,
+            answer_of(client, self._url, self._query, headers) as response,
+        ):
+            self._write(response)
 
     def _write(self, response: httpx2.Response) -> None:
         if response.status_code == 416 and self._have == self._size:
@@ -153,6 +149,25 @@ class Arriving:
                 self._moved.notify_all()
         if self._have < self._size:
             raise httpx2.RemoteProtocolError(f"{self._have} of {self._size} bytes came")
+
+
+@contextmanager
+def answer_of(
+    client: httpx2.Client, url: str, query: dict[str, str], headers: dict[str, str] | None = None
+) -> Iterator[httpx2.Response]:
+    """What stands at an address, behind redirects that may be followed.
+
+    Raises:
+        Unreachable: they lead elsewhere without encryption, or never end.
+    """
+    asked, params = url, query or None  # an empty query would strike out that of a redirect
+    for _ in range(_REDIRECTS):
+        with client.stream("GET", asked, params=params, headers=headers) as response:
+            if not response.is_redirect:
+                yield response
+                return
+            asked, params = _next(asked, response), None
+    raise _lost(url, "too many redirects")
 
 
 def _locked(path: Path) -> BufferedRandom:

@@ -13,7 +13,7 @@ from baigong.errors import Conflict, NotFound, Unreachable
 from baigong.hub.access import Actor
 from baigong.hub.commits import Commit, Commits, Put, Words
 from baigong.hub.manifest import Entry, Files, blob_oid
-from baigong.hub.mirror.arriving import Arriving
+from baigong.hub.mirror.arriving import Arriving, answer_of
 from baigong.hub.mirror.sources import Found, Source
 from baigong.hub.names import MAIN, Kind, check_name
 from baigong.hub.remote import RemoteFile
@@ -207,7 +207,7 @@ class Mirror:
             for file in rest
             if file.sha256 and file.size > _SMALL
         ]
-        with httpx2.Client(timeout=60, follow_redirects=True) as client:
+        with httpx2.Client(timeout=60) as client:
             fetched = [self._fetch(client, source, kind, name, found, file) for file in small]
         return [*puts, *fetched]
 
@@ -222,7 +222,8 @@ class Mirror:
     ) -> Put:
         url, query = source.address(kind, name, found.commit, file.path)
         try:
-            data = client.get(url, params=query).raise_for_status().content
+            with answer_of(client, url, query) as response:
+                data = response.raise_for_status().read()
         except httpx2.HTTPError as error:
             raise Unreachable(f"{source.name} did not send {file.path}: {error}") from error
         is_text = not file.sha256

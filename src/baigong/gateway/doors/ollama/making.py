@@ -27,7 +27,7 @@ from baigong.hub.about import CARD
 from baigong.hub.access import Actor
 from baigong.hub.commits import Change, Lost, Put, Ref, Remove, Words
 from baigong.hub.manifest import Entry
-from baigong.hub.preset import PRESET, TAG, Preset
+from baigong.hub.preset import PRESET, TAG, Preset, preset_file
 from baigong.hub.pull import pull
 from baigong.industry.serving import Served
 from baigong.types import Message
@@ -197,8 +197,7 @@ class MakingApi:
         """The files that say what the request said."""
         found: list[Change] = []
         if preset != Preset():
-            data = msgspec.json.format(msgspec.json.encode(preset), indent=2)
-            found.append(Put(PRESET, self._hub.keep(data)))
+            found.append(Put(PRESET, self._hub.keep(preset_file(preset))))
         if preset.base:
             found.append(Put(CARD, self._hub.keep(_card(name, preset.base).encode())))
         if new.license:

@@ -18,6 +18,7 @@ from baigong.app import Platform
 from baigong.errors import InvalidInput
 from baigong.gateway.bodies import shown
 from baigong.gateway.doors.openai.vector_stores.wire import cut_of, list_object
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.replies import TooLarge, WrongType, json_reply
 from baigong.store.files import Files, StoredFile
 
@@ -57,7 +58,7 @@ class FilesApi:
                     param="purpose",
                 )
             made = await asyncio.to_thread(
-                self._files.add,
+                self._seen(request).add,
                 upload.filename or "file",
                 str(purpose),
                 upload.file,
@@ -67,7 +68,7 @@ class FilesApi:
 
     async def page(self, request: Request) -> Response:
         at, purpose = cut_of(request), request.query_params.get("purpose")
-        found, more = await asyncio.to_thread(self._files.page, at, purpose)
+        found, more = await asyncio.to_thread(self._seen(request).page, at, purpose)
         return json_reply(list_object([file_object(file) for file in found], more))
 
     async def retrieve(self, request: Request) -> Response:
@@ -93,8 +94,11 @@ class FilesApi:
             background=BackgroundTask(copy.unlink),
         )
 
+    def _seen(self, request: Request) -> Files:
+        return self._files.of(actor_of(request).owner)
+
     async def _of(self, request: Request) -> StoredFile:
-        return await asyncio.to_thread(self._files.get, request.path_params["file"])
+        return await asyncio.to_thread(self._seen(request).get, request.path_params["file"])
 
 
 def file_object(file: StoredFile) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from starlette.routing import Route
 from baigong.app import Platform
 from baigong.errors import NotFound
 from baigong.gateway.doors.openai.fine_tuning.rows import FineTunings
-from baigong.gateway.keys import Principal
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.replies import Forbidden, json_reply
+from baigong.hub.access import Actor
 from baigong.industry.foreign import Foreign
 from baigong.industry.serving import Served, ServedModel, Serving
 
@@ -55,10 +56,10 @@ class ModelsApi:
         """Take back the name of a fine-tuned model, and those of its checkpoints. Its release stays
         to be read; other models are not deleted over this protocol."""
         name = request.path_params["name"]
-        await asyncio.to_thread(self._delete, name, request.state.principal)
+        await asyncio.to_thread(self._delete, name, actor_of(request))
         return json_reply({"id": name, "object": "model", "deleted": True})
 
-    def _delete(self, name: str, principal: Principal) -> None:
+    def _delete(self, name: str, actor: Actor) -> None:
         alias = self._aliases.find(name)
         if alias is None:
             _opening(self._serving.open, name)
@@ -66,8 +67,8 @@ class ModelsApi:
                 f"'{name}' was not fine-tuned over this protocol, so it is not deleted over it.",
                 hint="`baigong releases` shows what is live.",
             )
-        if not self._fine_tunings.has_called(name.partition(":ckpt-")[0], principal.id):
-            principal.actor.check_operates()
+        if not self._fine_tunings.of(actor.owner).has_called(name.partition(":ckpt-")[0]):
+            actor.check_operates()
         self._aliases.delete(name)
         if alias.release is not None:
             release, _, number = alias.release.partition("@")

@@ -24,6 +24,7 @@ def upgrade() -> None:
             comment="of the hub, who holds it; null is an operator",
         ),
     )
+    _give_owners()
     op.rename_table("repositories", "kept_before")
     _create_owners()
     _create_repositories()
@@ -34,6 +35,19 @@ def upgrade() -> None:
     _create_scans()
     _move_over()
     op.drop_table("kept_before")
+
+
+def _give_owners() -> None:
+    """What was uploaded and made before there were users is the operators'."""
+    for table in ("files", "vector_stores", "fine_tunings"):
+        owner = sa.Column(
+            "owner",
+            sa.String(length=96),
+            nullable=True,
+            comment="folded name of a user; null is the operators'",
+        )
+        op.add_column(table, owner)
+    op.drop_column("fine_tunings", "key")
 
 
 def _create_owners() -> None:

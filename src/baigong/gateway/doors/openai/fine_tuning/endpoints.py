@@ -25,6 +25,7 @@ from baigong.gateway.doors.openai.fine_tuning.wire import (
     metadata_of,
 )
 from baigong.gateway.doors.openai.vector_stores.wire import cut_of, list_object
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.replies import json_reply
 from baigong.industry.builds import Builds
 from baigong.jobs import Job
@@ -34,7 +35,7 @@ from baigong.tuning.curve import Point
 
 
 class FineTuningApi:
-    """Fine-tuning jobs, which belong to the key that made them, their events and checkpoints."""
+    """Fine-tuning jobs, which belong to the user who made them, their events and checkpoints."""
 
     def __init__(self, platform: Platform, files: Files) -> None:
         self._platform = platform
@@ -68,7 +69,7 @@ class FineTuningApi:
 
     async def create(self, request: Request) -> Response:
         asked = convert(await read_object(request), CreateJob)
-        row = await asyncio.to_thread(self._maker.make, asked, _key(request))
+        row = await asyncio.to_thread(self._maker.make, asked, actor_of(request).owner)
         self._builds.wake()
         return json_reply(await asyncio.to_thread(self._object, row))
 
@@ -76,7 +77,7 @@ class FineTuningApi:
         at, metadata = cut_of(request), metadata_of(request)
 
         def read() -> dict[str, Any]:
-            found, more = self._rows.page(_key(request), at, metadata)
+            found, more = self._seen(request).page(at, metadata)
             return list_object([self._object(row) for row in found], more)
 
         return json_reply(await asyncio.to_thread(read))
@@ -119,8 +120,11 @@ class FineTuningApi:
         self._builds.wake()
         return json_reply(await asyncio.to_thread(self._object, row))
 
+    def _seen(self, request: Request) -> FineTunings:
+        return self._rows.of(actor_of(request).owner)
+
     async def _of(self, request: Request) -> FineTuning:
-        return await asyncio.to_thread(self._rows.get, request.path_params["job"], _key(request))
+        return await asyncio.to_thread(self._seen(request).get, request.path_params["job"])
 
     def _object(self, row: FineTuning) -> dict[str, Any]:
         if row.job is None:
@@ -135,10 +139,6 @@ class FineTuningApi:
             point = msgspec.convert(adapter.facts["point"], Point)
             found.append(checkpoint_object(row, alias, point))
         return sorted(found, key=lambda one: -int(one["step_number"]))
-
-
-def _key(request: Request) -> str:
-    return str(request.state.principal.id)
 
 
 def _cut(found: list[dict[str, Any]], at: Cut) -> dict[str, Any]:

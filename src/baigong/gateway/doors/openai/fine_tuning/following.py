@@ -131,7 +131,8 @@ class Following:
         ])
         self._platform.aliases.put(row.called, release=outputs["release"]["ref"])
         self._name_checkpoints(row, outputs["tune"]["checkpoints"])
-        results = self._files.add("step_metrics.csv", RESULTS, io.BytesIO(_csv(curve)))
+        files = self._files.of(row.owner)
+        results = files.add("step_metrics.csv", RESULTS, io.BytesIO(_csv(curve)))
         told = [
             *_verdict(row, outputs),
             event(row, f"New fine-tuned model created: {row.called}"),

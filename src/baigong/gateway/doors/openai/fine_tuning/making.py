@@ -53,7 +53,7 @@ class Maker:
         self._rows = rows
         self._builds = builds
 
-    def make(self, create: CreateJob, key: str) -> FineTuning:
+    def make(self, create: CreateJob, owner: str | None) -> FineTuning:
         """A job that goes on in the background; one whose file is too short has failed already.
 
         Raises:
@@ -66,7 +66,7 @@ class Maker:
         suffix = _PLAIN.sub("-", (create.suffix or "").lower()).strip("-")
         made = FineTuning(
             id=f"ftjob-{short}{secrets.token_hex(8)}",
-            key=key,
+            owner=owner,
             job=None,
             name=name,
             called=f"ft:{asked.model}:{ORGANIZATION}:{suffix}:{short}",
@@ -98,10 +98,11 @@ class Maker:
         return self._platform.settings.jobs_folder / name
 
     def _open(self, made: FineTuning, asked: Asked, rate: float | None, folder: Path) -> FineTuning:
-        training = self._lay("training_file", asked.training_file, folder / TRAINING)
+        files = self._files.of(made.owner)
+        training = _lay(files, "training_file", asked.training_file, folder / TRAINING)
         validation = None
         if asked.validation_file is not None:
-            validation = self._lay("validation_file", asked.validation_file, folder / VALIDATION)
+            validation = _lay(files, "validation_file", asked.validation_file, folder / VALIDATION)
         if asked.grader is not None and (field := wanted_field(asked.grader)) is not None:
             for file in filter(None, (training, validation)):
                 put_answers(file, field)
@@ -118,24 +119,6 @@ class Maker:
             )
         recipe = _recipe(made, asked, rate, training, validation)
         return msgspec.structs.replace(made, job=self._builds.open(recipe).id)
-
-    def _lay(self, param: str, file_id: str, target: Path) -> Path:
-        try:
-            file = self._files.get(file_id)
-        except NotFound as error:
-            raise _invalid(
-                param, f"There is no file '{file_id[:80]}'.", "file_not_found"
-            ) from error
-        if file.purpose != PURPOSE:
-            raise _invalid(
-                param,
-                f"The file '{file.id}' has the purpose '{file.purpose}'.",
-                "invalid_file_purpose",
-                f"Upload it with purpose={PURPOSE!r}.",
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._files.fetch(file, target)
-        return target
 
     def _rate(self, asked: Asked) -> float | None:
         """The learning rate, where it is a multiple of what would be chosen.
@@ -161,6 +144,24 @@ class Maker:
         return min(
             1.0, resolve(spec, 1, base.parameters).learning_rate * asked.learning_rate_multiplier
         )
+
+
+def _lay(files: Files, param: str, file_id: str, target: Path) -> Path:
+    """An upload of the owner, where a build finds it."""
+    try:
+        file = files.get(file_id)
+    except NotFound as error:
+        raise _invalid(param, f"There is no file '{file_id[:80]}'.", "file_not_found") from error
+    if file.purpose != PURPOSE:
+        raise _invalid(
+            param,
+            f"The file '{file.id}' has the purpose '{file.purpose}'.",
+            "invalid_file_purpose",
+            f"Upload it with purpose={PURPOSE!r}.",
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.fetch(file, target)
+    return target
 
 
 def _recipe(

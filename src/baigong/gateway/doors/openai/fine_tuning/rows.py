@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Row, and_, insert, null, or_, select, update
+from sqlalchemy import Row, and_, insert, null, select, update
 
 from baigong.errors import NotFound
 from baigong.store.database import Database, insert_missing
+from baigong.store.owning import owned
 from baigong.store.paging import Cut, cut
 from baigong.store.tables import fine_tuning_events as events
 from baigong.store.tables import fine_tunings
@@ -23,7 +24,7 @@ class FineTuning(msgspec.Struct, frozen=True):
     """A row of its table; `asked` is the `wire.Asked` that it was made from, as JSON."""
 
     id: str
-    key: str
+    owner: str | None
     job: str | None
     name: str
     called: str
@@ -57,46 +58,48 @@ def event(row: FineTuning, message: str, level: Level = "info") -> Event:
 
 
 class FineTunings:
-    """The rows. All methods block."""
+    """The rows, or those of one owner. All methods block."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, owner: str | None = None) -> None:
         self._database = database
+        self._seen = owned(fine_tunings.c.owner, owner)
+
+    def of(self, owner: str | None) -> FineTunings:
+        """Those that an owner sees; None sees all."""
+        return FineTunings(self._database, owner)
 
     def add(self, made: FineTuning, told: Iterable[Event]) -> None:
         with self._database.begin() as connection:
             connection.execute(insert(fine_tunings).values(msgspec.structs.asdict(made)))
         self.tell(told)
 
-    def get(self, id: str, key: str) -> FineTuning:
+    def get(self, id: str) -> FineTuning:
         """
         Raises:
-            NotFound: there is none, or it is another key's.
+            NotFound: there is none, or it is another's.
         """
-        query = select(fine_tunings).where(fine_tunings.c.id == id, _visible(key))
+        query = select(fine_tunings).where(fine_tunings.c.id == id, self._seen)
         with self._database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"There is no fine-tuning job '{id[:80]}'.", param="fine_tuning_job_id")
         return _fine_tuning(row)
 
-    def has_called(self, name: str, key: str) -> bool:
-        """Whether a job that the key sees has made the model of this name."""
-        query = select(fine_tunings.c.id).where(fine_tunings.c.called == name, _visible(key))
+    def has_called(self, name: str) -> bool:
+        """Whether one of them has made the model of this name."""
+        query = select(fine_tunings.c.id).where(fine_tunings.c.called == name, self._seen)
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
-    def page(
-        self, key: str, at: Cut, metadata: Mapping[str, str] | None
-    ) -> tuple[list[FineTuning], bool]:
+    def page(self, at: Cut, metadata: Mapping[str, str] | None) -> tuple[list[FineTuning], bool]:
         """Some of them, and whether there are more.
 
         Args:
-            key: whose.
             at: which page.
             metadata: what theirs must hold; an empty one holds of all. None is for those without.
         """
         column = fine_tunings.c.metadata
-        query = select(fine_tunings).where(_visible(key))
+        query = select(fine_tunings).where(self._seen)
         if metadata is None:
             query = query.where(column.is_(null()))
         wanted = [column[name].as_string() == value for name, value in (metadata or {}).items()]
@@ -107,7 +110,7 @@ class FineTunings:
 
     def unfinished(self) -> list[FineTuning]:
         """Those that something may still happen to, oldest first."""
-        query = select(fine_tunings).where(fine_tunings.c.finished_at.is_(None))
+        query = select(fine_tunings).where(fine_tunings.c.finished_at.is_(None), self._seen)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(fine_tunings.c.created_at)).all()
         return [_fine_tuning(row) for row in rows]
@@ -129,11 +132,6 @@ class FineTunings:
         with self._database.read() as connection:
             rows, more = cut(connection, query, events.c.created_at, events.c.id, at)
         return [Event(*(getattr(r, name) for name in Event.__struct_fields__)) for r in rows], more
-
-
-def _visible(key: str) -> Any:
-    """A key sees its own, and what was made before there were keys."""
-    return or_(fine_tunings.c.key == key, fine_tunings.c.key == "")
 
 
 def _fine_tuning(row: Row[Any]) -> FineTuning:

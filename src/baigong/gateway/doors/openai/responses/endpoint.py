@@ -20,6 +20,7 @@ from baigong.gateway.doors.openai.responses.requests import (
 )
 from baigong.gateway.doors.openai.responses.stream import Event, ResponseStream, Searched
 from baigong.gateway.doors.openai.vector_stores.search import Searcher
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.replies import crash_error, json_reply, log_crash
 from baigong.gateway.streams import Ahead, EventStream, unless_gone
 from baigong.industry.foreign import Foreign
@@ -38,13 +39,17 @@ class ResponsesApi:
     async def create(self, request: Request) -> Response:
         """Answer, whole or as a stream of events."""
         asked = parse_response(await read_object(request))
-        stream, deltas, prompt_tokens = await unless_gone(request, self._begin(asked))
+        stream, deltas, prompt_tokens = await unless_gone(
+            request, self._begin(asked, actor_of(request).owner)
+        )
         events = stream.events(deltas, prompt_tokens)
         if asked.stream:
             return EventStream(_written(events, stream, request), deltas)
         return json_reply(await unless_gone(request, _last(events, deltas)))
 
-    async def _begin(self, asked: ResponseRequest) -> tuple[ResponseStream, Ahead[Delta], int]:
+    async def _begin(
+        self, asked: ResponseRequest, owner: str | None
+    ) -> tuple[ResponseStream, Ahead[Delta], int]:
         """What fails at once has a status yet, so all of it happens before the first byte."""
         messages: Sequence[Message] = asked.conversation()
         use, tool = asked.functions(), asked.file_search()
@@ -52,7 +57,7 @@ class ResponsesApi:
         sampling = asked.sampling(served.defaults)
         effort = None if asked.reasoning is None else asked.reasoning.effort
         options = {} if effort is None else served.effort(effort)
-        searched = None if tool is None else await self._searched(tool, messages)
+        searched = None if tool is None else await self._searched(owner, tool, messages)
         if searched is not None and searched.found and messages[-1].role == "user":
             messages = _shown(messages, [one.passage for one in searched.found], served)
         answer = await served.answer(messages, sampling, tools=use, options=options)
@@ -60,11 +65,14 @@ class ResponsesApi:
         await naming("tools" if use.forced else "text.format", deltas.peek())
         return ResponseStream(asked, searched), deltas, answer.prompt_tokens
 
-    async def _searched(self, tool: FileSearch, messages: Sequence[Message]) -> Searched | None:
+    async def _searched(
+        self, owner: str | None, tool: FileSearch, messages: Sequence[Message]
+    ) -> Searched | None:
         said = [message.content for message in messages if message.role == "user"]
         if not said:
             return None
         found = await self._search(
+            owner,
             tool.vector_store_ids,
             said[-1:],
             tool.max_num_results,

@@ -34,6 +34,7 @@ from baigong.gateway.doors.openai.vector_stores.wire import (
     state_of,
     store_object,
 )
+from baigong.gateway.endpoints import actor_of
 from baigong.gateway.knowledge import check_unused
 from baigong.gateway.replies import json_reply
 from baigong.gateway.streams import unless_gone
@@ -89,9 +90,9 @@ class VectorStoreApi:
         tokens = None if asked.chunking_strategy is None else asked.chunking_strategy.tokens
         embed = self._embedders.wanted(DEFAULT)
         entries = [AddFile(file) for file in dict.fromkeys(asked.file_ids or ())]
-        await self._check(entries)
+        await self._check(request, entries)
         store = await asyncio.to_thread(
-            self._stores.make,
+            self._seen(request).make,
             asked.name or "",
             embed,
             DEFAULT_CHUNKING if tokens is None else chunking_of(tokens),
@@ -103,8 +104,8 @@ class VectorStoreApi:
         return json_reply(await self._store(store))
 
     async def page(self, request: Request) -> Response:
-        """Every knowledge base is one, whatever made it."""
-        stores, more = await asyncio.to_thread(self._stores.page, cut_of(request))
+        """To an operator every knowledge base is one, whatever made it."""
+        stores, more = await asyncio.to_thread(self._seen(request).page, cut_of(request))
         return json_reply(list_object([await self._store(store) for store in stores], more))
 
     async def retrieve(self, request: Request) -> Response:
@@ -137,6 +138,7 @@ class VectorStoreApi:
         found = await unless_gone(
             request,
             self.search_stores(
+                actor_of(request).owner,
                 [request.path_params["store"]],
                 asked.queries,
                 asked.max_num_results,
@@ -158,7 +160,7 @@ class VectorStoreApi:
     async def add(self, request: Request) -> Response:
         entry = convert(await read_object(request), AddFile)
         store = await self._usable(request)
-        await self._check([entry])
+        await self._check(request, [entry])
         (made,) = await self._attach(store, [entry])
         return json_reply(await self._file(store, made), headers=_POLL)
 
@@ -218,7 +220,7 @@ class VectorStoreApi:
     async def add_batch(self, request: Request) -> Response:
         entries = convert(await read_object(request), AddFiles).each()
         store = await self._usable(request)
-        await self._check(entries)
+        await self._check(request, entries)
         batch = f"vsfb_{secrets.token_hex(12)}"
         await self._attach(store, entries, batch)
         return json_reply(await self._batch(store, batch), headers=_POLL)
@@ -244,21 +246,25 @@ class VectorStoreApi:
 
     # --- shared -----------------------------------------------------------------------------
 
+    def _seen(self, request: Request) -> VectorStores:
+        return self._stores.of(actor_of(request).owner)
+
     async def _of(self, request: Request) -> VectorStore:
-        return await asyncio.to_thread(self._stores.get, request.path_params["store"])
+        return await asyncio.to_thread(self._seen(request).get, request.path_params["store"])
 
     async def _usable(self, request: Request) -> VectorStore:
-        return await asyncio.to_thread(self._stores.usable, request.path_params["store"])
+        return await asyncio.to_thread(self._seen(request).usable, request.path_params["store"])
 
-    async def _check(self, entries: Sequence[AddFile]) -> None:
+    async def _check(self, request: Request, entries: Sequence[AddFile]) -> None:
         """
         Raises:
-            NotFound: one of the files does not exist.
+            NotFound: one of the files does not exist, or is another's.
             InvalidInput: attributes are too long.
         """
+        files = self._files.of(actor_of(request).owner)
         for entry in entries:
             check_attributes(entry.attributes)
-            await asyncio.to_thread(self._files.get, entry.file_id)
+            await asyncio.to_thread(files.get, entry.file_id)
 
     async def _attach(
         self, store: VectorStore, entries: Sequence[AddFile], batch: str | None = None

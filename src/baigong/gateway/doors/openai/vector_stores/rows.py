@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from baigong.errors import Conflict, InvalidInput, NotFound
@@ -18,6 +18,7 @@ from baigong.knowledge.chunk import Chunking
 from baigong.knowledge.records import check_name
 from baigong.knowledge.where import Scalar
 from baigong.store.database import Database
+from baigong.store.owning import owned
 from baigong.store.paging import Cut, cut
 from baigong.store.tables import knowledge_bases, vector_stores
 from baigong.store.tables import vector_store_batches as batches
@@ -43,6 +44,7 @@ class VectorStore(msgspec.Struct, frozen=True):
     expires_days: int | None
     created_at: float
     active_at: float
+    owner: str | None = None
 
     @property
     def expires_at(self) -> float | None:
@@ -75,11 +77,19 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class VectorStores:
-    """The rows. All methods block."""
+    """The rows, or those of one owner. All methods block.
 
-    def __init__(self, database: Database, bases: KnowledgeBases) -> None:
+    What is in a store is read by its id, which only whoever sees the store is given.
+    """
+
+    def __init__(self, database: Database, bases: KnowledgeBases, owner: str | None = None) -> None:
         self._database = database
         self._bases = bases
+        self._owner = owner
+
+    def of(self, owner: str | None) -> VectorStores:
+        """Those that an owner sees, whose is also what is made; None sees all."""
+        return VectorStores(self._database, self._bases, owner)
 
     def make(
         self,
@@ -94,7 +104,9 @@ class VectorStores:
         name = label if _can_be_name(label) and label not in self._bases.names() else made_id
         self._bases.ensure(name, embed, chunking)
         now = time.time()
-        made = VectorStore(made_id, name, label, dict(metadata), expires_days, now, now)
+        made = VectorStore(
+            made_id, name, label, dict(metadata), expires_days, now, now, self._owner
+        )
         with self._database.begin() as connection:
             connection.execute(insert(vector_stores).values(msgspec.structs.asdict(made)))
         return made
@@ -103,18 +115,17 @@ class VectorStores:
         """By its id, or by the name of any knowledge base.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is none, or it is another's.
         """
+        columns = vector_stores.c
         with self._database.read() as connection:
             row = (
-                connection.execute(select(vector_stores).where(vector_stores.c.id == store)).first()
-                or connection.execute(
-                    select(vector_stores).where(vector_stores.c.knowledge == store)
-                ).first()
+                connection.execute(self._seen().where(columns.id == store)).first()
+                or connection.execute(self._seen().where(columns.knowledge == store)).first()
             )
         if row is not None:
             return _made(VectorStore, row)
-        if store in self._bases.names():
+        if self._owner is None and store in self._bases.names():
             self._adopt()
             return self.get(store)
         raise NotFound(f"There is no vector store '{store[:80]}'.", param="vector_store_id")
@@ -123,7 +134,7 @@ class VectorStores:
         """The same, used now.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is none, or it is another's.
             InvalidInput: it has expired.
         """
         found = self.get(store)
@@ -138,11 +149,11 @@ class VectorStores:
         return found
 
     def page(self, at: Cut) -> tuple[list[VectorStore], bool]:
-        """Some of them, and whether there are more. Every knowledge base is one."""
+        """Some of them, and whether there are more. Every knowledge base is one of the operators'."""
         self._adopt()
         with self._database.read() as connection:
             columns = vector_stores.c
-            rows, more = cut(connection, select(vector_stores), columns.created_at, columns.id, at)
+            rows, more = cut(connection, self._seen(), columns.created_at, columns.id, at)
         return [_made(VectorStore, row) for row in rows], more
 
     def change(self, store: str, **values: Any) -> VectorStore:
@@ -164,6 +175,9 @@ class VectorStores:
         with self._database.read() as connection:
             found = {str(state): int(count) for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
+
+    def _seen(self) -> Select[Any]:
+        return select(vector_stores).where(owned(vector_stores.c.owner, self._owner))
 
     def _adopt(self) -> None:
         """Ids for knowledge bases that were made elsewhere."""

@@ -50,6 +50,7 @@ class Searcher:
 
     async def __call__(
         self,
+        owner: str | None,
         stores: Sequence[str],
         queries: Sequence[str],
         limit: int,
@@ -61,11 +62,12 @@ class Searcher:
         """The best of all stores and queries first, each passage once.
 
         Raises:
-            NotFound: there is no such store, or no such model.
+            NotFound: the owner has no such store, or there is no such model.
             InvalidInput: a store has expired, or `filters` are none.
         """
         where = None if filters is None else read_where(dict(filters), param)
-        opened = await asyncio.to_thread(lambda: [self._stores.usable(one) for one in stores])
+        seen = self._stores.of(owner)
+        opened = await asyncio.to_thread(lambda: [seen.usable(one) for one in stores])
         names = list(dict.fromkeys(store.knowledge for store in opened))
         rank = None if ranker is None else self._rankers(ranker)
         narrow = Search(where=where)
