@@ -102,12 +102,14 @@ async def test_bad_input_is_an_error_of_its_kind(tmp_path: Path) -> None:
 async def test_killed_engine_fails_cleanly_and_the_next_request_has_its_adapter(
     tmp_path: Path,
 ) -> None:
-    folder = make_model(tmp_path / "m")
+    # Long enough for none of the three to end before the engine does.
+    folder = make_model(tmp_path / "m", max_position_embeddings=8192, eos_token_id=1 << 20)
+    endless = Sampling(max_tokens=8000)
     adapter = make_adapter(tmp_path / "a", folder)
     async with running(folder) as engine:
         await engine.add_adapter("a", adapter)
         before = await answer(engine, [1, 2], "a")
-        streams = [engine.generate([n + 1], LONG) for n in range(3)]
+        streams = [engine.generate([n + 1], endless) for n in range(3)]
         for stream in streams:
             await anext(stream)
         pid = engine.stats().pid
