@@ -6,7 +6,6 @@ import random
 import resource
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from baigong.knowledge.terms import question_terms
 from baigong.knowledge.where import Compare
 from baigong.knowledge.write import chunk_rows
 from bench.knowledge.beir import rows_of
+from bench.knowledge.queries import settled
 from bench.knowledge.stage import built_in
 from bench.record import row
 
@@ -84,9 +84,7 @@ def _times(chunks: Chunks, questions: list[str], asked: Floats) -> list[float]:
             chunks.near(vector, _DEPTH, _NARROW)
             times.append((time.perf_counter() - began) * 1000)
         if not turn:
-            for thread in threading.enumerate():
-                if thread.name == "mirror":
-                    thread.join()
+            settled()
             times.clear()
     return times
 

@@ -31,6 +31,8 @@ _DEPTH = 50  # candidates from each side; beyond, a cosine is taken for the last
 _FULL_COVERAGE = 0.5
 _WORDS = 0.55  # of the score; the rest is the cosine's
 _DAY_S = 86400.0
+# In memory Python does it all: at once, searches only hinder each other.
+_lane = ThreadPoolExecutor(1, "find")
 _beside = ThreadPoolExecutor(16, "near")  # searches by vectors, while those by words go on
 _OLD_SHARE = 0.5  # of its score that a passage keeps however old it is
 
@@ -96,7 +98,10 @@ class Retriever:
         readings = await asyncio.to_thread(lambda: [self._bases.read(name) for name in self._names])
         vectors = await self._vectors(readings, question)
         depth = limit if self._rank is None else max(limit, _RANKED)
-        found = await asyncio.to_thread(self._find, readings, question, depth, vectors)
+        in_memory = all(reading.chunks.is_in_memory for reading in readings)
+        found = await asyncio.get_running_loop().run_in_executor(
+            _lane if in_memory else None, self._find, readings, question, depth, vectors
+        )
         if self._rank is None or not found:
             return found
         return await _ranked(self._rank, question, found, limit)

@@ -180,6 +180,11 @@ class LanceChunks(Chunks):
             done = _run(_exchange(table, old, data) if old else table.add(data))
             self._mirror.follow(done.version, old, data)
 
+    @property
+    @override
+    def is_in_memory(self) -> bool:
+        return self._mirror.is_read
+
     @override
     def words(self, terms: Sequence[str], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         from lancedb.query import MatchQuery

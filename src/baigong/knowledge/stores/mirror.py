@@ -115,6 +115,10 @@ class Mirror:
         self._rest_until = -math.inf
         self._closed = False
 
+    @property
+    def is_read(self) -> bool:
+        return self._state is not None
+
     def near(self, version: int, vector: Floats, limit: int, scope: Scope) -> Found | None:
         """The nearest in that version; None where the mirror does not show it, or an index is quicker."""
         state = self._at(version)

@@ -89,6 +89,10 @@ class Chunks(Protocol):
     store allows. Readers see a finished `replace` at once.
     """
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether searches are work of this process alone, so that several at once gain nothing."""
+
     def replace(self, documents: Collection[int], rows: Sequence[ChunkRow]) -> None:
         """The chunks of these documents go, `rows` come. Durable when it returns.
 

@@ -160,6 +160,11 @@ class QdrantChunks(Chunks):
         text = " ".join(terms)
         return self._search(qdrant.TextQuery("terms", text), limit, scope) if text else []
 
+    @property
+    @override
+    def is_in_memory(self) -> bool:
+        return False
+
     @override
     def near(self, vector: NDArray[np.float32], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         import qdrant_edge as qdrant
