@@ -167,12 +167,13 @@ class Mirror:
         self._note(kind, name, revision, MISSED_S)
 
     def _follow(self, here: Repository, source: Source, revision: str) -> None:
-        """Bring a revision up to date; what is here stays good where nobody can be asked."""
+        """Bring a revision up to date; what is here stays good where nobody can be asked, and for
+        others while one asks."""
+        self._note(here.kind, here.name, revision, MISSED_S)
         try:
             found = source.ask(here.kind, here.name, revision)
             puts = self._puts(source, here.kind, here.name, found, self._known(here, found))
         except (NotFound, Unreachable):
-            self._note(here.kind, here.name, revision, MISSED_S)
             return
         branch = None if found.commit == revision else revision
         self._commits.mirror(here.id, found.commit, puts, _words(source, found), branch)
