@@ -120,12 +120,13 @@ class Commits:
             return resolve(connection, repository, revision)
 
     def of_content(self, digest: str) -> Commit | None:
-        """A commit of any repository, deleted ones too, by the start of its content's digest."""
+        """The oldest commit of any repository, deleted ones too, by the start of its content's digest."""
         if len(digest) < _SHORTEST_CONTENT:
             return None
         alike = commits.c.digest.startswith(digest, autoescape=True)
         with self._database.read() as connection:
-            row = connection.execute(select(commits).where(alike).limit(1)).first()
+            oldest = select(commits).where(alike).order_by(commits.c.created_at).limit(1)
+            row = connection.execute(oldest).first()
         return None if row is None else _commit(row)
 
     def files(self, commit: Commit) -> Files:

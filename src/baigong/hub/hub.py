@@ -22,7 +22,7 @@ from baigong.errors import NotFound
 from baigong.hub.about import ADAPTER_CONFIG, About, adapter_base, describe
 from baigong.hub.access import OPERATOR, PLATFORM, Actor, Namespaces
 from baigong.hub.admissions import Admissions
-from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words
+from baigong.hub.commits import Commit, Commits, Moved, Put, Remove, Words, resolve
 from baigong.hub.counting import Downloads
 from baigong.hub.discussions import Discussions
 from baigong.hub.holdings import Holdings
@@ -30,7 +30,7 @@ from baigong.hub.manifest import Entry, Files, Manifests, blob_oid, content_dige
 from baigong.hub.mirror.mirror import Mirror
 from baigong.hub.mirror.sources import Source
 from baigong.hub.names import MAIN, Kind
-from baigong.hub.repositories import Repositories, Repository
+from baigong.hub.repositories import Repositories, Repository, seen
 from baigong.hub.safety.checks import Checks
 from baigong.hub.search.listing import Listing, Query
 from baigong.hub.xet.store import Xorbs
@@ -40,7 +40,7 @@ from baigong.store.database import Database
 FOUNDATION = Path(__file__).parents[1] / "foundation"
 MOST = 1000  # repositories of a list that is not asked for by page
 BUILT_IN = "baigong"  # the owner of the models in the package
-_TEXT_BYTES = 1 << 20  # files up to here are kept as git keeps text, if they are
+TEXT_BYTES = 1 << 20  # files up to here are kept as git keeps text, if they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,9 @@ class Hub:
                 return built_in
             name = built_in.name  # an older one that a release was built on was kept by `add`
         try:
-            one = self.repositories.seen(kind, name, actor or PLATFORM)
-            commit = self.commits.resolve(one.id, wanted or MAIN)
+            with self._database.read() as connection:
+                one = seen(connection, kind, name, actor or PLATFORM)
+                commit = resolve(connection, one.id, wanted or MAIN)
         except NotFound as error:
             # A release stands on content: it outlives the repository that it came from.
             kept = self.commits.of_content(wanted) if actor is None else None
@@ -197,7 +198,7 @@ class Hub:
 
     def keep_file(self, path: Path) -> Entry:
         """A file's bytes, in the store."""
-        if path.stat().st_size <= _TEXT_BYTES:
+        if path.stat().st_size <= TEXT_BYTES:
             return self.keep(path.read_bytes())
         digest, size = self.blobs.put_file(path)
         return Entry(digest, size, "", "")

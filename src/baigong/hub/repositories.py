@@ -122,7 +122,8 @@ class Repositories:
         return self.seen(kind, name, PLATFORM)
 
     def exists(self, kind: Kind, name: str) -> bool:
-        return self._look(kind, name) is not None
+        with self._database.read() as connection:
+            return _look(connection, kind, name) is not None
 
     def seen(self, kind: Kind, name: str, actor: Actor) -> Repository:
         """The same for a caller: what may not be seen is not there.
@@ -130,15 +131,8 @@ class Repositories:
         Raises:
             NotFound: in the same words whether it is not there or not to be seen.
         """
-        found = self._look(kind, name)
-        if found is None or not found.is_for(actor):
-            error = NotFound(
-                f"The {kind} '{name[:200]}' does not exist, or you may not see it.",
-                hint="Check the name and the key.",
-            )
-            error.code = f"{kind}_not_found"
-            raise error
-        return found
+        with self._database.read() as connection:
+            return seen(connection, kind, name, actor)
 
     def all(self, kind: Kind | None = None) -> list[Repository]:
         """The newest first."""
@@ -213,6 +207,11 @@ class Repositories:
         with self._database.read() as connection:
             return [repository(row) for row in connection.execute(query)]
 
+    def is_liked_by(self, one: Repository, user: str) -> bool:
+        mine = (likes.c.repository == one.id) & (likes.c.user == fold(user))
+        with self._database.read() as connection:
+            return connection.execute(select(likes.c.user).where(mine)).first() is not None
+
     def likers(self, one: Repository) -> list[str]:
         """Who likes it, the earliest first."""
         query = select(likes.c.user).where(likes.c.repository == one.id).order_by(likes.c.at)
@@ -229,10 +228,19 @@ class Repositories:
             counted = update(repositories).where(one)
             connection.execute(counted.values(downloads=added, changed_at=time.time()), rows)
 
-    def _look(self, kind: Kind, name: str) -> Repository | None:
-        with self._database.read() as connection:
-            row = _row(connection, kind, name) or _moved(connection, kind, name)
-        return None if row is None else repository(row)
+
+def seen(connection: Connection, kind: Kind, name: str, actor: Actor) -> Repository:
+    """See Repositories.seen."""
+    row = _look(connection, kind, name)
+    found = None if row is None else repository(row)
+    if found is None or not found.is_for(actor):
+        error = NotFound(
+            f"The {kind} '{name[:200]}' does not exist, or you may not see it.",
+            hint="Check the name and the key.",
+        )
+        error.code = f"{kind}_not_found"
+        raise error
+    return found
 
 
 def repository(row: Row[Any]) -> Repository:
@@ -241,6 +249,10 @@ def repository(row: Row[Any]) -> Repository:
     values["settings"] = msgspec.convert(row.settings, Settings)
     values["about"] = About.read(row.about)
     return Repository(**values)
+
+
+def _look(connection: Connection, kind: Kind, name: str) -> Row[Any] | None:
+    return _row(connection, kind, name) or _moved(connection, kind, name)
 
 
 def _row(connection: Connection, kind: Kind, name: str) -> Row[Any] | None:
