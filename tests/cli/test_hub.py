@@ -6,7 +6,6 @@ import pickle
 import pytest
 
 from baigong.app import Platform
-from baigong.cli import main
 from baigong.config import Settings
 from baigong.gateway.commits import commit
 from baigong.hub.access import PLATFORM
@@ -26,14 +25,8 @@ def hub(tmp_path):
 
 
 @pytest.fixture
-def run(hub, capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+def run(hub, run):
+    return run
 
 
 def test_what_is_listed(hub, run):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from baigong.app import Platform
-from baigong.cli import main
 from baigong.cli.ask import _moment
 from baigong.config import Settings
 from baigong.knowledge.connectors.source import Content, Entry, Listing
@@ -50,14 +49,8 @@ def bases(tmp_path):
 
 
 @pytest.fixture
-def run(bases, capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+def run(bases, run):
+    return run
 
 
 def test_an_answer_is_quoted_with_its_document_headings_and_place(run, bases):

@@ -10,17 +10,11 @@ import typer
 from baigong.app import Platform
 from baigong.cli.screen import Json, console, print_json, verb
 from baigong.config import Settings
-from baigong.errors import InvalidInput, Unreachable
+from baigong.errors import Unreachable
 from baigong.hub.names import Kind
-from baigong.hub.remote import HF
+from baigong.hub.remote import HF, HF_TYPES
 
 app = verb()
-
-_KINDS: dict[str, tuple[Kind, str]] = {
-    "model": ("model", "model"),
-    "dataset": ("dataset", "dataset"),
-    "recipe": ("recipe", "space"),
-}
 
 
 @app.command()
@@ -33,7 +27,7 @@ def push(
         ),
     ] = HF,
     name: Annotated[str, typer.Option(help="what to call it there (owner/name)")] = "",
-    kind: Annotated[str, typer.Option(help="model, dataset or recipe")] = "model",
+    kind: Annotated[Kind, typer.Option(help="model, dataset or recipe")] = "model",
     private: Annotated[bool, typer.Option("--private", help="for its owner alone, there")] = False,
     token: Annotated[
         str, typer.Option(envvar="HF_TOKEN", help="of the other hub", show_envvar=True)
@@ -44,12 +38,8 @@ def push(
     from huggingface_hub import HfApi  # noqa: PLC0415  slow, and for this verb alone
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
-    if kind not in _KINDS:
-        raise InvalidInput(
-            f"kind: expected one of {', '.join(_KINDS)}, got '{kind}'.", param="kind"
-        )
-    ours, theirs = _KINDS[kind]
-    kept = Platform.open(Settings.load()).hub.get(ours, ref)
+    theirs = HF_TYPES[kind]
+    kept = Platform.open(Settings.load()).hub.get(kind, ref)
     remote, api = name or kept.name, HfApi(endpoint=endpoint, token=token or None)
     sdk = "static" if theirs == "space" else None
     try:

@@ -14,8 +14,8 @@ from baigong.gateway.endpoints import actor_of, answering
 from baigong.gateway.replies import json_reply
 from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
-from baigong.hub.names import Kind, fold
-from baigong.hub.reader import kind_of
+from baigong.hub.names import fold
+from baigong.hub.reader import kind_of, made_from
 from baigong.hub.repositories import Repository
 from baigong.hub.search.listing import Query
 from baigong.industry.releases import Content, Releases
@@ -68,7 +68,7 @@ class HubApi:
             **summary(one),
             "settings": one.settings,
             "about": one.about,
-            "liked": fold(actor.user) in self._hub.repositories.likers(one),
+            "liked": self._hub.repositories.is_liked_by(one, actor.user),
             "refs": [
                 {"kind": ref.kind, "name": ref.name, "commit": ref.commit}
                 for ref in self._hub.commits.refs(one.id)
@@ -91,13 +91,13 @@ class HubApi:
     def _lineage(self, one: Repository, actor: Actor) -> dict[str, Any]:
         """What it was made from, by revision where that is known, and what was made from it."""
         used = [r for r in self._releases.history() if one.name in _names(_made(r.content))]
-        from_it = f"{'dataset' if one.kind == 'dataset' else 'base_model'}:{one.name}"
-        models = self._made_from(from_it, "model", actor)
+        models, _ = self._hub.listing.page(made_from(one, "model", _MADE), actor)
+        recipes, _ = self._hub.listing.page(made_from(one, "recipe", _MADE), actor)
         return {
             **self._made_of(one, [release.content for release in used]),
             "adapters": [each.name for each in models if each.about.is_adapter],
             "models": [each.name for each in models if not each.about.is_adapter],
-            "recipes": [each.name for each in self._made_from(from_it, "recipe", actor)],
+            "recipes": [each.name for each in recipes],
             "releases": [release.ref for release in used],
         }
 
@@ -109,10 +109,6 @@ class HubApi:
             "bases": _most_exact([str(facts.get("base") or ""), one.about.base, *one.about.bases]),
             "datasets": _most_exact([*sorted(datasets), *one.about.datasets]),
         }
-
-    def _made_from(self, tag: str, kind: Kind, actor: Actor) -> list[Repository]:
-        query = Query(kind, tags=(tag,), sort="downloads", limit=_MADE)
-        return self._hub.listing.page(query, actor)[0]
 
 
 def summary(one: Repository) -> dict[str, Any]:

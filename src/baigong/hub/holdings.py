@@ -36,10 +36,14 @@ class Holdings:
 
     def has(self, digest: str, *namespaces: str) -> bool:
         """Whether one of them has sent these bytes, and they are in the store."""
+        return self.size(digest, *namespaces) is not None
+
+    def size(self, digest: str, *namespaces: str) -> int | None:
+        """How many bytes they are; None where none of them has sent them, or they are not here."""
         folded = [fold(namespace) for namespace in namespaces]
         query = select(holdings.c.digest).where(
             holdings.c.digest == digest, holdings.c.namespace.in_(folded)
         )
         with self._database.read() as connection:
             is_known = connection.execute(query).first() is not None
-        return is_known and self._blobs.has(digest)
+        return self._blobs.size(digest) if is_known else None

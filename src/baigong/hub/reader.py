@@ -153,7 +153,7 @@ class Reader:
 
     def likes(self, one: Repository) -> bool:
         """Whether the caller does."""
-        return fold(self._actor.user) in self._hub.repositories.likers(one)
+        return self._hub.repositories.is_liked_by(one, self._actor.user)
 
     def card(self, at: At) -> str:
         """README.md below its front matter; empty where there is none."""
@@ -166,9 +166,8 @@ class Reader:
         """See Lineage."""
         about = one.about
         bases = [*about.bases, about.base.partition("@")[0]]
-        tags = (f"{'dataset' if one.kind == 'dataset' else 'base_model'}:{one.name}",)
-        made, count = self.page(Query("model", tags=tags, sort="downloads", limit=_MOST_MADE))
-        recipes, _ = self.page(Query("recipe", tags=tags, sort="downloads", limit=_MOST_MADE))
+        made, count = self.page(made_from(one, "model", _MOST_MADE))
+        recipes, _ = self.page(made_from(one, "recipe", _MOST_MADE))
         links = (self._links("model", bases), self._links("dataset", about.datasets))
         return Lineage(*links, made, count, recipes)
 
@@ -250,6 +249,12 @@ class Reader:
 
     def _text(self, entry: Entry, most: int) -> str:
         return self._hub.blobs.read(entry.digest, 0, most).decode("utf-8", "replace")
+
+
+def made_from(one: Repository, kind: Kind, limit: int) -> Query:
+    """The repositories whose cards say that they were made from it, the most downloaded first."""
+    tag = f"{'dataset' if one.kind == 'dataset' else 'base_model'}:{one.name}"
+    return Query(kind, tags=(tag,), sort="downloads", limit=limit)
 
 
 def kind_of(word: str) -> Kind:

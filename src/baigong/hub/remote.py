@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,7 +11,10 @@ from typing import Any
 import httpx2
 
 from baigong.errors import InvalidInput, NotFound, Unreachable
+from baigong.hub.names import Kind
 
+# What Hugging Face's clients call each kind of repository.
+HF_TYPES: Mapping[Kind, str] = {"model": "model", "dataset": "dataset", "recipe": "space"}
 HF = "https://huggingface.co"
 MODELSCOPE = "https://www.modelscope.cn"
 

@@ -74,30 +74,32 @@ repositories = Table(
     Index("ix_repositories_changed_at", "changed_at"),
 )
 
+
+def _of_repository(*, primary_key: bool = False, index: bool = False) -> Column[int]:
+    """Whose row it is, and with which it goes."""
+    return Column(
+        "repository",
+        Integer,
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        primary_key=primary_key,
+        nullable=False,
+        index=index,
+    )
+
+
 # Names that repositories had before they were moved.
 moves = Table(
     "moves",
     metadata,
     Column("kind", String(16), primary_key=True),
     Column("folded", String(220), primary_key=True),
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    _of_repository(index=True),
 )
 
 commits = Table(
     "commits",
     metadata,
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _of_repository(primary_key=True),
     Column("id", String(40), primary_key=True),
     Column("number", Integer, nullable=False, comment="of the repository's, as they were made"),
     Column("parent", String(40)),
@@ -114,12 +116,7 @@ commits = Table(
 refs = Table(
     "refs",
     metadata,
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _of_repository(primary_key=True),
     Column("kind", String(8), primary_key=True, comment="branch | tag | pull"),
     Column("name", String(250), primary_key=True),
     Column("commit", String(40), nullable=False),
@@ -137,12 +134,7 @@ manifests = Table(
 likes = Table(
     "likes",
     metadata,
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _of_repository(primary_key=True),
     Column("user", String(96), primary_key=True),
     Column("at", Float, nullable=False),
 )
@@ -151,12 +143,7 @@ likes = Table(
 admissions = Table(
     "admissions",
     metadata,
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _of_repository(primary_key=True),
     Column("user", String(96), primary_key=True),
     Column("status", String(8), nullable=False, comment="pending | accepted | rejected"),
     Column("reason", Text, nullable=False),
@@ -167,12 +154,7 @@ admissions = Table(
 discussions = Table(
     "discussions",
     metadata,
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _of_repository(primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("title", Text, nullable=False),
     Column("author", String(96), nullable=False),
@@ -187,12 +169,7 @@ remarks = Table(
     "remarks",
     metadata,
     Column("id", String(24), primary_key=True),
-    Column(
-        "repository",
-        Integer,
-        ForeignKey("repositories.id", ondelete="CASCADE"),
-        nullable=False,
-    ),
+    _of_repository(),
     Column("discussion", Integer, nullable=False),
     Column("kind", String(8), nullable=False, comment="comment | status | title"),
     Column("author", String(96), nullable=False),

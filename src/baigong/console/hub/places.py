@@ -9,9 +9,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from baigong.hub.names import MAIN, Kind
+from baigong.hub.reader import KINDS
 from baigong.hub.search.listing import Query
 
-WORDS: Mapping[Kind, str] = {"model": "models", "dataset": "datasets", "recipe": "recipes"}
+WORDS: Mapping[Kind, str] = {kind: word for word, kind in KINDS.items()}
 _DOORS: Mapping[Kind, str] = {"model": "/hf", "dataset": "/hf/datasets", "recipe": "/hf/spaces"}
 
 

@@ -10,6 +10,7 @@ from baigong.errors import InvalidInput, NotFound
 from baigong.hub.names import MAIN, Kind
 from baigong.hub.remote import (
     HF,
+    HF_TYPES,
     MODELSCOPE,
     RemoteFile,
     hugging_face_files,
@@ -17,8 +18,6 @@ from baigong.hub.remote import (
     modelscope_files,
     modelscope_url,
 )
-
-_TYPES = {"model": "model", "dataset": "dataset", "recipe": "space"}
 
 
 class Found(NamedTuple):
@@ -56,14 +55,14 @@ class HuggingFace:
 
     def ask(self, kind: Kind, name: str, revision: str) -> Found:
         """See Source. Without a token: what is fetched is shown to every caller."""
-        found = hugging_face_files(name, self._endpoint, revision, False, _TYPES[kind])
+        found = hugging_face_files(name, self._endpoint, revision, False, HF_TYPES[kind])
         return Found(*found)
 
     def address(self, kind: Kind, name: str, commit: str, path: str) -> tuple[str, dict[str, str]]:
         """See Source."""
         from huggingface_hub import hf_hub_url  # noqa: PLC0415  slow, and for mirrors alone
 
-        kinds = {"repo_type": _TYPES[kind], "endpoint": self._endpoint}
+        kinds = {"repo_type": HF_TYPES[kind], "endpoint": self._endpoint}
         return hf_hub_url(name, path, revision=commit, **kinds), {}
 
 

@@ -127,17 +127,18 @@ class Draft:
         checked(file.path)
         if not _DIGEST.fullmatch(file.oid):
             raise InvalidInput(f"'{file.oid[:80]}' is no sha256.", param="oid")
-        size = self._hub.blobs.size(file.oid) if self._has_sent(file.oid) else None
+        size = self._size(file.oid)
         if size is None:
             raise Lost.of(file.oid)
         if file.size not in {None, size}:
             raise InvalidInput(f"'{file.path}' has {size} bytes, not {file.size}.", param="size")
         return Put(file.path, Entry(file.oid, size, "", ""))
 
-    def _has_sent(self, digest: str) -> bool:
-        """Whether the bytes are the caller's to commit: to know their sha256 is not to have them."""
+    def _size(self, digest: str) -> int | None:
+        """Of bytes that are the caller's to commit: to know their sha256 is not to have them."""
         owner = self.one.owner if self._actor.owns(self.one.owner) else self._actor.user
-        return self._hub.holdings.has(digest, owner) or digest in self._committed
+        size = self._hub.holdings.size(digest, owner)
+        return self._hub.blobs.size(digest) if size is None and digest in self._committed else size
 
     def _deleted(self, value: msgspec.Raw) -> Change:
         path = _decoded(value, _Deleted).path

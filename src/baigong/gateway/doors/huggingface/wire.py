@@ -18,9 +18,10 @@ from baigong.gateway.replies import json_reply
 from baigong.hub.commits import Commit
 from baigong.hub.hub import Hub
 from baigong.hub.names import MAIN, Kind
+from baigong.hub.remote import HF_TYPES
 from baigong.hub.repositories import Repository
 
-TYPES: dict[str, Kind] = {"model": "model", "dataset": "dataset", "space": "recipe"}
+TYPES: dict[str, Kind] = {type: kind for kind, type in HF_TYPES.items()}
 _CODES = {
     "model_not_found": "RepoNotFound",
     "dataset_not_found": "RepoNotFound",
@@ -75,7 +76,7 @@ def owned(hub: Hub, request: Request) -> Repository:
 
 def type_of(kind: Kind) -> str:
     """What the clients call it."""
-    return "space" if kind == "recipe" else kind
+    return HF_TYPES[kind]
 
 
 def door(request: Request) -> str:

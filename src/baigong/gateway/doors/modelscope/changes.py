@@ -148,8 +148,7 @@ class ChangesApi:
             return Remove(action.path)
         if action.type == "normal":
             return Put(action.path, self._hub.keep(_bytes_of(action)))
-        is_here = self._hub.holdings.has(action.sha256, one.owner)
-        size = self._hub.blobs.size(action.sha256) if is_here else None
+        size = self._hub.holdings.size(action.sha256, one.owner)
         if size is None:
             raise Lost(f"The bytes of '{action.path[:200]}' are not here.", hint="Upload them.")
         return Put(action.path, Entry(action.sha256, size, "", ""))

@@ -26,6 +26,7 @@ from baigong.gateway.replies import Forbidden, json_reply
 from baigong.hub.about import CARD
 from baigong.hub.access import Actor
 from baigong.hub.commits import Change, Lost, Put, Ref, Remove, Words
+from baigong.hub.hub import TEXT_BYTES
 from baigong.hub.manifest import Entry
 from baigong.hub.preset import PRESET, TAG, Preset, preset_file
 from baigong.hub.pull import pull
@@ -174,11 +175,10 @@ class MakingApi:
 
     def _entry(self, path: str, digest: str, actor: Actor) -> Entry:
         plain = _digest(digest)
-        is_here = self._hub.holdings.has(plain, actor.user)
-        size = self._hub.blobs.size(plain) if is_here else None
+        size = self._hub.holdings.size(plain, actor.user)
         if size is None:
             raise Lost(f"The bytes of '{path[:200]}' are not here.", hint="Send them as a blob.")
-        if size <= 1 << 20:
+        if size <= TEXT_BYTES:
             return self._hub.keep(self._hub.blobs.get(plain))
         return Entry(plain, size, "", "")
 
