@@ -27,6 +27,7 @@ from baigong.tuning.weights import load_weights
 from baigong.tuning.workers import Workers
 from baigong.types import Progress, Row
 from tests.inference.local import save_model
+from tests.models import make_model
 from tests.tuning.killing import durable, live, same_bits
 
 pytestmark = pytest.mark.anyio
@@ -175,7 +176,8 @@ async def test_two_processes_learn_what_one_does(
     spec = msgspec.structs.replace(SPEC, processes=2)
     together = await tune(rows, base, spec, tmp_path / "work", ignore)
     alone, both = ([point.loss for point in r.curve] for r in (result, together))
-    assert both == pytest.approx(alone, rel=0.05)
+    # Parts of other sizes round otherwise, which shows where little is left to lose.
+    assert both == pytest.approx(alone, rel=0.05, abs=0.02)
     assert together.tokens == result.tokens
     assert together.validation_loss == pytest.approx(result.validation_loss, rel=0.05)
 
@@ -191,6 +193,29 @@ async def test_a_loss_that_is_no_number_stops_the_run_and_says_why(
     with pytest.raises(Diverged, match="nan at step 1") as caught:
         await tune(rows, broken, SPEC, tmp_path / "work", ignore)
     assert "tune.learning_rate to 0.0005 (it was 0.005)" in caught.value.hint
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_frozen_matrix_is_held_as_products_take_it_and_no_bit_changes(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    monkeypatch.setattr("baigong.tuning.weights.multiplies_bfloat16", lambda: True)
+    base = make_model(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
+    losses = {}
+    for held in ("half", "whole"):
+        if held == "whole":
+            monkeypatch.setattr("baigong.tuning.weights._halve", lambda _: None)
+        lay_job(rows, base, SPEC, tmp_path / held)
+        run = Run(tmp_path / held, Workers())
+        losses[held] = [run.gradients(run.rows[:4]), *gradients_of(run)]
+        kinds = {name: p.dtype for name, p in run.weights.causal.named_parameters()}
+        matrix = torch.bfloat16 if held == "half" else torch.float32
+        assert {kinds[name] for name in kinds if "base_layer" in name} == {matrix}
+        assert {kinds[name] for name in kinds if "norm" in name} == {torch.float32}
+        assert kinds["model.embed_tokens.weight"] == torch.float32
+        assert tied or kinds["lm_head.weight"] == matrix
+        assert {p.dtype for p in run.trained.values()} == {torch.float32}
+    assert losses["half"] == losses["whole"]
 
 
 def test_out_of_memory_halves_what_goes_through_at_once(

@@ -26,12 +26,16 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shape(Sizes, frozen=True, kw_only=True):
-    """What there is to know of any model of attention and MLPs."""
+    """What there is to know of any model of attention and MLPs.
+
+    `is_tied`: its output head is its embedding.
+    """
 
     inner_size: int
     heads: int
     kv_heads: int
     head_dim: int
+    is_tied: bool
 
 
 class ExpertConfig(msgspec.Struct, frozen=True):
@@ -69,7 +73,6 @@ class ModelConfig(Shape, frozen=True, kw_only=True):
     """
 
     norm_epsilon: float
-    is_tied: bool
     qkv_bias: bool
     out_bias: bool
     mlp_bias: bool
@@ -208,6 +211,7 @@ def shape_of(fields: dict[str, Any], where: str) -> Shape:
         heads=heads,
         kv_heads=int(found.get("num_key_value_heads") or heads),
         head_dim=int(found.get("head_dim") or hidden // heads),
+        is_tied=bool(fields.get("tie_word_embeddings", found.get("tie_word_embeddings", True))),
     )
 
 

@@ -29,6 +29,7 @@ class Base:
         inputs: numbers that go into those layers, of one token.
         products: weights of those layers, each a multiplication per token.
         is_bfloat16: whether its weights are stored in that type.
+        is_tied: whether the output head is the embedding.
         widest: the smaller side of the layer in which that is greatest: no rank can be above it.
     """
 
@@ -43,6 +44,7 @@ class Base:
     context: int
     widest: int
     is_bfloat16: bool
+    is_tied: bool
 
     @property
     def targets(self) -> list[str]:
@@ -92,6 +94,7 @@ def read_base(folder: Path) -> Base:
         context=shape.context,
         widest=widest,
         is_bfloat16=_is_bfloat16(headers),
+        is_tied=shape.is_tied,
     )
 
 
@@ -134,6 +137,7 @@ def read_sight(folder: Path, headers: Headers) -> Base:
         context=1,
         widest=widest,
         is_bfloat16=_is_bfloat16(headers),
+        is_tied=False,
     )
 
 

@@ -358,17 +358,18 @@ class Run:
 def tokens_at_once(weights: Weights) -> int:
     """How many units of length may go through the model together."""
     if weights.kept:
-        return max(1, _room(weights) // weights.kept)
+        return max(1, _room(weights, memory.SIGHT) // weights.kept)
     config = weights.model.config.get_text_config()
     layers, hidden = getattr(config, "num_hidden_layers", 12), getattr(config, "hidden_size", 768)
-    return memory.tokens_at_once(layers, hidden, _room(weights), is_bfloat16=weights.has_bfloat16)
+    room = _room(weights, memory.ROOM)
+    return memory.tokens_at_once(layers, hidden, room, is_bfloat16=weights.has_bfloat16)
 
 
-def _room(weights: Weights) -> int:
-    """Bytes for what backward passes keep."""
+def _room(weights: Weights, usual: int) -> int:
+    """Bytes for what backward passes keep; `usual` are those on a processor."""
     if weights.device.type == "cuda":
         return int(torch.cuda.mem_get_info()[0] // 2)
-    return memory.ROOM
+    return usual
 
 
 def is_out_of_memory(error: Exception) -> bool:
