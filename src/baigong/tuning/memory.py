@@ -30,8 +30,10 @@ _KEPT = {"adapter": (4.4, 3.04), "full": (5.15, 3.7)}
 _DROPPED = (2, 1)  # and of each that goes in, where an adapter drops some
 # Bytes of a logit while it is worked out: one of a head that stays as it is, and one of another.
 _LOGIT = {"adapter": (4, 8), "full": (12, 12)}
-# What is freed in other sizes than it is asked for again stays with the process.
-_HEAP = 1.75
+# What is freed in other sizes than it is asked for again stays with the process: of all that a pass
+# takes, and bytes more where matrices are bfloat16 and what runs through them is float32.
+_HEAP = 1.85
+_MIXED = 72 << 20
 
 
 def tokens_at_once(layers: int, hidden: int, room: int, *, is_bfloat16: bool) -> int:
@@ -83,7 +85,7 @@ class Held:
         gradients = 4 * self.trained
         kept = (12 if self.prepared.validation else 8) * self.trained
         once = max(gradients, passing) if len(parts) == 1 else gradients + passing
-        held = self._weights + kept + once
+        held = self._weights + kept + once + (_MIXED if self._is_halved else 0)
         widths = len({-(-example.length // WIDTHS) for example in train})
         kernels = _KERNELS[self._kind] * min(widths, self.settings.steps)
         return _START + max(self._loading, kernels + held)
