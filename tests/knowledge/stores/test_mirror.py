@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterable
@@ -144,6 +145,25 @@ def test_what_another_process_deletes_is_gone_at_once(
     theirs.replace([3, 4], [row(50)])
     for _ in range(9):
         assert numbers(ours.near(ASKED, 99)) == {*range(40), 50} - {3, 4}
+
+
+def test_what_others_write_after_a_long_rest_is_seen_at_once(
+    tmp_path: Path, reads: list[LanceChunks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is not asked for while the folder stays as it was, and is as soon as it changes."""
+    asked = []
+    newest = LanceChunks._newest
+    monkeypatch.setattr(LanceChunks, "_newest", lambda self: asked.append(self) or newest(self))
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    theirs.replace([], [row(n) for n in range(9)])
+    for turn in range(4):
+        os.utime(tmp_path / "base.lance" / "_versions", (turn, turn))
+        held = set(range(turn, 9))
+        asked.clear()
+        for _ in range(5):
+            assert numbers(ours.near(ASKED, 99)) == numbers(ours.words(["word"], 99)) == held
+        assert asked == [ours]
+        theirs.replace([turn], [])
 
 
 def read_beside(chunks: LanceChunks, reads: list[LanceChunks]) -> None:

@@ -54,6 +54,7 @@ from baigong.knowledge.stores.rows import (
     metadata_columns,
 )
 from baigong.knowledge.stores.sql import columns_of, condition, of_documents
+from baigong.knowledge.stores.watched import Watched
 from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 
@@ -93,8 +94,12 @@ class LanceStores(Stores):
         with self._mutex:
             chunks = self._open.get(key)
             if chunks is None:
+                folder = None if "://" in self.url else Path(self.url, f"{key}.lance", "_versions")
                 chunks = LanceChunks(
-                    lambda: self._table(key, vector_size), self._index_from, self._mirrors
+                    lambda: self._table(key, vector_size),
+                    self._index_from,
+                    self._mirrors,
+                    Watched(folder),
                 )
                 self._open[key] = chunks
         check_size(chunks.vector_size, vector_size, key)
@@ -151,10 +156,12 @@ class LanceChunks(Chunks):
         reopen: Callable[[], Any],
         index_from: int,
         mirrors: Mirrors,
+        watched: Watched,
         pin: str | None = None,
     ) -> None:
         self._reopen = reopen
         self._index_from = index_from
+        self._watched = watched
         self._pin = pin
         self._pinned: dict[str, LanceChunks] = {}  # by branch
         self._mirrors = mirrors
@@ -284,7 +291,11 @@ class LanceChunks(Chunks):
         if branch not in self._pinned:
             table = self._table
             self._pinned[branch] = LanceChunks(
-                lambda: _run(table.branches.checkout(branch)), self._index_from, self._mirrors, name
+                lambda: _run(table.branches.checkout(branch)),
+                self._index_from,
+                self._mirrors,
+                Watched(None),
+                name,
             )
         return self._pinned[branch]
 
@@ -319,6 +330,13 @@ class LanceChunks(Chunks):
         ]
 
     def _version(self) -> int:
+        return self._pinned_version if self._pin else self._watched.version(self._newest)
+
+    @cached_property
+    def _pinned_version(self) -> int:
+        return self._newest()
+
+    def _newest(self) -> int:
         return int(self._read(lambda table: table.version()))
 
     def _search(self, searches: Sequence[_Search], limit: int, scope: Scope) -> list[list[Hit]]:
