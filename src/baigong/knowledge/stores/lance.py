@@ -371,7 +371,8 @@ class LanceChunks(Chunks):
             version = await table.version()
             if self._pin is None:  # which never changes
                 await table.checkout(version)
-            if await table.count_rows() * (4 * (self.vector_size or 0) + _TEXT) > budget:
+            each = 5 * (self.vector_size or 0) + _TEXT  # a quarter of the vectors lies there twice
+            if await table.count_rows() * each > budget:
                 return None
             names = [name for name in (await table.schema()).names if name not in NOT_MIRRORED]
             return version, await table.query().select(names).to_arrow()

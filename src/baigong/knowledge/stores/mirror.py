@@ -25,7 +25,7 @@ from baigong.knowledge.stores.port import Scope
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BUDGET = 512 << 20  # bytes of all mirrors of a process: 170,000 chunks of 256 numbers with texts
+BUDGET = 512 << 20  # bytes of all mirrors of a process: 160,000 chunks of 256 numbers with texts
 _MISSED = 10  # searches in a version before it is read: a command that asks once need not
 _REST = 20  # times what reading took, until it is read again
 _TOO_LARGE_S = 600.0  # until it is looked again whether it fits
