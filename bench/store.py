@@ -185,10 +185,7 @@ def case(name: str, rows: int, folder: str) -> dict[str, Any]:
         return [lambda vector=vector: chunks.near(vector, 10, scope) for vector, _ in asked]
 
     def both(scope: Scope) -> list[Callable[[], object]]:
-        return [
-            lambda v=vector, t=terms: (chunks.words(t, 10, scope), chunks.near(v, 10, scope))
-            for vector, terms in asked
-        ]
+        return [lambda v=vector, t=terms: chunks.both(t, v, 10, scope) for vector, terms in asked]
 
     result["words"], result["words_filter"] = timed(words(everything)), timed(words(FILTER))
     result["near"], result["near_filter"] = timed(near(everything)), timed(near(FILTER))

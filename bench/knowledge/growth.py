@@ -80,8 +80,7 @@ def _times(chunks: Chunks, questions: list[str], asked: Floats) -> list[float]:
     for turn in range(2):
         for question, vector in zip(questions, asked, strict=True):
             began = time.perf_counter()
-            chunks.words(question_terms(question), _DEPTH, _NARROW)
-            chunks.near(vector, _DEPTH, _NARROW)
+            chunks.both(question_terms(question), vector, _DEPTH, _NARROW)
             times.append((time.perf_counter() - began) * 1000)
         if not turn:
             settled()

@@ -26,6 +26,7 @@ Floats = NDArray[np.float32]
 _HINT = "Download or train it again."
 _KEPT = 100_000  # words whose tokens are remembered, some 20 MB
 _SHORT = 20  # characters of a word that may come again
+_BRIEF = 500  # characters of a text that takes no longer than to hand it to a thread
 _AT_ONCE = 1024  # texts between two breaths, so that their ids take little memory
 
 
@@ -60,6 +61,8 @@ class StaticEmbed:
 
     async def __call__(self, texts: Sequence[str]) -> Floats:
         """A unit vector for each text."""
+        if len(texts) == 1 and len(texts[0]) <= _BRIEF:
+            return self.vectors(texts)
         return await asyncio.to_thread(self.vectors, texts)
 
     def vectors(self, texts: Sequence[str]) -> Floats:

@@ -33,7 +33,6 @@ _WORDS = 0.55  # of the score; the rest is the cosine's
 _DAY_S = 86400.0
 # In memory Python does it all: at once, searches only hinder each other.
 _lane = ThreadPoolExecutor(1, "find")
-_beside = ThreadPoolExecutor(16, "near")  # searches by vectors, while those by words go on
 _OLD_SHARE = 0.5  # of its score that a passage keeps however old it is
 
 
@@ -169,9 +168,7 @@ class Retriever:
             found = reading.chunks.words(words, depth, scope) if words else []
             scored = [_Scored(hit, hit.score, hit.score, None) for hit in found]
         else:
-            by_nearness = _beside.submit(reading.chunks.near, vector, depth, scope)
-            found = reading.chunks.words(words, depth, scope) if words else []
-            scored = _fused(words, found, by_nearness.result())
+            scored = _fused(words, *reading.chunks.both(words, vector, depth, scope))
         if not asked.fresh_days:
             return scored
         at = now if asked.as_of is None else asked.as_of
@@ -209,26 +206,28 @@ def _fused(
     words = min(1.0, _coverage(asked, by_words) / _FULL_COVERAGE)
     best = by_words[0].score if by_words else 1.0
     farthest = by_nearness[-1].score if by_nearness else 0.0
-    hits = {_place(hit): hit for hit in (*by_words, *by_nearness)}
-    matches = {_place(hit): hit.score for hit in by_words}
-    nearest = {_place(hit): hit.score for hit in by_nearness}
+    nearest = {(hit.document, hit.start): hit for hit in by_nearness}
     scored = []
-    for place, hit in hits.items():
-        matched, near = matches.get(place, 0.0), nearest.get(place, farthest)
-        score = _WORDS * words * matched / best + (1 - _WORDS) * max(0.0, near)
-        scored.append(_Scored(hit, score, matched, near))
+    for hit in by_words:
+        twin = nearest.pop((hit.document, hit.start), None)
+        near = farthest if twin is None else twin.score
+        score = _WORDS * words * hit.score / best + (1 - _WORDS) * max(0.0, near)
+        scored.append(_Scored(hit, score, hit.score, near))
+    for hit in nearest.values():
+        scored.append(_Scored(hit, (1 - _WORDS) * max(0.0, hit.score), 0.0, hit.score))
     return sorted(scored, key=lambda one: -one.score)
 
 
-def _place(hit: Hit) -> tuple[int, int]:
-    return hit.document, hit.start
-
-
 def _coverage(asked: Sequence[str], by_words: Sequence[Hit]) -> float:
-    """The largest share of the terms that one of the three best matches holds."""
+    """The largest share of the terms that one of the three best matches holds, up to full."""
     wanted = set(asked)
-    held = (wanted.intersection(terms(f"{hit.title}\n{hit.text}")) for hit in by_words[:3])
-    return max(map(len, held), default=0) / max(1, len(wanted))
+    most = 0.0
+    for hit in by_words[:3]:
+        held = wanted.intersection(terms(f"{hit.title}\n{hit.text}"))
+        most = max(most, len(held) / len(wanted))
+        if most >= _FULL_COVERAGE:
+            break
+    return most
 
 
 def _freshness(hit: Hit, at: float, half_life_days: float) -> float:

@@ -113,6 +113,21 @@ def test_a_document_is_replaced_and_others_stay(stores: Stores) -> None:
     assert chunks.words(["old"], 9) == []
 
 
+def test_both_ways_at_once_find_what_each_finds(stores: Stores) -> None:
+    chunks = stores.open("base", SIZE)
+    chunks.replace([], [row(n, terms=f"word w{n % 3}", metadata={"n": n % 4}) for n in range(40)])
+    asked = vector(5)
+    for scope in (Scope(), Scope(where=Compare("eq", "n", 1.0)), Scope(without=(1, 5))):
+        expected = chunks.words(["w1"], 9, scope), chunks.near(asked, 9, scope)
+        by_words, by_nearness = chunks.both(["w1"], asked, 9, scope)
+        assert by_nearness == expected[1] and len(by_nearness) == 9
+        assert [hit.score for hit in by_words] == [hit.score for hit in expected[0]]
+        assert chunks.both([], asked, 9, scope) == ([], by_nearness)
+    assert chunks.both(["w1"], asked, 0) == ([], [])
+    with pytest.raises(InvalidInput, match="size"):
+        chunks.both(["w1"], vector(5, SIZE + 1), 9)
+
+
 KEYS = ["year", "kind", "a.b[0]", 'O\'Brien "x"', "名", "Year"]
 texts = st.sampled_from(["", "a", "b", "B", "it's", '"q"', "\\", "水", "é", "zz", "a\x00b", "\n"])
 numbers = st.one_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterable
@@ -63,6 +64,38 @@ def test_it_follows_what_this_process_writes(tmp_path: Path, reads: list[LanceCh
     assert len(reads) == 1
 
 
+def test_what_is_kept_for_a_scope_follows_writes_and_time(
+    tmp_path: Path, reads: list[LanceChunks]
+) -> None:
+    chunks = opened(tmp_path)
+    chunks.replace([], [row(n, metadata={"part": n % 10}, expires_at=n) for n in range(100)])
+    third = Compare("eq", "part", 3.0)
+    held = {n for n in range(100) if n % 10 == 3}
+    for turn in range(0, 60, 7):
+        for scope in (Scope(where=third), Scope(where=third, now=turn)):
+            left = {n for n in held if scope.now is None or n > scope.now}
+            for _ in range(3):
+                assert numbers(chunks.near(ASKED, 99, scope)) == left
+                assert numbers(chunks.words(["word"], 99, scope)) == left
+        chunks.replace([turn, 93 - turn], [row(200 + turn, metadata={"part": 3}, expires_at=99)])
+        held = (held - {turn, 93 - turn}) | {200 + turn}
+    assert len(reads) == 1
+
+
+def test_more_scopes_than_are_kept_are_told_apart(tmp_path: Path, reads: list[LanceChunks]) -> None:
+    """True is not 1, nor is a text a number; the few vectors that are kept make room for others."""
+    chunks = opened(tmp_path)
+    said: list[Any] = [*map(float, range(60)), True, False, "1.0", "True"]
+    chunks.replace([], [row(n, metadata={"key": said[n % len(said)]}) for n in range(256)])
+    for _ in range(3):
+        for n, value in enumerate(said):
+            scope = Scope(where=Compare("eq", "key", value))
+            expected = set(range(n, 256, len(said)))
+            assert numbers(chunks.near(ASKED, 99, scope)) == expected, value
+            assert numbers(chunks.near(ASKED, 99, scope)) == expected, value
+    assert len(reads) == 1
+
+
 WORDS = (
     "pump pumps pumping heated 水 泵 水泵 ab-1234 Égypte egypt œuvre straße strasse generously IT "
     "Ångström angstrom élève naïve Łódź lodz Ø ĳ ﬁne café"
@@ -112,6 +145,25 @@ def test_what_another_process_deletes_is_gone_at_once(
     theirs.replace([3, 4], [row(50)])
     for _ in range(9):
         assert numbers(ours.near(ASKED, 99)) == {*range(40), 50} - {3, 4}
+
+
+def test_what_others_write_after_a_long_rest_is_seen_at_once(
+    tmp_path: Path, reads: list[LanceChunks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is not asked for while the folder stays as it was, and is as soon as it changes."""
+    asked = []
+    newest = LanceChunks._newest
+    monkeypatch.setattr(LanceChunks, "_newest", lambda self: asked.append(self) or newest(self))
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    theirs.replace([], [row(n) for n in range(9)])
+    for turn in range(4):
+        os.utime(tmp_path / "base.lance" / "_versions", (turn, turn))
+        held = set(range(turn, 9))
+        asked.clear()
+        for _ in range(5):
+            assert numbers(ours.near(ASKED, 99)) == numbers(ours.words(["word"], 99)) == held
+        assert asked == [ours]
+        theirs.replace([turn], [])
 
 
 def read_beside(chunks: LanceChunks, reads: list[LanceChunks]) -> None:

@@ -12,22 +12,7 @@ import msgspec
 from baigong.knowledge.stores.port import ChunkRow, Hit
 from baigong.knowledge.stores.rows import SHOWN, access_marks, kind_of_column
 
-
-class _Shown(msgspec.Struct, array_like=True, gc=False):
-    """`SHOWN` as it is kept. What an older row lacks, the last, has a default."""
-
-    document: int
-    path: str
-    title: str
-    text: str
-    start: int
-    end: int
-    page: int | None
-    published_at: float | None
-    lead: str = ""
-
-
-_SHOWN_AGAIN = msgspec.msgpack.Decoder(_Shown)
+_SHOWN_AGAIN = msgspec.msgpack.Decoder(Hit)  # what an older row lacks, the last, has a default
 
 
 def schema_of(vector_size: int | None) -> Any:
@@ -95,5 +80,7 @@ def _shown(row: ChunkRow) -> bytes:
 
 
 def hits_of(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:
-    each = zip(map(_SHOWN_AGAIN.decode, shown), scores, strict=True)
-    return [Hit(**msgspec.structs.asdict(known), score=score) for known, score in each]
+    hits = [_SHOWN_AGAIN.decode(each) for each in shown]
+    for hit, score in zip(hits, scores, strict=True):
+        msgspec.structs.force_setattr(hit, "score", score)  # nobody has seen it yet
+    return hits

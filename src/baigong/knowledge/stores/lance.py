@@ -6,6 +6,7 @@ each pinned state: a branch is one small file, and cleaning up spares what it re
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import threading
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from typing_extensions import override
 
@@ -32,7 +33,8 @@ from baigong.knowledge.stores.indexes import (
     search_indexes,
     words_indexes,
 )
-from baigong.knowledge.stores.mirror import NOT_MIRRORED, Mirror, Mirrors
+from baigong.knowledge.stores.mirror import Mirror, Mirrors
+from baigong.knowledge.stores.parts import NOT_MIRRORED
 from baigong.knowledge.stores.port import (
     EVERYTHING,
     ChunkRow,
@@ -52,6 +54,7 @@ from baigong.knowledge.stores.rows import (
     metadata_columns,
 )
 from baigong.knowledge.stores.sql import columns_of, condition, of_documents
+from baigong.knowledge.stores.watched import Watched
 from baigong.store.buckets import is_plain_http
 from baigong.store.room import room_for
 
@@ -91,8 +94,12 @@ class LanceStores(Stores):
         with self._mutex:
             chunks = self._open.get(key)
             if chunks is None:
+                folder = None if "://" in self.url else Path(self.url, f"{key}.lance", "_versions")
                 chunks = LanceChunks(
-                    lambda: self._table(key, vector_size), self._index_from, self._mirrors
+                    lambda: self._table(key, vector_size),
+                    self._index_from,
+                    self._mirrors,
+                    Watched(folder),
                 )
                 self._open[key] = chunks
         check_size(chunks.vector_size, vector_size, key)
@@ -149,10 +156,12 @@ class LanceChunks(Chunks):
         reopen: Callable[[], Any],
         index_from: int,
         mirrors: Mirrors,
+        watched: Watched,
         pin: str | None = None,
     ) -> None:
         self._reopen = reopen
         self._index_from = index_from
+        self._watched = watched
         self._pin = pin
         self._pinned: dict[str, LanceChunks] = {}  # by branch
         self._mirrors = mirrors
@@ -187,33 +196,43 @@ class LanceChunks(Chunks):
 
     @override
     def words(self, terms: Sequence[str], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
-        from lancedb.query import MatchQuery
-
         if not terms or limit < 1:
             return []
-        mirrored = self._mirror.words(self._version(), terms, limit, scope)
-        if mirrored is not None:
-            return hits_of(*mirrored)
-        # A MatchQuery has no operators, so nothing that a person types can be a syntax error.
-        match = MatchQuery(" ".join(terms), "terms")
-        return self._search(
-            lambda table: table.query().nearest_to_text(match), limit, scope, "_score"
-        )
+        inside = self._mirror.within(self._version(), scope)
+        if inside is not None:
+            return hits_of(*inside.words(terms, limit))
+        return self._search([_matching(terms)], limit, scope)[0]
 
     @override
     def near(self, vector: NDArray[np.float32], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         check_query(vector, self.vector_size)
         if limit < 1:
             return []
-        mirrored = self._mirror.near(self._version(), vector, limit, scope)
-        if mirrored is not None:
-            return hits_of(*mirrored)
+        inside = self._mirror.within(self._version(), scope)
+        found = None if inside is None else inside.near(vector, limit)
+        if found is not None:
+            return hits_of(*found)
+        return self._search([_nearest(vector)], limit, scope)[0]
 
-        def search(table: Any) -> Any:
-            query = table.vector_search(vector).distance_type("cosine")
-            return query.nprobes(PROBES).refine_factor(_REFINE)
-
-        return self._search(search, limit, scope, "_distance")
+    @override
+    def both(
+        self,
+        terms: Sequence[str],
+        vector: NDArray[np.float32],
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> tuple[list[Hit], list[Hit]]:
+        check_query(vector, self.vector_size)
+        if not terms or limit < 1:
+            return [], self.near(vector, limit, scope)
+        inside = self._mirror.within(self._version(), scope)
+        if inside is None:
+            found = self._search([_matching(terms), _nearest(vector)], limit, scope)
+            return found[0], found[1]
+        by_words, nearest = hits_of(*inside.words(terms, limit)), inside.near(vector, limit)
+        if nearest is None:
+            return by_words, self._search([_nearest(vector)], limit, scope)[0]
+        return by_words, hits_of(*nearest)
 
     @override
     def counts(self, documents: Collection[int]) -> dict[int, int]:
@@ -272,7 +291,11 @@ class LanceChunks(Chunks):
         if branch not in self._pinned:
             table = self._table
             self._pinned[branch] = LanceChunks(
-                lambda: _run(table.branches.checkout(branch)), self._index_from, self._mirrors, name
+                lambda: _run(table.branches.checkout(branch)),
+                self._index_from,
+                self._mirrors,
+                Watched(None),
+                name,
             )
         return self._pinned[branch]
 
@@ -307,24 +330,36 @@ class LanceChunks(Chunks):
         ]
 
     def _version(self) -> int:
+        return self._pinned_version if self._pin else self._watched.version(self._newest)
+
+    @cached_property
+    def _pinned_version(self) -> int:
+        return self._newest()
+
+    def _newest(self) -> int:
         return int(self._read(lambda table: table.version()))
 
-    def _search(
-        self, search: Callable[[Any], Any], limit: int, scope: Scope, score: str
-    ) -> list[Hit]:
+    def _search(self, searches: Sequence[_Search], limit: int, scope: Scope) -> list[list[Hit]]:
+        """What the index finds by each of these searches, all at once."""
+
         async def found(table: Any) -> Any:
             if scope.where is not None and not columns_of(scope.where) <= self._columns:
                 # Another process may have added some.
                 self._columns = frozenset((await table.schema()).names)
             where = condition(scope, self._columns)
-            query = search(table).select(["shown", score]).limit(limit)
-            return await (query.where(where) if where else query).to_arrow()
+            queries = [
+                one.begin(table).select(["shown", one.score]).limit(limit) for one in searches
+            ]
+            narrow = [query.where(where) if where else query for query in queries]
+            return await asyncio.gather(*(query.to_arrow() for query in narrow))
 
-        table = self._read(found)
-        scores = table[score].to_pylist()
-        if score == "_distance":
-            scores = [1.0 - distance for distance in scores]
-        return hits_of(table["shown"].to_pylist(), scores)
+        hits = []
+        for one, table in zip(searches, self._read(found), strict=True):
+            scores = table[one.score].to_pylist()
+            if one.score == "_distance":
+                scores = [1.0 - distance for distance in scores]
+            hits.append(hits_of(table["shown"].to_pylist(), scores))
+        return hits
 
     def _whole(self, budget: int) -> tuple[int, Any] | None:
         """A version and all of its rows but what only writing needs.
@@ -336,7 +371,8 @@ class LanceChunks(Chunks):
             version = await table.version()
             if self._pin is None:  # which never changes
                 await table.checkout(version)
-            if await table.count_rows() * (4 * (self.vector_size or 0) + _TEXT) > budget:
+            each = 5 * (self.vector_size or 0) + _TEXT  # a quarter of the vectors lies there twice
+            if await table.count_rows() * each > budget:
                 return None
             names = [name for name in (await table.schema()).names if name not in NOT_MIRRORED]
             return version, await table.query().select(names).to_arrow()
@@ -364,6 +400,29 @@ class LanceChunks(Chunks):
                 raise
         self._table = self._reopen()
         return _run(work(self._table))
+
+
+class _Search(NamedTuple):
+    """A query of a table, and the column in which it says how good a row is."""
+
+    begin: Callable[[Any], Any]
+    score: str
+
+
+def _matching(terms: Sequence[str]) -> _Search:
+    from lancedb.query import MatchQuery
+
+    # It has no operators, so nothing that a person types can be a syntax error.
+    match = MatchQuery(" ".join(terms), "terms")
+    return _Search(lambda table: table.query().nearest_to_text(match), "_score")
+
+
+def _nearest(vector: NDArray[np.float32]) -> _Search:
+    def begin(table: Any) -> Any:
+        query = table.vector_search(vector).distance_type("cosine")
+        return query.nprobes(PROBES).refine_factor(_REFINE)
+
+    return _Search(begin, "_distance")
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

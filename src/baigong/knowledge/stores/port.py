@@ -42,7 +42,7 @@ class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
     vector: NDArray[np.float32] | None = None
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A chunk that was found. `score` is BM25 from `words`, the cosine from `near`."""
 
     document: int
@@ -53,8 +53,8 @@ class Hit(msgspec.Struct, frozen=True):
     end: int
     page: int | None
     published_at: float | None
-    lead: str
-    score: float
+    lead: str = ""
+    score: float = 0.0
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -107,6 +107,15 @@ class Chunks(Protocol):
 
     def near(self, vector: NDArray[np.float32], limit: int, scope: Scope = EVERYTHING) -> list[Hit]:
         """The chunks whose vectors are nearest, nearest first."""
+
+    def both(
+        self,
+        terms: Sequence[str],
+        vector: NDArray[np.float32],
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> tuple[list[Hit], list[Hit]]:
+        """What `words` and `near` find, in less than one after the other takes."""
 
     def counts(self, documents: Collection[int]) -> dict[int, int]:
         """How many chunks each of these documents has; those without any are left out."""

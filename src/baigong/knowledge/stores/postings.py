@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import Stemmer
@@ -28,7 +30,8 @@ _LETTERS = str.maketrans({
 })  # fmt: skip
 
 
-class Postings(NamedTuple):
+@dataclass(frozen=True)
+class Postings:
     """The rows of one piece of a table by the terms they hold.
 
     Attributes:
@@ -46,12 +49,26 @@ class Postings(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return sum(each.nbytes for each in self)
+        arrays = (self.terms, self.starts, self.rows, self.counts, self.lengths)
+        return sum(each.nbytes for each in arrays)
 
-    def of(self, term: int) -> slice:
-        at = int(np.searchsorted(self.terms, term))
-        is_held = at < len(self.terms) and self.terms[at] == term
-        return slice(self.starts[at], self.starts[at + 1]) if is_held else slice(0, 0)
+    @cached_property
+    def filled(self) -> int:
+        """How many rows hold a term at all."""
+        return int(np.count_nonzero(self.lengths))
+
+    @cached_property
+    def total(self) -> int:
+        """How many terms all rows have."""
+        return int(self.lengths.sum())
+
+    def of(self, terms: NDArray[np.int64]) -> list[slice]:
+        """Where the postings of each of these terms are."""
+        begin, end = (
+            self.starts[np.searchsorted(self.terms, terms, side)].tolist()
+            for side in ("left", "right")
+        )
+        return list(map(slice, begin, end))
 
 
 def postings_of(texts: pa.ChunkedArray) -> Postings:
@@ -92,14 +109,16 @@ def scores(
     pieces: Sequence[Postings], masks: Sequence[Mask], words: Iterable[str]
 ) -> list[NDArray[np.float64]]:
     """BM25 of each row of each piece; 0 for those that hold no word or that a mask leaves out."""
-    found = [[piece.of(term) for piece in pieces] for term in _hashes(words)]
-    number = sum(np.count_nonzero(piece.lengths) for piece in pieces)
-    mean = sum(int(piece.lengths.sum()) for piece in pieces) / max(1, number)
-    held = np.array([sum(one.stop - one.start for one in term) for term in found], np.float64)
+    terms = np.fromiter(_hashes(words), np.int64)
+    found = [piece.of(terms) for piece in pieces]
+    number = sum(piece.filled for piece in pieces)
+    mean = sum(piece.total for piece in pieces) / max(1, number)
+    held = np.zeros(len(terms))
+    for cuts in found:
+        held += [cut.stop - cut.start for cut in cuts]
     weights = np.log1p((number - held + 0.5) / (held + 0.5))
     every: list[NDArray[np.float64]] = []
-    for at, (piece, mask) in enumerate(zip(pieces, masks, strict=True)):
-        cuts = [term[at] for term in found]
+    for piece, mask, cuts in zip(pieces, masks, found, strict=True):
         rows = _cut(piece.rows, cuts)
         weight = np.repeat(weights, [cut.stop - cut.start for cut in cuts])
         kept = mask[rows]

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ _POINTS = 1000  # of one write to its log
 _EF = 1024
 _EDGES = 32
 _EF_CONSTRUCT = 150
+_beside = ThreadPoolExecutor(16, "near")  # searches by vectors, while those by words go on
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,
@@ -171,6 +173,17 @@ class QdrantChunks(Chunks):
 
         check_query(vector, self.vector_size)
         return self._search(qdrant.Query.Nearest(vector.tolist(), using=_VECTOR), limit, scope)
+
+    @override
+    def both(
+        self,
+        terms: Sequence[str],
+        vector: NDArray[np.float32],
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> tuple[list[Hit], list[Hit]]:
+        by_nearness = _beside.submit(self.near, vector, limit, scope)
+        return self.words(terms, limit, scope), by_nearness.result()
 
     @override
     def counts(self, documents: Collection[int]) -> dict[int, int]:
