@@ -74,6 +74,8 @@ class Run:
         self.job: TuneJob = read_job(folder)
         self.settings = self.job.settings
         prepared = read_prepared(folder, self.settings.objective)
+        watched = prepared.validation[: self.settings.watched_rows]
+        prepared = msgspec.structs.replace(prepared, validation=watched)
         self.rows = prepared.train
         self.validation = sorted(prepared.validation, key=lambda example: example.length)
         self.learner = learner_of(self.job, prepared)
