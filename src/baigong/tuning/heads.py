@@ -134,6 +134,7 @@ def _lora(job: TuneJob, model: Any, missing: set[str]) -> LoraConfig:
         use_dora=job.settings.method == "dora",
         target_modules=targets,
         modules_to_save=whole or None,
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
         bias="none",
     )
 

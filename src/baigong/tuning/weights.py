@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from baigong.compute import multiplies_bfloat16
@@ -111,6 +112,8 @@ def load_weights(job: TuneJob) -> Weights:
     model = load_base(base, _frozen_dtype(job, base, device)).to(device)
     if job.settings.is_adapter:
         wanted = _lora(job, (name for name, _ in model.named_modules()))
+        # GPT-2 keeps its matrices the other way round.
+        wanted.fan_in_fan_out = any(isinstance(part, Conv1D) for part in model.modules())
         with suiting(base):
             model = get_peft_model(model, wanted)
         # An adapter is named after its base and not after a folder on this machine.

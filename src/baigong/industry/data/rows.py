@@ -435,8 +435,9 @@ class _Loading:
         if count["test"] < least:
             share = self.recipe.data.split.test
             remedy = "" if isinstance(share, str) else f", or raise data.split.test from {share:g}"
+            lost = "".join(f", after {n} dropped ({why})" for why, n in self.dropped.items())
             self.bad(
-                f"{count['test']} of {len(rows)} rows are for testing, and a verdict needs"
+                f"{count['test']} of {len(rows)} rows{lost} are for testing, and a verdict needs"
                 f" {least}; add rows{remedy}",
                 "data.split.test",
             )
