@@ -6,10 +6,19 @@ import io
 import tarfile
 from pathlib import Path
 
+from PIL import Image
+
 from baigong.industry.data.pictures import read_pictures
 from baigong.model.data_url import image_of
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = png()
 
 
 def put(folder: Path, *names: str, data: bytes = PNG) -> Path:
@@ -58,5 +67,8 @@ def test_what_is_no_picture_is_named(tmp_path):
     put(tmp_path, "a/1.png", data=b"<svg>")
     (table,) = read_pictures(tmp_path)
     assert "a/1.png is no picture" in table.problems[0].message
+    put(tmp_path / "cut", "a/1.png", data=PNG[: len(PNG) // 2])
+    (cut,) = read_pictures(tmp_path / "cut")
+    assert "a/1.png cannot be read: " in cut.problems[0].message
     (empty,) = read_pictures(put(tmp_path / "none", "x.txt").parent / "none")
     assert "holds no pictures" in empty.problems[0].message

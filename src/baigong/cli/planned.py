@@ -62,6 +62,11 @@ def _lines(plan: BuildPlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{plan.name}, for {plan.task}, on {plan.base}"
     yield "against", plan.live or "the untuned base: nothing is live yet"
     yield "rows", ", ".join(f"{count:,} {split}" for split, count in data.rows.items())
+    if plan.task != "text" and tune.validation_rows < data.rows["validation"]:
+        yield (
+            "watched",
+            f"{tune.validation_rows:,} of the validation rows, for more would take long",
+        )
     for why, count in [*data.dropped.items(), *tune.dropped.items()]:
         yield "left out", f"{count:,} ({why})"
     if data.tokens:

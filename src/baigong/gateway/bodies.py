@@ -17,6 +17,7 @@ LIMIT_BYTES = 16 << 20
 _SHOWN = 80  # characters of a wrong value that are repeated back
 _FAILURE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<field>.*)`")
+_UNKNOWN = re.compile(r"contains unknown field `(?P<field>.*)`")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
@@ -89,6 +90,13 @@ def _named(found: dict[str, Any], failure: str) -> InvalidInput:
     if missing := _MISSING.search(what):
         field = f"{path}.{missing['field']}".lstrip(".")
         return InvalidInput(f"The field '{field}' is missing.", param=field)
+    if unknown := _UNKNOWN.search(what):
+        field = f"{path}.{unknown['field']}".lstrip(".")
+        return InvalidInput(
+            f"The field '{field[:_SHOWN]}' is not known here.",
+            hint="Leave it out.",
+            param=field[:_SHOWN],
+        )
     field = path.lstrip(".")
     value = shown(_at(found, path))
     what = what.partition(", got ")[0]

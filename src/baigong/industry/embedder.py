@@ -20,7 +20,7 @@ from baigong.hub.hub import BUILT_IN, FOUNDATION, Hub, Revision
 from baigong.inference.engines import Engines
 from baigong.inference.static import StaticEmbed, is_static
 from baigong.model.architecture import read_shape
-from baigong.model.chat import ChatTokenizer, tokenizer_of
+from baigong.model.chat import tokenizer_of
 from baigong.model.vectors import Vectors
 from baigong.types import Embed
 
@@ -95,19 +95,8 @@ class EngineEmbed:
         engine = await self._engines.get(self._base.folder)
         limit = min(MAX_TOKENS, engine.facts.context)
         # An empty text has no state to take the mean of.
-        vectors = await engine.embed([_ids(tokenizer, text or " ", limit) for text in texts])
+        vectors = await engine.embed([tokenizer.fitting(text or " ", limit) for text in texts])
         return [_unit(vector) for vector in vectors]
-
-
-def _ids(tokenizer: ChatTokenizer, text: str, limit: int) -> list[int]:
-    """As the gateway's embeddings have them: with what the tokenizer puts round a document.
-
-    What is too long loses the end of its text, and not the token that closes it.
-    """
-    ids = tokenizer.encode_text(text, special=True)
-    if len(ids) > limit:
-        ids = tokenizer.encode_text(tokenizer.shorten(text, len(ids) - limit), special=True)
-    return ids[:limit]
 
 
 def _unit(vector: Sequence[float]) -> list[float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from baigong.errors import Refused
 from baigong.industry.serving import Served
+from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.told import Told, read_told
 from baigong.types import Row
@@ -32,9 +33,10 @@ async def check_heads(folder: Path, served: Served, rows: Sequence[Row]) -> int:
         Refused: they differ.
     """
     told = read_told(folder)
+    facts = await served.facts()
     if served.words is not None:
-        _check_ids(told, served, rows)
-    dtype = (await served.facts()).dtype
+        _check_ids(told, served.tokenizer, rows, facts.context)
+    dtype = facts.dtype
     limit = _ROUNDING.get(dtype, _ROUNDED)
     for number, (wanted, found) in enumerate(zip(told, await _ask(served, told), strict=True), 1):
         apart = max(abs(a - b) for a, b in zip(wanted.numbers, found, strict=True)) / wanted.unit
@@ -47,14 +49,15 @@ async def check_heads(folder: Path, served: Served, rows: Sequence[Row]) -> int:
     return len(told)
 
 
-def _check_ids(told: Sequence[Told], served: Served, rows: Sequence[Row]) -> None:
-    words = served.tokenizer
+def _check_ids(
+    told: Sequence[Told], words: ChatTokenizer, rows: Sequence[Row], context: int
+) -> None:
     made: set[tuple[int, ...]] = set()
     is_pair = any(one.second is not None for one in told)
     for row in rows:
         text = asked_text(row.messages)
-        ids = words.encode_pair(text, row.answer)[0] if is_pair else None
-        made.add(tuple(words.encode_text(text, special=True) if ids is None else ids))
+        ids = words.fitting_pair(text, row.answer, context)[0] if is_pair else None
+        made.add(tuple(words.fitting(text, context) if ids is None else ids))
     for number, one in enumerate(told, 1):
         if isinstance(one.asked, list) and tuple(one.asked) not in made:
             raise Refused(

@@ -229,7 +229,8 @@ def _of_columns(columns: Sequence[str], records: Sequence[Record]) -> _Guess:
     raise InvalidInput(
         f"The columns {', '.join(columns) or '(none)'} do not say what is asked and what is answered.",
         hint="Name them: --column text=COLUMN --column label=COLUMN where answers are classes, or"
-        " --column prompt=COLUMN --column answer=COLUMN where they are free text.",
+        " --column prompt=COLUMN --column answer=COLUMN where they are free text. A file whose first"
+        " line is a row already needs a line of names above it.",
         param="columns",
     )
 

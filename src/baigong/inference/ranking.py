@@ -39,7 +39,9 @@ async def rank(
     """
     facts = engine.facts
     if "classify" in facts.tasks and len(facts.labels) == 1:
-        pairs = await asyncio.to_thread(_pairs, tokenizer, query, documents, facts.context)
+        pairs = await asyncio.to_thread(
+            lambda: [tokenizer.fitting_pair(query, one, facts.context) for one in documents]
+        )
         ids = [pair[0] for pair in pairs]
         shares = await engine.classify(ids, [pair[1] for pair in pairs])
     elif "choose" in facts.tasks:
@@ -53,19 +55,6 @@ async def rank(
             param="model",
         )
     return Ranked([share[0] for share in shares], sum(map(len, ids)))
-
-
-def _pairs(
-    tokenizer: ChatTokenizer, query: str, documents: Sequence[str], limit: int
-) -> list[tuple[list[int], int]]:
-    found = []
-    for document in documents:
-        pair = tokenizer.encode_pair(query, document)
-        while len(pair[0]) > limit and document:
-            document = tokenizer.shorten(document, len(pair[0]) - limit)
-            pair = tokenizer.encode_pair(query, document)
-        found.append(pair)
-    return found
 
 
 def _prompts(

@@ -138,6 +138,28 @@ class ChatTokenizer:
         ids, types = list(found.ids), list(found.type_ids)
         return ids, types.index(1) if 1 in types else len(ids)
 
+    def fitting(self, text: str, most: int) -> list[int]:
+        """Token ids of a document, of which the end is left out where there are more than `most`.
+
+        What the tokenizer puts round it stays: a vector may be that of the last token.
+        """
+        ids = self.encode_text(text, special=True)
+        while len(ids) > most and text:
+            text = self.shorten(text, len(ids) - most)
+            ids = self.encode_text(text, special=True)
+        return ids
+
+    def fitting_pair(self, first: str, second: str, most: int) -> tuple[list[int], int]:
+        """As `encode_pair`, of which the end is left out where there are more than `most` ids.
+
+        There may be more all the same: those of the first text.
+        """
+        pair = self.encode_pair(first, second)
+        while len(pair[0]) > most and second:
+            second = self.shorten(second, len(pair[0]) - most)
+            pair = self.encode_pair(first, second)
+        return pair
+
     def shorten(self, text: str, tokens: int) -> str:
         """The text without its last `tokens`."""
         offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets[:-tokens]

@@ -81,6 +81,13 @@ class Vectors(msgspec.Struct, frozen=True):
         return cls(modes, tuple(layers), is_unit)
 
 
+def longest_text(folder: Path) -> int | None:
+    """Tokens of a text that sentence-transformers reads, where the folder says so."""
+    path = folder / "sentence_bert_config.json"
+    found = _read(path).get("max_seq_length") if path.exists() else None
+    return int(found) if found else None
+
+
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:
     """One name, a list of them, or a switch for each, as it was before."""
     given = config.get("pooling_mode")

@@ -12,11 +12,16 @@ from typing import Any
 from baigong.errors import InvalidInput, NotFound
 from baigong.model.architecture import plain_name, shape_of
 from baigong.model.headers import Headers
+from baigong.tuning.suited import sees
 
 NUMBERS = 30  # of the hidden size that a block keeps of each token for its backward pass
 USUAL = 18  # numbers into and out of a block's linear layers, by its hidden size
 OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
-_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*\blayers?\.\d+\.")
+# "h" are GPT-2's and Falcon's; ALBERT's are `albert_layers`.
+_BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*(?:\b|_)(?:layers?|h)\.\d+\.")
+
+
+_ROUTERS = {"gate", "router"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +70,30 @@ def read_base(folder: Path) -> Base:
             f"There is no model in {folder.name}.", hint="It needs config.json and safetensors."
         )
     headers = Headers.read(folder)
-    if "num_channels" in headers.fields and not headers.fields.get("vocab_size"):
+    if sees(headers.fields):
         return read_sight(folder, headers)
     shape = shape_of(headers.fields, headers.name)
     linear: dict[str, int] = {}
     products = inputs = widest = 0
+    # Experts, and what chooses among them, are no layers of their own in transformers. PEFT takes
+    # the name of one for all experts, also where it is meant for a layer without any.
+    experts = {_parts(name)[1] for name in headers.tensors if ".experts." in name} | _ROUTERS
     for name, tensor in headers.tensors.items():
-        parent, _, leaf = plain_name(name).removesuffix(".weight").rpartition(".")
+        parent, leaf = _parts(plain_name(name))
         # Blocks of a part that sees have other names, and are not tuned.
         if len(tensor.shape) == 2 and _BLOCK.match(parent):
             products += math.prod(tensor.shape)
-            # Experts, and the gate that chooses them, are no layers of their own in transformers.
-            if ".experts." not in name and leaf != "gate":
+            if leaf not in experts:
                 linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
                 inputs += tensor.shape[1]
                 widest = max(widest, min(tensor.shape))
     if not linear:
-        raise InvalidInput(f"{folder.name} has no linear layers that an adapter could cover.")
+        raise InvalidInput(
+            f"{folder.name} ({shape.architecture}) has no linear layers in numbered blocks, where a"
+            " text model is tuned.",
+            hint="Choose another base: Llama, Qwen, Mistral, Gemma, Phi-3 or BERT and their kin are.",
+            param="base",
+        )
     return Base(
         folder=folder,
         parameters=headers.parameters,
@@ -96,6 +108,12 @@ def read_base(folder: Path) -> Base:
         is_bfloat16=_is_bfloat16(headers),
         is_tied=shape.is_tied,
     )
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Of a weight's name the layer's own, after those of what it is a part of."""
+    parent, _, leaf = name.removesuffix(".weight").rpartition(".")
+    return parent, leaf
 
 
 _STAGE = re.compile(r"\bstages\.(\d+)\.")
@@ -113,7 +131,7 @@ def read_sight(folder: Path, headers: Headers) -> Base:
     linear: dict[str, int] = {}
     products = kept = widest = 0
     for name, tensor in headers.tensors.items():
-        leaf = name.removesuffix(".weight").rpartition(".")[2]
+        _, leaf = _parts(name)
         if len(tensor.shape) == 2 and _BLOCK.match(name):
             linear[leaf] = linear.get(leaf, 0) + sum(tensor.shape)
             products += patches * math.prod(tensor.shape)

@@ -25,7 +25,7 @@ from baigong.errors import InvalidInput
 from baigong.tuning.examples.rows import Exemplar
 from baigong.tuning.job import TuneJob
 from baigong.tuning.told import FILE, MOST, Told
-from baigong.tuning.weights import WEIGHT_FILES, Weights, stored_dtype
+from baigong.tuning.weights import WEIGHT_FILES, Weights, stored_dtype, suiting
 from baigong.tuning.workers import device_here
 
 _LINEAR = (torch.nn.Linear, Conv1D)
@@ -80,16 +80,17 @@ def load_headed(job: TuneJob, kind: Any, **fields: Any) -> Headed:
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.settings.seed)
     base, device = Path(job.base), device_here()
-    config = AutoConfig.from_pretrained(base, local_files_only=True)
+    config = _config(base)
     config.update(fields)  # from_pretrained would pass over what it does not know
-    model, found = kind.from_pretrained(
-        base,
-        config=config,
-        dtype=torch.float32,
-        local_files_only=True,
-        ignore_mismatched_sizes=True,  # a head of other classes is begun anew
-        output_loading_info=True,
-    )
+    with suiting(base):
+        model, found = kind.from_pretrained(
+            base,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # a head of other classes is begun anew
+            output_loading_info=True,
+        )
     model = model.to(device)
     if job.settings.is_adapter:
         missing = {name.rpartition(".")[0] for name in found["missing_keys"]}
@@ -133,6 +134,7 @@ def _lora(job: TuneJob, model: Any, missing: set[str]) -> LoraConfig:
         use_dora=job.settings.method == "dora",
         target_modules=targets,
         modules_to_save=whole or None,
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
         bias="none",
     )
 
@@ -186,10 +188,15 @@ def label_fields(job: TuneJob, labels: Sequence[str]) -> dict[str, Any]:
 
 def _pad_id(base: Path) -> int | None:
     """The id that fills up texts: a decoder finds a text's end by it, and some name none."""
-    config = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config()
+    config = _config(base).get_text_config()
     for name in ("pad_token_id", "eos_token_id"):
         found = getattr(config, name, None)
         found = found[0] if isinstance(found, list) else found
         if found is not None:
             return int(found)
     return None
+
+
+def _config(base: Path) -> Any:
+    with suiting(base):
+        return AutoConfig.from_pretrained(base, local_files_only=True)

@@ -24,6 +24,7 @@ RESULT_FILE = "result.json"  # written last: a folder that has it is finished
 DISK_FULL = errno.ENOSPC
 DIVERGED = errno.EDOM
 STOPPED = errno.EINTR
+UNSUITED = errno.EINVAL
 
 
 class TuneJob(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from baigong.tuning.examples.rows import Encode, Example, Prepared, answers_of, 
 from baigong.tuning.examples.sampled import Prompt, prompts_of, sized
 from baigong.tuning.examples.texts import packed, texts_of
 from baigong.tuning.spec import Goal, TuneSpec
+from baigong.tuning.suited import check_base
 from baigong.types import Row
 
 
@@ -59,8 +60,9 @@ def examples_of(rows: Sequence[Row], base: Path, context: int, spec: TuneSpec) -
     """What an objective makes of rows, for a base's folder and its context in tokens.
 
     Raises:
-        InvalidInput: no training row is left.
+        InvalidInput: the base cannot learn this, or no training row is left.
     """
+    check_base(base, spec.objective)
     objective = OBJECTIVES[spec.objective]
     prepared = prepare(rows, objective.reader(base, context))
     return objective.arrange(prepared, spec, context)

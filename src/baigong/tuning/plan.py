@@ -35,7 +35,7 @@ class TunePlan(msgspec.Struct, frozen=True):
     Attributes:
         settings: every hyper-parameter, those left to "auto" resolved.
         rows: to train on.
-        validation_rows: that the loss is also measured on.
+        validation_rows: that the loss is also measured on, and the best weights are chosen by.
         dropped: training rows left out, by reason.
         tokens: in the training rows, once through.
         answer_tokens: those of them that carry loss.
@@ -67,9 +67,10 @@ class TunePlan(msgspec.Struct, frozen=True):
         """The plan in one line for a person."""
         s = self.settings
         size = f"rank {s.rank}" if s.is_adapter else "all weights"
+        judged = f"the best of them by {self.validation_rows} validation rows, "
         return (
             f"{s.method} ({size}), {self.rows} rows of {self.tokens:,} tokens, {s.epochs:g} epochs, "
-            f"{s.steps} steps, about {self.seconds / 60:.1f} minutes and "
+            f"{s.steps} steps, {judged if self.validation_rows else ''}about {self.seconds / 60:.1f} minutes and "
             f"{self.memory_bytes / 2**30:.1f} GiB"
         )
 
@@ -115,7 +116,7 @@ def plan_prepared(prepared: Prepared[Any], base: Base, spec: TuneSpec | None = N
     return TunePlan(
         settings=settings,
         rows=count,
-        validation_rows=len(prepared.validation),
+        validation_rows=min(len(prepared.validation), settings.watched_rows),
         dropped=prepared.dropped,
         tokens=prepared.tokens,
         answer_tokens=prepared.scored,
@@ -161,8 +162,9 @@ def _seconds(
     token, before it is learnt from. What preferences are held against is one pass over all rows.
     """
     own = _trainable(base, settings) if settings.is_adapter else base.products / 3
-    validation: int = sum(example.length for example in prepared.validation)
-    passes = settings.steps / settings.evaluate_steps
+    watched = prepared.validation[: settings.watched_rows]
+    validation: int = sum(example.length for example in watched)
+    passes = max(1.0, settings.steps / settings.evaluate_steps)
     forward_only = validation * passes / 3
     work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
     work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary
@@ -172,7 +174,7 @@ def _seconds(
     if settings.objective in REFERRED:
         work += (prepared.tokens + validation) * 2 * base.products
     if settings.objective == "grpo":
-        asked = sum(example.scored for example in prepared.validation)
+        asked = sum(example.scored for example in watched)
         sampled = prepared.scored * settings.epochs + asked * passes
         head = base.hidden * base.vocabulary
         work += sampled * 2 * (base.products + own + head) / _SAMPLING_EFFICIENCY

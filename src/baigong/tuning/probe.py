@@ -41,7 +41,7 @@ class Probe(msgspec.Struct, frozen=True):
         """About how long the planned tuning takes, evaluations (a third of a step's work) included."""
         settings = plan.settings
         validation = plan.validation_rows * plan.tokens / plan.rows
-        passes = settings.steps / settings.evaluate_steps
+        passes = max(1.0, settings.steps / settings.evaluate_steps)
         tokens = plan.tokens * settings.epochs + validation * passes / 3
         return self.start_seconds + tokens / self.tokens_per_second
 

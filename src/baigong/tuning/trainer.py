@@ -27,6 +27,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 
+from baigong.errors import InvalidInput
 from baigong.store.room import is_full
 from baigong.tuning import curve, memory
 from baigong.tuning.checkpoint import Named, State, read_checkpoint, write_checkpoint
@@ -41,6 +42,7 @@ from baigong.tuning.job import (
     POINT_FILE,
     RESULT_FILE,
     STOPPED,
+    UNSUITED,
     Line,
     Result,
     TuneJob,
@@ -72,6 +74,8 @@ class Run:
         self.job: TuneJob = read_job(folder)
         self.settings = self.job.settings
         prepared = read_prepared(folder, self.settings.objective)
+        watched = prepared.validation[: self.settings.watched_rows]
+        prepared = msgspec.structs.replace(prepared, validation=watched)
         self.rows = prepared.train
         self.validation = sorted(prepared.validation, key=lambda example: example.length)
         self.learner = learner_of(self.job, prepared)
@@ -389,6 +393,9 @@ def main(arguments: list[str]) -> int:
     except Diverged as error:
         sys.stderr.write(f"The loss became {error}.\n")
         return DIVERGED
+    except InvalidInput as error:
+        sys.stderr.write(f"{error}\n")
+        return UNSUITED
     except (OSError, SafetensorError) as error:
         if not is_full(error):
             raise

@@ -28,6 +28,7 @@ from baigong.tuning.job import (
     POINT_FILE,
     RESULT_FILE,
     ROWS_FILE,
+    UNSUITED,
     Line,
     Result,
     TuneJob,
@@ -96,7 +97,7 @@ async def tune(
         report: told every few steps, in tokens, with loss and seconds left as metrics.
 
     Raises:
-        DataProblems, InvalidInput: rows or spec have mistakes.
+        DataProblems, InvalidInput: rows or spec have mistakes, or the base cannot learn this.
         Conflict: the folder holds the tuning of other rows, another base or other settings.
         StorageFull: no room left; free some and call again.
         OutOfMemory: the training process got no memory; the hint says what to lower.
@@ -199,6 +200,8 @@ async def _train(workdir: Path, report: Report | None) -> None:
             raise _storage_full(workdir) from error
         if error.exit_code == DIVERGED:
             raise _diverged(workdir, job, error.tail) from error
+        if error.exit_code == UNSUITED:
+            raise InvalidInput(_last_line(error.tail), param="base") from error
         if error.code == "out_of_memory":
             error.hint = "Lower tune.batch_size or tune.rank, or shorten the longest rows."
         raise
@@ -264,11 +267,15 @@ def _diverged(workdir: Path, job: TuneJob, said: str) -> Diverged:
         kept = "The last checkpoint from before is kept."
     rate = job.settings.learning_rate
     return Diverged(
-        f"The tuning stopped: {said.strip().splitlines()[-1]} {kept}",
+        f"The tuning stopped: {_last_line(said)} {kept}",
         hint=f"Set tune.learning_rate to {rate / 10:g} (it was {rate:g}), and look at the rows for"
         " what is unlike the rest.",
         param="tune.learning_rate",
     )
+
+
+def _last_line(said: str) -> str:
+    return said.strip().splitlines()[-1]
 
 
 def _storage_full(workdir: Path) -> StorageFull:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 from typing_extensions import override
 
 from baigong.compute import multiplies_bfloat16
+from baigong.errors import InvalidInput
 from baigong.tuning.base import OTHER_SENSES
 from baigong.tuning.job import TuneJob
 from baigong.tuning.workers import device_here
@@ -114,7 +116,11 @@ def load_weights(job: TuneJob) -> Weights:
     dtype = _frozen_dtype(job, base, device)
     model = load_base(base, dtype).to(device)
     if job.settings.is_adapter:
-        model = get_peft_model(model, _lora(job, (name for name, _ in model.named_modules())))
+        wanted = _lora(job, (name for name, _ in model.named_modules()))
+        # GPT-2 keeps its matrices the other way round.
+        wanted.fan_in_fan_out = any(isinstance(part, Conv1D) for part in model.modules())
+        with suiting(base):
+            model = get_peft_model(model, wanted)
         # An adapter is named after its base and not after a folder on this machine.
         model.peft_config["default"].base_model_name_or_path = base.name
         slim_dropout(model)
@@ -177,10 +183,31 @@ def _halve(model: Any) -> None:
 
 
 def load_base(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A model folder by transformers, from this disk only."""
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, attn_implementation="sdpa"
-    )
+    """A model that writes by transformers, from this disk only.
+
+    Raises:
+        InvalidInput: transformers cannot.
+    """
+    with suiting(folder):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+
+
+@contextmanager
+def suiting(base: Path) -> Iterator[None]:
+    """What transformers and PEFT say of a base that they cannot take, in one line.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InvalidInput(
+            f"{base.name} cannot be tuned so: {first[:400]}",
+            hint="Choose another base.",
+            param="base",
+        ) from error
 
 
 def _lora(job: TuneJob, names: Iterable[str]) -> LoraConfig:

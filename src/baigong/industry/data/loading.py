@@ -10,6 +10,7 @@ from baigong.model.architecture import read_shape
 from baigong.model.chat import tokenizer_of
 from baigong.tuning.examples.labelled import asked_text
 from baigong.tuning.spec import WHOLE
+from baigong.tuning.suited import check_base
 from baigong.tuning.template import check_template
 
 
@@ -19,8 +20,10 @@ def load_rows(
     """The rows of a recipe, as the base reads them; see `load_dataset`.
 
     Raises:
-        InvalidInput: the base cannot be talked to: it has no chat template, or no tokens for it.
+        InvalidInput: the base cannot learn what the recipe's objective is, or cannot be talked to: it
+            has no chat template, or no tokens for it.
     """
+    check_base(base.folder, recipe.tune.objective, base.name)
     # Texts are cut into blocks, so that none is too long, and pictures have no tokens.
     has_limit = recipe.task not in {"text", "images"}
     return load_dataset(

@@ -10,9 +10,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from baigong.errors import InvalidInput
 from baigong.industry.data.tables import Table, read_tables
 from baigong.industry.recipe import visible_files
 from baigong.model.data_url import data_url
+from baigong.model.picture import read_picture
 
 MAX_BYTES = 1024**3  # of all pictures together: rows are held in memory
 MAX_PICTURE = 32 * 1024**2
@@ -53,6 +55,11 @@ def _add(table: Table, line: int, name: str, data: bytes, label: str) -> None:
     kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), None)
     if kind is None:
         table.bad(line, f"{name} is no picture; allowed JPEG, PNG, WebP, GIF and BMP", "image")
+        return
+    try:
+        read_picture(data, is_tried=True)
+    except InvalidInput as error:
+        table.bad(line, f"{name} cannot be read: {error.message}; replace it", "image")
         return
     table.add(line, {"image": data_url(data, kind), "label": label})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from baigong.evals.text import fold
 from baigong.types import Row
 
 
@@ -27,6 +28,14 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that hold what may belong to a person, by its kind."""
     detectable: float = 0.0
     """The least difference in a 0/1 metric that the test rows are likely to show."""
+
+
+def alike_labels(labels: Iterable[str]) -> list[str]:
+    """Those that differ in nothing but case and spaces, each group as one text."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for label in labels:
+        groups[fold(label)].add(label)
+    return [" and ".join(map(repr, sorted(group))) for group in groups.values() if len(group) > 1]
 
 
 def count_slices(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, int]]]:

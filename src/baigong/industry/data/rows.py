@@ -23,7 +23,7 @@ from baigong.evals.text import fold, language_of, normalise
 from baigong.industry.data.cells import Cells
 from baigong.industry.data.formats import shape_table
 from baigong.industry.data.look import look_at
-from baigong.industry.data.report import DataReport, count_slices, percentiles
+from baigong.industry.data.report import DataReport, alike_labels, count_slices, percentiles
 from baigong.industry.data.tables import SUFFIXES, TEXTS, Record, Table, read_tables, row_files
 from baigong.industry.data.tasks import SHAPES, missing_columns
 from baigong.industry.recipe import DATASET_PREFIX, Recipe, SplitSpec
@@ -34,6 +34,7 @@ from baigong.types import Message, Row, Split
 MAX_OVERLONG = 0.05
 MAX_SLICE_VALUES = 50
 LABELLED = ("classification", "images")  # tasks whose answers are classes
+_DIFFERING = {"regression": "value", "pairs": "positive"}  # of which one alone teaches nothing
 
 CountTokens = Callable[[Sequence[Message]], int]
 
@@ -434,13 +435,16 @@ class _Loading:
         if count["test"] < least:
             share = self.recipe.data.split.test
             remedy = "" if isinstance(share, str) else f", or raise data.split.test from {share:g}"
+            lost = "".join(f", after {n} dropped ({why})" for why, n in self.dropped.items())
             self.bad(
-                f"{count['test']} of {len(rows)} rows are for testing, and a verdict needs"
+                f"{count['test']} of {len(rows)} rows{lost} are for testing, and a verdict needs"
                 f" {least}; add rows{remedy}",
                 "data.split.test",
             )
         if self.recipe.task in LABELLED:
             self._check_labels(rows)
+        if (field := _DIFFERING.get(self.recipe.task)) is not None:
+            self._check_differing(rows, field)
         verdicts = {row.is_good for row in rows if row.split == "train"}
         if len(verdicts) == 1 and isinstance(next(iter(verdicts)), bool):
             said = f"every row's verdict is {str(verdicts.pop()).lower()}"
@@ -458,6 +462,14 @@ class _Loading:
             return
         unseen = {row.answer for row in rows if row.split != "train"} - trained
         self._warn("labels that no training row has", sorted(unseen))
+        alike = alike_labels(row.answer for row in rows)
+        self._warn("labels that only case or spaces tell apart; are they one class?", alike)
+
+    def _check_differing(self, rows: Sequence[Row], field: str) -> None:
+        trained = {row.answer for row in rows if row.split == "train"}
+        if len(trained) == 1:
+            said = f"every row has the {field} {trained.pop()[:40]!r}"
+            self.bad(f"{said}: there is nothing to tell apart; add rows with others", field)
 
     def report(self, rows: Sequence[Row], lengths: Sequence[int]) -> DataReport:
         """Counts of what is left and of what is not."""

@@ -134,6 +134,8 @@ _MAGIC = {
     b"\x1f\x8b": "a gzip file",
     b"\xd0\xcf\x11\xe0": "an old Excel file",
     b"SQLite format 3": "an SQLite database",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
 }
 
 
@@ -236,8 +238,9 @@ def _object(table: Table, text: str) -> None:
 def _csv(table: Table, text: str) -> None:
     # strict: an unclosed quote must be an error, or it would swallow the rest of the file as one field.
     header = text.partition("\n")[0]
-    # Where the comma is the decimal point, spreadsheets part cells by semicolons.
-    mark = ";" if header.count(";") > header.count(",") else ","
+    # Where the comma is the decimal point, spreadsheets part cells by semicolons; others call TSV so.
+    mark = max(",;\t|", key=header.count)
+    csv.field_size_limit(MAX_BYTES)  # a cell may be a whole document
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     _delimited(table, _csv_lines(table, reader))
 

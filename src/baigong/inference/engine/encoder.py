@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing_extensions import override
 from baigong.inference.engine.embedding import Texts
 from baigong.inference.engine.foreign import Foreign
 from baigong.inference.engine.pooling import Pooling
-from baigong.model.vectors import Vectors
+from baigong.model.vectors import Vectors, longest_text
 
 
 class Reader(Foreign):
@@ -51,9 +50,9 @@ class Embedder(Reader):
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__(transformers.AutoModel, folder, dtype, device)
         self._pooling = Pooling.of(Vectors.read(folder))
-        longest = _setting(folder, "sentence_bert_config.json", "max_seq_length")
-        if longest:
-            context = min(self.config.context, int(longest))
+        longest = longest_text(folder)
+        if longest is not None:
+            context = min(self.config.context, longest)
             self.config = msgspec.structs.replace(self.config, context=context)
 
     @override
@@ -104,8 +103,3 @@ def _shares(config: Any) -> Callable[[Tensor], Tensor]:
 def _pad_id(fields: Any) -> int:
     pad = getattr(fields, "pad_token_id", None)
     return 0 if pad is None else int(pad)
-
-
-def _setting(folder: Path, file: str, name: str) -> Any:
-    path = folder / file
-    return json.loads(path.read_text("utf-8")).get(name) if path.exists() else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -13,16 +13,7 @@ from typing_extensions import override
 
 from baigong.errors import InvalidInput, Unsupported
 from baigong.inference.engine.foreign import Foreign
-
-try:
-    from PIL import Image
-except ImportError as error:
-    raise Unsupported(
-        "Images cannot be read on this machine.", hint="Run `pip install 'baigong[images]'`."
-    ) from error
-
-
-_PIXELS = 50_000_000
+from baigong.model.picture import read_picture
 
 
 class ImageClassifier(Foreign):
@@ -53,15 +44,12 @@ class ImageClassifier(Foreign):
         return logits.softmax(-1, torch.float32)
 
 
-def _picture(data: bytes, number: int) -> Image.Image:
+def _picture(data: bytes, number: int) -> Any:
     try:
-        picture = Image.open(io.BytesIO(data))
-        if picture.width * picture.height > _PIXELS:  # a small file can hold a very large image
-            raise ValueError(f"it has more than {_PIXELS} pixels")
-        return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return read_picture(data)
+    except InvalidInput as error:
         raise InvalidInput(
-            f"input: image {number} cannot be read: {error}",
+            f"input: image {number} cannot be read: {error.message}",
             hint="Send a PNG, JPEG, WebP, GIF or BMP file.",
             param="input",
         ) from error

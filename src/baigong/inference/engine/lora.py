@@ -30,7 +30,6 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "layer_replication": (None, []),
     "alora_invocation_tokens": (None, []),
     "use_qalora": (False, None),
-    "fan_in_fan_out": (False, None),
     "kasa_config": (None,),
     "monteclora_config": (None,),
     "arrow_config": (None,),

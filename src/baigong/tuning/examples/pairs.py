@@ -6,7 +6,7 @@ from pathlib import Path
 
 from baigong.errors import InvalidInput
 from baigong.model.chat import ChatTokenizer
-from baigong.model.vectors import Vectors
+from baigong.model.vectors import Vectors, longest_text
 from baigong.tuning.examples.labelled import OneLoss, Reader, asked_text
 from baigong.tuning.examples.rows import EMPTY, Encode, Unusable
 from baigong.types import Row
@@ -56,9 +56,10 @@ def matched_of(base: Path, context: int) -> Encode[Matched]:
     """
     pooling_mode(base)
     reader = Reader(base, context)
+    most = min(reader.most, longest_text(base) or reader.most)
 
     def ids(text: str) -> list[int]:
-        return reader.tokenizer.encode_text(text, special=True)[: reader.most]
+        return reader.tokenizer.fitting(text, most)
 
     def encode_row(row: Row) -> Matched:
         query, positive, negative = _texts(row)
@@ -110,10 +111,7 @@ def fitting_pair(
     Raises:
         Unusable: the query alone is too long.
     """
-    pair = tokenizer.encode_pair(query, text)
-    while len(pair[0]) > most and text:
-        text = tokenizer.shorten(text, len(pair[0]) - most)
-        pair = tokenizer.encode_pair(query, text)
+    pair = tokenizer.fitting_pair(query, text, most)
     if len(pair[0]) > most:
         raise Unusable("the query is longer than the model's context")
     return pair

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from baigong.errors import InvalidInput
 from baigong.model.chat import ChatTokenizer
 from baigong.tuning.examples.rows import EMPTY, Encode, Example, Prepared, Unusable
 from baigong.tuning.spec import TuneSpec
@@ -19,9 +20,19 @@ _ENDS = ("<|endoftext|>", "<|end_of_text|>", "<|end▁of▁sentence|>", "</s>", 
 
 
 def end_of_text(tokenizer: ChatTokenizer) -> int:
-    """The id of the token that stands between documents."""
+    """The id of the token that stands between documents.
+
+    Raises:
+        InvalidInput: the model has none.
+    """
     ids = (tokenizer.tokenizer.token_to_id(name) for name in _ENDS)
     found = next((id for id in ids if id is not None), None)
+    if found is None and not tokenizer.eos_ids:
+        raise InvalidInput(
+            f"{tokenizer.folder.name} has no token that ends a text.",
+            hint="Name it as eos_token_id in the base's config.json, and pull it again.",
+            param="base",
+        )
     return min(tokenizer.eos_ids) if found is None else found
 
 

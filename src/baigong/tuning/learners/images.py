@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from baigong.model.picture import read_picture
 from baigong.tuning.augment import augment
 from baigong.tuning.examples.pictured import Pictured
 from baigong.tuning.examples.rows import Prepared
@@ -100,8 +99,9 @@ class Images:
         known = self._pixels.get(file)
         if known is not None:
             return known
-        picture = Image.open(io.BytesIO(file)).convert("RGB")
-        pixels: Tensor = self._prepare(images=[picture], return_tensors="pt")["pixel_values"][0]
+        pixels: Tensor = self._prepare(images=[read_picture(file)], return_tensors="pt")[
+            "pixel_values"
+        ][0]
         if (len(self._pixels) + 1) * pixels.nbytes <= _KEPT:
             self._pixels[file] = pixels
         return pixels

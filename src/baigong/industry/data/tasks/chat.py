@@ -72,11 +72,11 @@ def read_turns(cells: Cells, field: str, turns: Sequence[Any]) -> Iterator[tuple
             cells.bad(field, f"turn {i}: content must be text (no images, no tool calls)")
         elif not content.strip():
             cells.bad(field, f"turn {i} ({role}): empty; write its text or remove the turn")
-        elif (weight := turn.get("weight", 1)) not in {0, 1}:
+        elif (weight := turn.get("weight")) not in (None, 0, 1):
             cells.bad(field, f"turn {i}: weight is {weight!r}; allowed 0 (not learnt) and 1")
         else:
             message = Message(role, cells.checked(field, content.strip()))
-            yield message, role == "assistant" and weight == 1
+            yield message, role == "assistant" and weight != 0
 
 
 def _in_order(cells: Cells, turns: Sequence[Message]) -> None:

@@ -68,7 +68,13 @@ class FineTuningApi:
         await self._following.close()
 
     async def create(self, request: Request) -> Response:
-        asked = convert(await read_object(request), CreateJob)
+        found = await read_object(request)
+        try:
+            asked = convert(found, CreateJob)
+        except InvalidInput as error:
+            if "hyperparameters." in (error.param or ""):
+                error.hint = error.hint or 'Send a number, as a number, or "auto".'
+            raise
         row = await asyncio.to_thread(self._maker.make, asked, actor_of(request).owner)
         self._builds.wake()
         return json_reply(await asyncio.to_thread(self._object, row))

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -111,7 +112,8 @@ class Following:
             self._succeed(row, {step.name: step.output or {} for step in steps}, steps)
         else:
             told = _told(row, "cancelled", steps) if job.state == "cancelled" else []
-            error = None if job.state == "cancelled" else _error(job)
+            folder = self._maker.folder(row.name)
+            error = None if job.state == "cancelled" else _error(job, folder)
             if error is not None:
                 told = [event(row, str(error["message"]), "error")]
             status = "cancelled" if error is None else "failed"
@@ -208,9 +210,9 @@ def _verdict(row: FineTuning, outputs: Mapping[str, Output]) -> Iterator[Event]:
     yield event(row, f"On held-out rows: {verdict['sentence']['en']}", level)
 
 
-def _error(job: Job) -> dict[str, str | None]:
-    """Why a build failed, as OpenAI's clients are told."""
-    message = job.error or job.state
+def _error(job: Job, folder: Path) -> dict[str, str | None]:
+    """Why a build failed, as OpenAI's clients are told: where this machine keeps their file is not theirs."""
+    message = (job.error or job.state).replace(f"{folder}/", "")
     if job.error_code not in {"invalid_data", "invalid_value"}:
         return {"code": job.error_code or "server_error", "message": message, "param": None}
     part = "validation_file" if f"{VALIDATION}:" in message.partition("\n")[0] else "training_file"
