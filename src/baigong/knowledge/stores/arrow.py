@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ class _Shown(msgspec.Struct, array_like=True, gc=False):
     lead: str = ""
 
 
+_shown_of = attrgetter(*SHOWN)
 _SHOWN_AGAIN = msgspec.msgpack.Decoder(_Shown)
 
 
@@ -91,7 +93,7 @@ def table_of(rows: Sequence[ChunkRow], metadata: dict[str, Any], schema: Any) ->
 
 
 def _shown(row: ChunkRow) -> bytes:
-    return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
+    return msgspec.msgpack.encode(_shown_of(row))
 
 
 def hits_of(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:
