@@ -15,14 +15,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from baigong.knowledge.chunk import chunk
+from baigong.knowledge.chunk import DEFAULT_CHUNKING
 from baigong.knowledge.connectors.source import Content
 from baigong.knowledge.formats.document import Document
 from baigong.knowledge.stores.lance import LanceStores
 from baigong.knowledge.stores.port import ChunkRow, Chunks, Scope
 from baigong.knowledge.terms import question_terms
 from baigong.knowledge.where import Compare
-from baigong.knowledge.write import chunk_rows
+from baigong.knowledge.write import chunk_rows, cut
 from bench.knowledge.beir import rows_of
 from bench.knowledge.queries import settled
 from bench.knowledge.stage import built_in
@@ -110,7 +110,8 @@ def _real(data: Path) -> tuple[list[ChunkRow], list[str]]:
     rows: list[ChunkRow] = []
     for number, article in enumerate(articles):
         path, title = f"{number}.md", article["title"]
-        pieces = chunk(Document(path, title, f"# {title}\n\n{article['text']}", is_markdown=True))
+        text = f"# {title}\n\n{article['text']}"
+        pieces = cut(Document(path, title, text, is_markdown=True), DEFAULT_CHUNKING)
         vectors = embed.vectors([piece.indexed for piece in pieces])
         rows += chunk_rows(number, path, pieces, vectors, Content(b""))
         if len(rows) >= _REAL:

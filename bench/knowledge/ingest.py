@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from baigong.knowledge.connectors.folder import Folder
 from baigong.knowledge.ingest import ingest
@@ -24,17 +24,33 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNS = 2
 
 
+class _Took(NamedTuple):
+    """Seconds on the clock and of all cores, and what came of it."""
+
+    seconds: float
+    processor: float
+    chunks: int
+
+
 def measure(data: Path, home: Path) -> Iterator[dict[str, Any]]:
-    """Both read the same files from a disk that has just written them; the better of two runs."""
+    """Both read the same files from a disk that has just written them; the better of two runs.
+
+    Ours cuts more than twice as many chunks, and leaves them on disk with an index of their words
+    and one of their vectors; the peer's are in memory and have neither. Loading code and model
+    counts on neither side. Processor time is that of all threads.
+    """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         size = _write(folder, data)
-        mine, chunks = min(_ours(folder) for _ in range(RUNS))
-        theirs = min(_theirs(folder, home) for _ in range(RUNS))
-    rate = size / 1e6 / mine
-    peer = "LlamaIndex"
-    yield row("ingest of plain text", rate, "MB/s", goal=5, peer=peer, theirs=size / 1e6 / theirs)
-    yield row("ingest of plain text", chunks / mine, "chunks/s")
+        mine = [_ours(folder) for _ in range(RUNS)]
+        theirs = [_theirs(folder, home) for _ in range(RUNS)]
+    peer, megabytes, chunks = "LlamaIndex", size / 1e6, mine[0].chunks
+    works = ("ingest of plain text", "ingest of plain text, by processor time")
+    for work, kind in zip(works, ("seconds", "processor"), strict=True):
+        ours = min(getattr(one, kind) for one in mine)
+        other = megabytes / min(getattr(one, kind) for one in theirs)
+        yield row(work, megabytes / ours, "MB/s", goal=5, peer=peer, theirs=other)
+        yield row(work, chunks / ours, "chunks/s")
 
 
 def _write(folder: Path, data: Path) -> int:
@@ -47,16 +63,16 @@ def _write(folder: Path, data: Path) -> int:
     return size
 
 
-def _ours(folder: Path) -> tuple[float, int]:
+def _ours(folder: Path) -> _Took:
     embed = built_in()
     with fresh_bases() as bases:
-        prepare(bases, "bench", embed)
-        began = time.perf_counter()
+        bases.chunks(prepare(bases, "bench", embed))
+        began, used = time.perf_counter(), time.process_time()
         summary = ingest(bases, "bench", [Folder(folder)], embed)
-        return time.perf_counter() - began, summary.chunks
+        return _Took(time.perf_counter() - began, time.process_time() - used, summary.chunks)
 
 
-def _theirs(folder: Path, home: Path) -> float:
+def _theirs(folder: Path, home: Path) -> _Took:
     python = interpreter(home, "llamaindex", PACKAGES)
     script = Path(__file__).parent / "peers" / "llamaindex.py"
     done = subprocess.run(
@@ -67,4 +83,4 @@ def _theirs(folder: Path, home: Path) -> float:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": ""},
     )
-    return float(json.loads(done.stdout.strip().splitlines()[-1])["seconds"])
+    return _Took(**json.loads(done.stdout.strip().splitlines()[-1]))

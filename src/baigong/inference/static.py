@@ -20,11 +20,12 @@ from scipy import sparse
 from tokenizers import Tokenizer
 
 from baigong.errors import InvalidInput, NotFound
+from baigong.inference.seams import seams_of
 
 Floats = NDArray[np.float32]
 
 _HINT = "Download or train it again."
-_KEPT = 100_000  # words whose tokens are remembered, some 20 MB
+_KEPT = 200_000  # words whose tokens are remembered, some 40 MB
 _SHORT = 20  # characters of a word that may come again
 _BRIEF = 500  # characters of a text that takes no longer than to hand it to a thread
 _AT_ONCE = 1024  # texts between two breaths, so that their ids take little memory
@@ -45,6 +46,7 @@ class StaticEmbed:
         self.name = name or folder.name
         _check_kind(folder)
         self.tokenizer = _tokenizer(folder)
+        self._seams = seams_of(self.tokenizer)
         self._table = _table(folder)
         self._kept: dict[str, Sequence[int]] = {}
         self.size = int(self._table.shape[1])
@@ -77,10 +79,17 @@ class StaticEmbed:
     def _means(self, texts: Sequence[str]) -> Floats:
         """Word by word, each but once: no token reaches over a blank, and most words come again."""
         numbers: dict[str, int] = {}
-        # JSON can smuggle in lone surrogates, which no tokenizer reads.
-        whole = [text.encode("utf-8", "replace").decode() for text in texts]
-        places = [[numbers.setdefault(word, len(numbers)) for word in t.split()] for t in whole]
+        places = [
+            [numbers.setdefault(word, len(numbers)) for word in text.split()]
+            for text in self._opened(texts)
+        ]
         return _unit(_counts(places, len(numbers)) @ self._sums(self._ids(list(numbers))))
+
+    def _opened(self, texts: Sequence[str]) -> list[str]:
+        if self._seams is not None:
+            return self._seams.open(texts)
+        # JSON can smuggle in lone surrogates, which no tokenizer reads.
+        return [text.encode("utf-8", "replace").decode() for text in texts]
 
     def _ids(self, words: Sequence[str]) -> list[Sequence[int]]:
         """The tokens of each word. Short ones are kept: a language's words come again and again."""

@@ -37,7 +37,7 @@ class Chunking(msgspec.Struct, frozen=True):
 DEFAULT_CHUNKING = Chunking()
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """Bytes `start:end` of a document.
 
     Attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -25,6 +25,7 @@ from baigong.knowledge.write import (
     Arriving,
     Known,
     Writer,
+    Written,
     arriving,
     digest_of,
     known_of,
@@ -118,14 +119,25 @@ class _Sync:
             )
         wanted = [entry for entry in listing.entries if not _is_same(entry, known.get(entry.path))]
         self._summary.unchanged += len(listing.entries) - len(wanted)
-        for batch in _batches(self._arriving(wanted, known)):
-            added = sum(one.is_new for one in self._writer.write(batch))
-            self._summary.added += added
-            self._summary.changed += len(batch) - added
+        self._write(_batches(self._arriving(wanted, known)))
         if self._source.forgets:
             there = {entry.path for entry in listing.entries} - self._gone
             gone = known.keys() - there
             self._summary.removed += self._writer.remove(self._source.name, sorted(gone))
+
+    def _write(self, batches: Iterator[list[Arriving]]) -> None:
+        """Each is written while the next one is read, parsed and cut."""
+        with ThreadPoolExecutor(1, "write") as pool:
+            before: Future[list[Written]] | None = None
+            for batch in batches:
+                self._count(before)
+                before = pool.submit(self._writer.write, batch)
+            self._count(before)
+
+    def _count(self, writing: Future[list[Written]] | None) -> None:
+        for one in writing.result() if writing is not None else ():
+            self._summary.added += one.is_new
+            self._summary.changed += not one.is_new
 
     def _arriving(self, entries: Sequence[Entry], known: Mapping[str, Known]) -> Iterator[Arriving]:
         """The documents of entries that changed, as they come to be parsed."""
@@ -205,7 +217,7 @@ def _batches(arriving: Iterable[Arriving]) -> Iterator[list[Arriving]]:
     for one in arriving:
         batch.append(one)
         chunks += len(one.chunks)
-        size += one.chunks[-1].end
+        size += one.bytes
         if chunks >= BATCH_CHUNKS or size >= _BATCH_BYTES:
             yield batch
             batch, chunks, size = [], 0, 0

@@ -15,17 +15,24 @@ from numpy.typing import NDArray
 from sqlalchemy import Row, select, update
 
 from baigong.knowledge.bases import KnowledgeBases, new_generation
-from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunk, Chunking, chunk
+from baigong.knowledge.chunk import DEFAULT_CHUNKING, Chunking
 from baigong.knowledge.connectors.source import Content
 from baigong.knowledge.formats import Document
 from baigong.knowledge.ledger import settle
 from baigong.knowledge.records import Base
 from baigong.knowledge.stores.port import ChunkRow
-from baigong.knowledge.write import BATCH_CHUNKS, chunk_rows, embed_all, insert_documents
+from baigong.knowledge.write import (
+    BATCH_CHUNKS,
+    Cut,
+    chunk_rows,
+    cut,
+    embed_all,
+    insert_documents,
+)
 from baigong.store.tables import documents, knowledge_bases
 from baigong.types import Embed
 
-_Cut = tuple[Row[Any], list[Chunk]]  # a document and its new chunks
+_Recut = tuple[Row[Any], tuple[Cut, ...]]  # a document and its new chunks
 
 
 def prepare(
@@ -74,9 +81,9 @@ class _Reindex:
             replaced: dict[int, int | None] = {}
             with asyncio.Runner() as loop:
                 for batch in self._batches():
-                    texts = [piece.indexed for _, pieces in batch for piece in pieces]
+                    every = [piece for _, pieces in batch for piece in pieces]
                     vectors = (
-                        None if self._embed is None else loop.run(embed_all(self._embed, texts))
+                        None if self._embed is None else loop.run(embed_all(self._embed, every))
                     )
                     ids = self._insert(batch)
                     chunks.replace([], list(_rows(ids, batch, vectors)))
@@ -99,7 +106,7 @@ class _Reindex:
             )
         settle(self._bases.database, self._new, replaced, [])
 
-    def _batches(self) -> Iterator[list[_Cut]]:
+    def _batches(self) -> Iterator[list[_Recut]]:
         """Documents cut anew, until they are worth a commit."""
         query = select(documents).where(
             documents.c.knowledge == self._old.name,
@@ -109,11 +116,11 @@ class _Reindex:
         )
         with self._bases.database.read() as connection:
             rows = connection.execute(query.order_by(documents.c.id)).all()
-        batch: list[_Cut] = []
+        batch: list[_Recut] = []
         count = 0
         for row in rows:
             parsed = msgspec.msgpack.decode(self._bases.blobs.get(row.blob), type=Document)
-            pieces = chunk(parsed, self._new.chunking)
+            pieces = cut(parsed, self._new.chunking)
             batch.append((row, pieces))
             count += len(pieces)
             if count >= BATCH_CHUNKS:
@@ -122,7 +129,7 @@ class _Reindex:
         if batch:
             yield batch
 
-    def _insert(self, batch: Sequence[_Cut]) -> list[int]:
+    def _insert(self, batch: Sequence[_Recut]) -> list[int]:
         """The numbers of the new rows."""
         values = [{**row._mapping, "chunks": len(pieces), "born": None} for row, pieces in batch]
         for each in values:
@@ -132,7 +139,7 @@ class _Reindex:
 
 
 def _rows(
-    ids: Sequence[int], batch: Sequence[_Cut], vectors: NDArray[np.float32] | None
+    ids: Sequence[int], batch: Sequence[_Recut], vectors: NDArray[np.float32] | None
 ) -> Iterator[ChunkRow]:
     at = 0
     for number, (row, pieces) in zip(ids, batch, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from itertools import pairwise
+from operator import add
 
 # Kana, Han (with extension A and the compatibility block), Hangul and the supplementary Han planes:
 # scripts written without spaces, or whose words no blank delimits reliably.
@@ -15,7 +15,7 @@ _TOKEN = re.compile(
 )
 _PART = re.compile(r"[^\W_]+")
 _DIGIT = re.compile(r"\d")
-_IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
+_IS_UNSPACED = re.compile(rf"[{_UNSPACED}]+")
 
 
 def terms(text: str) -> list[str]:
@@ -32,7 +32,7 @@ def terms(text: str) -> list[str]:
     for token in _TOKEN.findall(unicodedata.normalize("NFKC", text).lower()):
         if token[0] >= "\u3040" and _IS_UNSPACED.match(token):
             found += token
-            found += map("".join, pairwise(token))
+            found += map(add, token, token[1:])
         elif token.isalnum():  # most of all tokens; the rest of this loop is slow
             found.append(token)
         else:
@@ -62,4 +62,4 @@ def question_terms(text: str) -> list[str]:
 
 def unspaced_share(text: str) -> float:
     """The share of characters, 0 to 1, that are Chinese, Japanese or Korean."""
-    return len(_IS_UNSPACED.findall(text)) / max(1, len(text))
+    return sum(map(len, _IS_UNSPACED.findall(text))) / max(1, len(text))

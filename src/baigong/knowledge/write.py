@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from baigong.errors import InvalidInput
 from baigong.knowledge.bases import KnowledgeBases
-from baigong.knowledge.chunk import Chunk, chunk
+from baigong.knowledge.chunk import Chunk, Chunking, chunk
 from baigong.knowledge.connectors.source import Content, Entry
 from baigong.knowledge.formats import Document
 from baigong.knowledge.ledger import settle
@@ -30,25 +30,38 @@ BATCH_CHUNKS = 4096  # a commit each; with vectors of 1024 floats, some 16 MB
 _EMBED_ROWS = 256
 
 
-class Arriving(msgspec.Struct, frozen=True):
+class Cut(msgspec.Struct, frozen=True, gc=False):
+    """A chunk, the text that vectors are made of, and the terms of that text between blanks."""
+
+    chunk: Chunk
+    indexed: str
+    terms: str
+
+
+class Arriving(msgspec.Struct, frozen=True, gc=False):
     """A document on its way in: where it came from, what it holds, and how it is cut."""
 
     source: str
     entry: Entry
     content: Content
     document: Document
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[Cut, ...]
     digest: str
 
+    @property
+    def bytes(self) -> int:
+        """Of the parsed text."""
+        return self.chunks[-1].chunk.end
 
-class Written(msgspec.Struct, frozen=True):
+
+class Written(msgspec.Struct, frozen=True, gc=False):
     """The name of a document that was written, and whether there was none of it before."""
 
     path: str
     is_new: bool
 
 
-class Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """What is known of an entry: its stamp, and the document that was made of it."""
 
     stamp: str | None
@@ -69,8 +82,15 @@ def arriving(
         metadata={**document.metadata, **content.metadata},
         published_at=document.published_at if published_at is None else published_at,
     )
-    pieces = tuple(chunk(document, base.chunking))
-    return Arriving(source, entry, content, document, pieces, digest)
+    return Arriving(source, entry, content, document, cut(document, base.chunking), digest)
+
+
+def cut(document: Document, chunking: Chunking) -> tuple[Cut, ...]:
+    """A document's chunks, ready to be embedded and written."""
+    pieces = chunk(document, chunking)
+    texts = [piece.indexed for piece in pieces]
+    words = (" ".join(terms(text)) for text in texts)
+    return tuple(map(Cut, pieces, texts, words))
 
 
 class Writer:
@@ -197,14 +217,15 @@ class Writer:
     def _vectors(self, batch: Sequence[Arriving]) -> NDArray[np.float32] | None:
         if self._embed is None:
             return None
-        texts = [piece.indexed for one in batch for piece in one.chunks]
-        return self._loop.run(embed_all(self._embed, texts))
+        return self._loop.run(
+            embed_all(self._embed, [each for one in batch for each in one.chunks])
+        )
 
 
-async def embed_all(embed: Embed, texts: Sequence[str]) -> NDArray[np.float32]:
+async def embed_all(embed: Embed, pieces: Sequence[Cut]) -> NDArray[np.float32]:
     made = []
-    for at in range(0, len(texts), _EMBED_ROWS):
-        part = texts[at : at + _EMBED_ROWS]
+    for at in range(0, len(pieces), _EMBED_ROWS):
+        part = [each.indexed for each in pieces[at : at + _EMBED_ROWS]]
         vectors = np.asarray(await embed(part), dtype=np.float32)
         if vectors.shape != (len(part), embed.size):
             raise InvalidInput(
@@ -233,18 +254,19 @@ def _rows(
 def chunk_rows(
     document: int,
     path: str,
-    pieces: Sequence[Chunk],
+    pieces: Sequence[Cut],
     vectors: NDArray[np.float32] | None,
     content: Content,
 ) -> Iterator[ChunkRow]:
     """What the store keeps of a document; `vectors` are (chunks, size)."""
-    for at, piece in enumerate(pieces):
+    for at, each in enumerate(pieces):
+        piece = each.chunk
         yield ChunkRow(
             document=document,
             path=path,
             title=piece.title,
             text=piece.text,
-            terms=" ".join(terms(piece.indexed)),
+            terms=each.terms,
             start=piece.start,
             end=piece.end,
             page=piece.page,
@@ -267,7 +289,7 @@ def _document_row(name: str, path: str, one: Arriving, blob: str) -> dict[str, A
         "digest": one.digest,
         "blob": blob,
         "size": len(content.data),
-        "bytes": one.chunks[-1].end,
+        "bytes": one.bytes,
         "pages": len(one.document.pages),
         "chunks": len(one.chunks),
         "url": content.url,

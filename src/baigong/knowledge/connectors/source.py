@@ -15,7 +15,7 @@ class Gone(Unreadable):
     """An entry that was listed is no longer there: what was read of it goes, if the source forgets."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Something that the source holds now, e.g. a file.
 
     Attributes:
@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True):
     size_bytes: int | None = None
 
 
-class Content(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True, gc=False):
     """What an entry holds.
 
     Attributes:

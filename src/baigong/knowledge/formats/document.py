@@ -18,14 +18,14 @@ class Unreadable(Exception):
     """A file that holds no text we can get at; the message says why, for a person."""
 
 
-class Span(msgspec.Struct, frozen=True, array_like=True):
+class Span(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Bytes `start:end` of a document's text."""
 
     start: int
     end: int
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """A parsed file.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from baigong.knowledge.stores.port import ChunkRow, Hit
 from baigong.knowledge.stores.rows import SHOWN, access_marks, kind_of_column
 
+_shown_of = attrgetter(*SHOWN)
 _SHOWN_AGAIN = msgspec.msgpack.Decoder(Hit)  # what an older row lacks, the last, has a default
 
 
@@ -76,7 +78,7 @@ def table_of(rows: Sequence[ChunkRow], metadata: dict[str, Any], schema: Any) ->
 
 
 def _shown(row: ChunkRow) -> bytes:
-    return msgspec.msgpack.encode([getattr(row, name) for name in SHOWN])
+    return msgspec.msgpack.encode(_shown_of(row))
 
 
 def hits_of(shown: Iterable[bytes], scores: Iterable[float]) -> list[Hit]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
+class ChunkRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A chunk as it is kept. Bytes `start:end` of the text of `document`, a number.
 
     Attributes:
