@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.knowledge import growth, ingest, living, quality, queries
+from bench.knowledge import growth, ingest, living, plot, quality, queries
 from bench.knowledge.stage import keep
 from bench.record import table
 
@@ -35,6 +35,7 @@ def main() -> None:
             rows.append(one)
             keep([one])  # a run that is cut short keeps these
             print(f"{name}: {one['work']}: {one['ours']} {one['unit']}", file=sys.stderr)
+    plot.write()
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
 
 
