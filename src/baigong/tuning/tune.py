@@ -228,7 +228,7 @@ def _progress(line: Line) -> Progress:
     metrics = {"loss": point.loss, "step": point.step, "steps": line.steps}
     metrics["seconds_left"] = line.seconds_left
     metrics |= point.figures
-    metrics["memory_bytes"] = line.memory_bytes
+    metrics |= {"memory_bytes": line.memory_bytes, "checkpoint": line.checkpoint}
     if point.validation_loss is not None and point.validation_accuracy is not None:
         metrics["validation_loss"] = point.validation_loss
         metrics["validation_accuracy"] = point.validation_accuracy
