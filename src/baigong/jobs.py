@@ -197,10 +197,12 @@ class Jobs:
             )
             return [StepRow(*(getattr(row, f) for f in StepRow.__slots__)) for row in rows]
 
-    def last_steps(self, job_ids: Collection[str]) -> dict[str, StepRow]:
-        """Of each job the step that began last, without its output."""
+    def last_steps(self, job_ids: Collection[str], name: str | None = None) -> dict[str, StepRow]:
+        """Of each job the step that began last, or that of a name, without its output."""
         fields = [steps.c[name] for name in StepRow.__slots__ if name != "output"]
         query = select(steps.c.job, *fields, null()).where(steps.c.job.in_(job_ids))
+        if name is not None:
+            query = query.where(steps.c.name == name)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(steps.c.started_at)).all()
         return {job: StepRow(*values) for job, *values in rows}
@@ -289,7 +291,10 @@ class Jobs:
                 self._state(job.id, "queued")
             while waits:
                 more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
-                report(Progress(0, 1, "turns", note=f"waits for {waits[0]}{more}"))
+                first = (
+                    waits[0] if job.owner is None else "another job"
+                )  # whose, is no user's business
+                report(Progress(0, 1, "turns", note=f"waits for {first}{more}"))
                 await asyncio.sleep(_TURN_S)
                 waits = await asyncio.to_thread(before)
             self._state(job.id, "running")

@@ -90,7 +90,7 @@ class Run:
         self.kept = 0
         self.before = 0.0
         self.spoken = (0, 0.0)
-        self.note = ""
+        self.at_once = 0
         self.is_stopping = False
 
     def finish(self) -> bool:
@@ -179,7 +179,7 @@ class Run:
             raise MemoryError("One row alone needs more memory than there is.")
         self.optimizer.zero_grad(set_to_none=True)
         self.state.micro //= 2
-        self.note = f"out of memory: {self.state.micro} tokens at once from here on"
+        self.at_once = self.state.micro
         if self.weights.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -299,8 +299,8 @@ class Run:
             rate,
             left,
             self.memory,
-            self.note,
             self.kept,
+            self.at_once,
         )
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
         sys.stdout.flush()

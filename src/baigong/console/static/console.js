@@ -6,6 +6,8 @@ if (form) prepareAsking(form);
 prepareCopying();
 prepareChoices();
 prepareLiking();
+prepareSureness();
+watch();
 openAtFragment();
 
 function prepareAsking(form) {
@@ -262,6 +264,46 @@ function prepareLiking() {
     prepareLiking();
     fresh.querySelector("button").focus();
   });
+}
+
+// What cannot be undone is asked for twice.
+function prepareSureness() {
+  document.addEventListener("submit", (event) => {
+    const sure = event.target.dataset.sure;
+    if (sure && !confirm(sure)) event.preventDefault();
+  });
+}
+
+// What runs changes by itself: the page is read again, and where it differs it is replaced.
+function watch() {
+  const every = Number(document.querySelector("[data-every]")?.dataset.every);
+  if (every) setTimeout(look, every);
+}
+
+async function look() {
+  const stale = document.getElementById("stale");
+  try {
+    if (!document.hidden) {
+      const reply = await fetch(location.href);
+      const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+      settle(document.getElementById("content"), page.getElementById("content"));
+    }
+  } catch {
+    stale.hidden = false;
+  }
+  watch();
+}
+
+// Elements that stay keep their focus, their scroll and whether they are open.
+function settle(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  const stays = old.nodeName === fresh.nodeName && old.id === fresh.id && old.childNodes.length === fresh.childNodes.length;
+  if (old.nodeType !== Node.ELEMENT_NODE || !stays) return old.replaceWith(document.adoptNode(fresh));
+  for (const name of old.getAttributeNames()) {
+    if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const name of fresh.getAttributeNames()) old.setAttribute(name, fresh.getAttribute(name));
+  [...old.childNodes].forEach((child, place) => settle(child, fresh.childNodes[place]));
 }
 
 // A citation's address ends in `#from-to`, which a server never sees: ask again with the span.
