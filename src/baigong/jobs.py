@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, null, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, null, select, true, update
 
 from baigong.errors import BaigongError, Conflict, NotFound, Refused
 from baigong.store.database import Database
@@ -200,9 +200,8 @@ class Jobs:
     def last_steps(self, job_ids: Collection[str], name: str | None = None) -> dict[str, StepRow]:
         """Of each job the step that began last, or that of a name, without its output."""
         fields = [steps.c[name] for name in StepRow.__slots__ if name != "output"]
-        query = select(steps.c.job, *fields, null()).where(steps.c.job.in_(job_ids))
-        if name is not None:
-            query = query.where(steps.c.name == name)
+        named = true() if name is None else steps.c.name == name
+        query = select(steps.c.job, *fields, null()).where(steps.c.job.in_(job_ids), named)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(steps.c.started_at)).all()
         return {job: StepRow(*values) for job, *values in rows}
@@ -290,11 +289,7 @@ class Jobs:
             if waits:
                 self._state(job.id, "queued")
             while waits:
-                more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
-                first = (
-                    waits[0] if job.owner is None else "another job"
-                )  # whose, is no user's business
-                report(Progress(0, 1, "turns", note=f"waits for {first}{more}"))
+                report(Progress(0, 1, "turns", note=_waiting(job, waits)))
                 await asyncio.sleep(_TURN_S)
                 waits = await asyncio.to_thread(before)
             self._state(job.id, "running")
@@ -462,6 +457,12 @@ def _job(row: Row[Any], *, is_held: bool) -> Job:
         row.wish,
         row.owner,
     )
+
+
+def _waiting(job: Job, waits: Sequence[str]) -> str:
+    """For what a job waits; which other one it is, is no user's business."""
+    more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
+    return f"waits for {waits[0] if job.owner is None else 'another job'}{more}"
 
 
 def _refuse_over(job: Job) -> None:

@@ -34,8 +34,8 @@ def test_every_setting_has_its_reason_and_a_wish_is_known_as_one(base, rows):
     spec = TuneSpec(rank=4)
     why = reasons_of(spec, plan_tuning(rows, base, spec))
     assert set(why) == set(SHOWN)
-    assert why["rank"] == "as you say"
-    assert "20 rows" in why["batch_size"]
+    assert why["rank"] == ("as you say", "按你的设置")
+    assert "20 rows" in why["batch_size"].en and "20 条数据" in why["batch_size"].zh
 
 
 def test_a_rank_that_no_layer_is_wide_enough_for_is_refused(base, rows):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,8 +11,9 @@ from starlette.routing import Route
 
 from baigong.app import Platform
 from baigong.console.hub.view import steps
+from baigong.console.jobs.links import link_of, used_of
 from baigong.console.jobs.rows import JobRow, job_row
-from baigong.console.jobs.view import JobView, job_view, links_of, outputs_of, used_of
+from baigong.console.jobs.view import JobView, job_view, outputs_of
 from baigong.console.render import render, shown
 from baigong.console.words import Language, language_of
 from baigong.errors import NotFound
@@ -21,7 +21,8 @@ from baigong.hub.access import Actor
 from baigong.hub.names import Kind
 from baigong.hub.reader import PAGE, page_of
 from baigong.industry.builds import hand_over
-from baigong.jobs import Job, Jobs
+from baigong.industry.releases import Content
+from baigong.jobs import Job, Jobs, StepRow
 from baigong.store.points import Points
 
 _ACTS: Mapping[str, Callable[[Jobs, str], Job]] = {
@@ -38,11 +39,10 @@ class JobPages:
         self._platform = platform
 
     def routes(self) -> list[Route]:
-        acts = [Route(f"/jobs/{{job}}/{act}", self.change, methods=["POST"]) for act in _ACTS]
         return [
             Route("/jobs", self.all, methods=["GET"]),
             Route("/jobs/{job}", self.one, methods=["GET"]),
-            *acts,
+            Route("/jobs/{job}/{act}", self.change, methods=["POST"]),
         ]
 
     @shown
@@ -65,7 +65,10 @@ class JobPages:
     @shown
     async def change(self, request: Request) -> Response:
         """Have a job pause, go on or end; then its page."""
-        act = _ACTS[request.url.path.rpartition("/")[2]]
+        wanted = request.path_params["act"]
+        act = _ACTS.get(wanted)
+        if act is None:
+            raise NotFound.among("act", wanted, list(_ACTS))
         jobs = self._platform.jobs.of(_actor(request).owner)
         job = await asyncio.to_thread(act, jobs, request.path_params["job"])
         return RedirectResponse(f"/jobs/{job.id}", 303)
@@ -88,12 +91,21 @@ class JobPages:
         last = steps[-1] if steps else None
         row = job_row(job, last, tune, language, is_all=actor.is_operator)
         points = Points(self._platform.database, job.id).last_trial()
-        outputs: dict[str, Any] = dict(outputs_of(steps))
-        can_open = {used: self._can_open(*used, actor) for used in used_of(outputs)}
-        links = links_of(outputs, can_open, language)
+        used = used_of(outputs_of(steps), self._made(steps))
+        links = [
+            link_of(one, language, can_open=self._can_open(one.kind, one.ref, actor))
+            for one in used
+        ]
         return job_view(job, row, steps, points, language, links)
 
-    def _can_open(self, kind: Kind, ref: str, actor: Actor) -> bool:
+    def _made(self, steps: Sequence[StepRow]) -> Content | None:
+        """What the job's release serves, if it has come so far."""
+        ref = outputs_of(steps).get("release", {}).get("ref")
+        return self._platform.releases.get(ref).content if ref else None
+
+    def _can_open(self, kind: Kind | None, ref: str, actor: Actor) -> bool:
+        if kind is None:  # releases are everybody's to read
+            return True
         try:
             self._platform.hub.repositories.seen(kind, ref.partition("@")[0], actor)
         except NotFound:

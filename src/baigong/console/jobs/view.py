@@ -6,19 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from baigong.console.charts import Curve, loss_curve
-from baigong.console.hub.places import Place
+from baigong.console.jobs.links import LinkView
 from baigong.console.jobs.rows import JobRow, span, step_name
-from baigong.console.view import Proof, proof_view, short
+from baigong.console.view import Proof, proof_view
 from baigong.console.words import TEXT, Language, Say, speaker
-from baigong.hub.names import Kind
 from baigong.jobs import Job, Output, StepRow
 from baigong.store.points import Told
 
 Outputs = Mapping[str, Output]
-Found = Mapping[tuple[Kind, str], bool]
 
 _DROPPED = {
     "duplicate": "dropped_duplicate",
@@ -53,15 +50,6 @@ class ChoiceView:
     setting: str
     value: str
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkView:
-    """What a job used or made; `url` is empty where the reader may not open it."""
-
-    what: str
-    name: str
-    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,37 +108,6 @@ def outputs_of(steps: Sequence[StepRow]) -> Outputs:
     return {step.name: step.output for step in steps if step.output and step.state == "done"}
 
 
-def links_of(outputs: Outputs, can_open: Found, language: Language) -> list[LinkView]:
-    """The release, what was tuned, the rows and the base."""
-    say = speaker(language)
-    found = []
-    if ref := outputs.get("release", {}).get("ref"):
-        found.append(LinkView(say("release"), ref, f"/?release={quote(ref)}"))
-    for what, (kind, ref) in _used(outputs, say):
-        name, _, revision = ref.partition("@")
-        url = Place(kind, name, revision).card if can_open[kind, ref] else ""
-        found.append(LinkView(what, short(ref), url))
-    return found
-
-
-def used_of(outputs: Outputs) -> list[tuple[Kind, str]]:
-    """The repositories that the job used or made, at their revisions."""
-    return [one for _, one in _used(outputs, speaker("en"))]
-
-
-def _used(outputs: Outputs, say: Say) -> list[tuple[str, tuple[Kind, str]]]:
-    plan, tune = outputs.get("plan", {}), outputs.get("tune", {})
-    is_whole = str(tune.get("folder", "")).endswith("model")
-    wanted: list[tuple[str, Kind, str | None]] = [
-        (say("tuned") if is_whole else say("adapter"), "model", tune.get("result")),
-        (say("dataset"), "dataset", outputs.get("prepare", {}).get("dataset")),
-        (say("base_model"), "model", plan.get("base")),
-    ]
-    for step, ref in tune.get("checkpoints", {}).items():
-        wanted.append((say("checkpoint_of", step=step), "model", ref))
-    return [(what, (kind, ref)) for what, kind, ref in wanted if ref]
-
-
 def _point(told: Told) -> dict[str, Any]:
     names = ("step", "loss", "validation_loss", "validation_accuracy")
     return {name: told.progress.metrics.get(name) for name in names}
@@ -186,11 +143,11 @@ def _events(points: Sequence[Told], say: Say) -> list[EventView]:
     for told in points:
         at, metrics = time.strftime("%H:%M:%S", time.localtime(told.at)), told.progress.metrics
         step = f"{metrics['step']:,.0f}"
-        if metrics.get("at_once", 0) != before.get("at_once", 0):
-            said = say("event_memory", step=step, tokens=f"{metrics['at_once']:,.0f}")
+        if (tokens := metrics.get("at_once", 0)) not in {0, before.get("at_once")}:
+            said = say("event_memory", step=step, tokens=f"{tokens:,.0f}")
             found.append(EventView(at, said, "bad"))
-        if metrics.get("checkpoint", 0) != before.get("checkpoint", 0):
-            said = say("event_checkpoint", step=f"{metrics['checkpoint']:,.0f}")
+        if (kept := metrics.get("checkpoint", 0)) not in {0, before.get("checkpoint")}:
+            said = say("event_checkpoint", step=f"{kept:,.0f}")
             found.append(EventView(at, said, "muted"))
         if (loss := metrics.get("validation_loss")) is not None:
             right = f"{100 * metrics.get('validation_accuracy', 0):.0f}"

@@ -281,17 +281,22 @@ function watch() {
 }
 
 async function look() {
-  const stale = document.getElementById("stale");
-  try {
-    if (!document.hidden) {
-      const reply = await fetch(location.href);
-      const page = new DOMParser().parseFromString(await reply.text(), "text/html");
-      settle(document.getElementById("content"), page.getElementById("content"));
-    }
-  } catch {
-    stale.hidden = false;
+  const text = document.hidden ? "" : await read(location.href);
+  document.getElementById("stale").hidden = text !== null;
+  if (text) {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    settle(document.getElementById("content"), page.getElementById("content"));
   }
   watch();
+}
+
+// The page, or null where nobody answers.
+async function read(address) {
+  try {
+    return await (await fetch(address)).text();
+  } catch {
+    return null;
+  }
 }
 
 // Elements that stay keep their focus, their scroll and whether they are open.
@@ -303,7 +308,8 @@ function settle(old, fresh) {
     if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
   }
   for (const name of fresh.getAttributeNames()) old.setAttribute(name, fresh.getAttribute(name));
-  [...old.childNodes].forEach((child, place) => settle(child, fresh.childNodes[place]));
+  const children = [...fresh.childNodes]; // those that are moved over leave it
+  [...old.childNodes].forEach((child, place) => settle(child, children[place]));
 }
 
 // A citation's address ends in `#from-to`, which a server never sees: ask again with the span.
