@@ -132,7 +132,7 @@ def test_a_failure_is_told_with_its_remedy(clients, platform):
     job = working.put(platform, "bad", now="prepare", state="failed", error=error)
     page = clients["operator"].get(f"/jobs/{job.id}").text
     assert "rows.csv:19" in page and "<b>empty" not in page
-    assert "Mend what it names and send it again." in page
+    assert "Mend what it names, then resume" in page and "/resume" in page
     row = re.search(rf'<tr id="job-{job.id}">.*?</tr>', clients["operator"].get("/jobs").text, re.S)
     assert "rows.csv:12" in row[0] and "rows.csv:19" not in row[0]
 
