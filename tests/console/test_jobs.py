@@ -36,7 +36,9 @@ def jobs(platform):
         "bob": working.put(
             platform, "ft-2", owner="bob", title="ft:bobs", points=9, done=early, state="paused"
         ),
-        "operator": working.put(platform, "desk", title=working.EVIL, done=early, now="tune"),
+        "operator": working.put(
+            platform, "desk", title=working.EVIL, done=early, now="tune", state="paused"
+        ),
     }
 
 
