@@ -7,6 +7,7 @@ import pytest
 
 from baigong.errors import Conflict, InvalidInput, NotFound
 from baigong.jobs import BACKGROUND, Jobs, Step, Stopped
+from baigong.store.points import Points
 from baigong.types import Progress
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -257,3 +258,51 @@ async def test_a_killed_job_does_not_seem_to_run_while_another_of_its_name_does(
 
     await jobs.run(now, [Step("x", look)], Seen())
     assert states == [{left.id: "interrupted", now.id: "running"}]
+
+
+async def test_a_user_sees_and_opens_only_jobs_of_their_own(database):
+    jobs = Jobs(database)
+    alices, bobs = jobs.of("alice"), jobs.of("bob")
+    spec = {BACKGROUND: True}
+    hers = alices.open("ingest", "handbook", "d", spec)
+    assert bobs.open("ingest", "handbook", "d", spec).id != hers.id
+    assert alices.open("ingest", "handbook", "d", spec).id == hers.id
+    ours = jobs.open("build", "desk", "d", spec)
+    assert [job.id for job in alices.recent()] == [hers.id] and alices.count() == 1
+    assert {job.owner for job in jobs.recent()} == {"alice", "bob", None}
+    for ask in (bobs.get, lambda id: bobs.wish(id, "cancel"), bobs.resume):
+        for other in (hers.id, ours.id):
+            with pytest.raises(NotFound) as refused:
+                ask(other)
+            assert other not in refused.value.hint
+
+
+async def test_points_are_there_while_a_step_runs_and_a_repeated_one_replaces_what_came_after(
+    database,
+):
+    jobs = Jobs(database)
+    job = jobs.open("build", "a", "d1", {})
+
+    def told(numbers, loss, **metrics):
+        return [Progress(n, 9, metrics={"step": n, "loss": loss, **metrics}) for n in numbers]
+
+    def learning(points, error=None):
+        async def work(outputs, report):
+            for point in [*points, Progress(1, 2)]:
+                report(point)
+            if error:
+                raise error
+            return {}
+
+        return [Step("tune", work)]
+
+    with pytest.raises(InvalidInput):
+        await jobs.run(job, learning(told(range(1, 6), 2.0), InvalidInput("no")), Seen())
+    await jobs.run(job, learning(told((4,), 1.0)), Seen())
+    points = [
+        (p.metrics["step"], p.metrics["loss"]) for _, p in Points(database, job.id).last_trial()
+    ]
+    assert points == [(1, 2.0), (2, 2.0), (3, 2.0), (4, 1.0)]
+    again = jobs.open("build", "a", "d2", {})
+    await jobs.run(again, learning(told((1, 2), 3.0, trial=1) + told((1,), 1.0, trial=2)), Seen())
+    assert len(Points(database, again.id).last_trial()) == 1

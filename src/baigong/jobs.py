@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, null, select, true, update
 
 from baigong.errors import BaigongError, Conflict, NotFound, Refused
 from baigong.store.database import Database
 from baigong.store.leases import held_among, lease, place
+from baigong.store.owning import owned
+from baigong.store.points import Points
 from baigong.store.room import room_for
 from baigong.store.tables import jobs, steps
 from baigong.store.turns import take_turns
@@ -57,6 +59,7 @@ class Job:
             is gone), done, refused, failed or cancelled.
         error_code: the code of the `BaigongError` that `error` tells of.
         wish: what it is about to obey.
+        owner: whose it is; None is an operator's.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Job:
     error: str | None = None
     error_code: str | None = None
     wish: Wish | None = None
+    owner: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -108,20 +112,27 @@ class Step:
 
 
 class Jobs:
-    """The jobs of one database."""
+    """The jobs of one database, or those of one owner."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, owner: str | None = None) -> None:
         self._database = database
+        self._owner = owner
+        self._mine = owned(jobs.c.owner, owner)
+
+    def of(self, owner: str | None) -> Jobs:
+        """Those that an owner sees and opens; None sees all."""
+        return Jobs(self._database, owner)
 
     # --- what there is
 
     def open(self, kind: str, name: str, digest: str, spec: Output) -> Job:
-        """The unfinished job with this digest, or a new one."""
+        """The owner's unfinished job with this digest, or a new one."""
         with self._database.begin() as connection:
             take_turns(connection, f"{kind} {name}")
             rows = connection.execute(
                 select(jobs)
                 .where(jobs.c.kind == kind, jobs.c.name == name, jobs.c.digest == digest)
+                .where(jobs.c.owner.is_not_distinct_from(self._owner))
                 .where(jobs.c.state.in_([*_ACTIVE, "paused", "failed"]))
                 .order_by(jobs.c.created_at.desc())
             ).all()
@@ -130,7 +141,7 @@ class Jobs:
                     return found
             now = time.time()
             state = "queued" if spec.get(BACKGROUND) else "running"
-            job = Job(secrets.token_hex(8), kind, name, state, spec, now, now)
+            job = Job(secrets.token_hex(8), kind, name, state, spec, now, now, owner=self._owner)
             connection.execute(
                 insert(jobs).values(
                     id=job.id,
@@ -139,15 +150,22 @@ class Jobs:
                     digest=digest,
                     state=job.state,
                     spec=spec,
+                    owner=job.owner,
                     created_at=now,
                     updated_at=now,
                 )
             )
             return job
 
-    def recent(self, limit: int = 50) -> list[Job]:
+    def recent(self, limit: int = 50, offset: int = 0) -> list[Job]:
         """Newest first."""
-        return self._all(select(jobs).order_by(jobs.c.created_at.desc()).limit(limit))
+        query = select(jobs).where(self._mine).order_by(jobs.c.created_at.desc(), jobs.c.id)
+        return self._all(query.limit(limit).offset(offset))
+
+    def count(self) -> int:
+        with self._database.read() as connection:
+            query = select(func.count()).select_from(jobs).where(self._mine)
+            return connection.scalar(query) or 0
 
     def waiting(self, kind: str) -> list[Job]:
         """Jobs of the background that nobody runs, oldest first."""
@@ -164,8 +182,12 @@ class Jobs:
             return list(connection.execute(query).scalars())
 
     def get(self, job_id: str) -> Job:
+        """
+        Raises:
+            NotFound: there is no such job, or it is another's.
+        """
         with self._database.read() as connection:
-            return _get(connection, job_id)
+            return self._get(connection, job_id)
 
     def steps(self, job_id: str) -> list[StepRow]:
         """The steps that have begun, in order."""
@@ -175,6 +197,15 @@ class Jobs:
             )
             return [StepRow(*(getattr(row, f) for f in StepRow.__slots__)) for row in rows]
 
+    def last_steps(self, job_ids: Collection[str], name: str | None = None) -> dict[str, StepRow]:
+        """Of each job the step that began last, or that of a name, without its output."""
+        fields = [steps.c[name] for name in StepRow.__slots__ if name != "output"]
+        named = true() if name is None else steps.c.name == name
+        query = select(steps.c.job, *fields, null()).where(steps.c.job.in_(job_ids), named)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(steps.c.started_at)).all()
+        return {job: StepRow(*values) for job, *values in rows}
+
     # --- what others wish
 
     def wish(self, job_id: str, wish: Wish) -> Job:
@@ -182,12 +213,12 @@ class Jobs:
         nobody does, it is so at once.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: as `get`.
             Conflict: it is over.
         """
         with self._database.begin() as connection:
             take_turns(connection, f"job {job_id}")
-            job = _get(connection, job_id)
+            job = self._get(connection, job_id)
             if job.state == WISHED[wish]:
                 return job
             _refuse_over(job)
@@ -195,19 +226,19 @@ class Jobs:
                 _change(connection, job.id, wish=wish)
             else:
                 _change(connection, job.id, state=WISHED[wish], wish=None)
-            return _get(connection, job_id)
+            return self._get(connection, job_id)
 
     def resume(self, job_id: str, *, background: bool = False) -> Job:
         """Let a job go on that was paused or interrupted: one of the background by a server, any
         other by whoever calls `run`. With `background` it becomes one of those.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: as `get`.
             Conflict: it is over.
         """
         with self._database.begin() as connection:
             take_turns(connection, f"job {job_id}")
-            job = _get(connection, job_id)
+            job = self._get(connection, job_id)
             is_background = background or bool(job.spec.get(BACKGROUND))
             if job.state != "failed" or job.spec.get(BACKGROUND):
                 _refuse_over(job)
@@ -215,7 +246,7 @@ class Jobs:
             if is_background and job.state not in {"running", "queued"}:
                 values |= {"state": "queued", "spec": {**job.spec, BACKGROUND: True}}
             _change(connection, job.id, **values)
-            return _get(connection, job_id)
+            return self._get(connection, job_id)
 
     def fail(self, job_id: str, error: BaigongError) -> None:
         """Say that a job cannot even begin."""
@@ -258,8 +289,7 @@ class Jobs:
             if waits:
                 self._state(job.id, "queued")
             while waits:
-                more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
-                report(Progress(0, 1, "turns", note=f"waits for {waits[0]}{more}"))
+                report(Progress(0, 1, "turns", note=_waiting(job, waits)))
                 await asyncio.sleep(_TURN_S)
                 waits = await asyncio.to_thread(before)
             self._state(job.id, "running")
@@ -305,24 +335,37 @@ class Jobs:
     async def _step(
         self, job: Job, step: Step, outputs: Mapping[str, Output], watch: Watch
     ) -> Output:
-        self._begin_step(job.id, step.name)
-        last = 0.0
+        with self._database.begin() as connection:
+            _begin_step(connection, job.id, step.name)
+        points, last = Points(self._database, job.id), 0.0
 
         def report(progress: Progress) -> None:
             nonlocal last
             watch.progressed(step.name, progress)
+            points.hear(progress)
             if time.monotonic() - last > 1.0:  # other processes look on through the table
                 last = time.monotonic()
+                points.keep()
                 self._step_values(job.id, step.name, progress=msgspec.to_builtins(progress))
                 if self._wished(job.id):  # a step that never awaits, or is in a thread, stops here
                     raise _stopped(job)
 
-        with room_for(f"what {step.name} makes"):
-            output = await step.work(outputs, report)
+        try:
+            with room_for(f"what {step.name} makes"):
+                output = await step.work(outputs, report)
+        finally:
+            points.keep()
         self._step_values(job.id, step.name, state="done", output=output, finished_at=time.time())
         return output
 
     # --- rows
+
+    def _get(self, connection: Connection, job_id: str) -> Job:
+        row = connection.execute(select(jobs).where(jobs.c.id == job_id, self._mine)).first()
+        if row is None:
+            known = connection.scalars(select(jobs.c.id).where(self._mine))
+            raise NotFound.among("job", job_id, list(known))
+        return _seen(connection, [row])[0]
 
     def _all(self, query: Any) -> list[Job]:
         with self._database.read() as connection:
@@ -356,22 +399,6 @@ class Jobs:
             running = (steps.c.job == job_id) & (steps.c.state == "running")
             connection.execute(update(steps).where(running).values(state=state))
 
-    def _begin_step(self, job_id: str, name: str) -> None:
-        with self._database.begin() as connection:
-            row = connection.execute(
-                select(steps.c.attempts).where(steps.c.job == job_id, steps.c.name == name)
-            ).first()
-            connection.execute(delete(steps).where(steps.c.job == job_id, steps.c.name == name))
-            connection.execute(
-                insert(steps).values(
-                    job=job_id,
-                    name=name,
-                    state="running",
-                    attempts=1 if row is None else row.attempts + 1,
-                    started_at=time.time(),
-                )
-            )
-
     def _step_values(self, job_id: str, name: str, **values: Any) -> None:
         with self._database.begin() as connection:
             connection.execute(
@@ -390,11 +417,19 @@ def _change(connection: Connection, job_id: str, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
-def _get(connection: Connection, job_id: str) -> Job:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
-    if row is None:
-        raise NotFound.among("job", job_id, list(connection.scalars(select(jobs.c.id))))
-    return _seen(connection, [row])[0]
+def _begin_step(connection: Connection, job_id: str, name: str) -> None:
+    one = (steps.c.job == job_id) & (steps.c.name == name)
+    attempts = connection.scalar(select(steps.c.attempts).where(one)) or 0
+    connection.execute(delete(steps).where(one))
+    connection.execute(
+        insert(steps).values(
+            job=job_id,
+            name=name,
+            state="running",
+            attempts=attempts + 1,
+            started_at=time.time(),
+        )
+    )
 
 
 def _seen(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
@@ -420,7 +455,14 @@ def _job(row: Row[Any], *, is_held: bool) -> Job:
         row.error,
         row.error_code,
         row.wish,
+        row.owner,
     )
+
+
+def _waiting(job: Job, waits: Sequence[str]) -> str:
+    """For what a job waits; which other one it is, is no user's business."""
+    more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
+    return f"waits for {waits[0] if job.owner is None else 'another job'}{more}"
 
 
 def _refuse_over(job: Job) -> None:

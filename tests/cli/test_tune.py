@@ -73,7 +73,13 @@ def test_rows_become_a_live_model_with_its_card_even_if_it_is_killed_on_the_way(
     assert "base" in done.stdout and "baseline" in done.stdout and "validation" in done.stdout
     folder = next(words[0] for words in reversed(lines) if words[0].startswith("/"))
     names = {file.name for file in os.scandir(folder)}
-    assert {"README.md", "curve.svg", "curve.json", "adapter_model.safetensors"} <= names
+    assert {
+        "README.md",
+        "adapter_model.safetensors",
+        "curve.json",
+        "curve.png",
+        "curve.svg",
+    } <= names
     with open(os.path.join(folder, "README.md"), encoding="utf-8") as card:
         _, front, body = card.read().split("---\n", 2)
     facts = YAML(typ="safe").load(front)

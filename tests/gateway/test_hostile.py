@@ -173,9 +173,11 @@ def test_broken_files_of_a_model_are_told_as_such(alice, model):
 def test_a_user_does_not_run_the_installation(alice, platform):
     job = platform.jobs.open("build", "support", "0" * 64, {"recipe": "x"})
     paths = [f"jobs/{job.id}/{verb}" for verb in ("pause", "cancel", "resume")]
-    for path in [*paths, "releases/support@1/promote", "releases/support/rollback"]:
+    for path in ("releases/support@1/promote", "releases/support/rollback"):
         assert alice.post(f"/api/{path}").status_code == 403
-    assert alice.get(f"/api/jobs/{job.id}").status_code == 403
+    assert [alice.post(f"/api/{path}").status_code for path in paths] == [404] * 3
+    assert alice.get(f"/api/jobs/{job.id}").status_code == 404
+    assert job.id not in alice.get("/api/jobs").text + alice.get("/api/jobs/none").text
 
 
 def test_a_fine_tuned_model_is_taken_back_by_whoever_made_it(alice, platform):

@@ -10,6 +10,7 @@ import pytest
 from baigong.errors import Conflict, Refused, StorageFull
 from baigong.industry.build import Build, build
 from baigong.industry.recipe import Tune, load_recipe
+from baigong.store.points import Points
 from baigong.types import Message, Sampling
 from tests.industry.trade import STEPS, Quiet, make_trade, open_platform
 
@@ -85,6 +86,18 @@ async def test_building_what_is_live_already_does_nothing(platform, recipe):
     watch = Quiet()
     assert await build(platform.workshop, recipe, watch) == first
     assert watch.done == []
+
+
+async def test_a_build_leaves_what_a_person_looks_at(platform, recipe):
+    job = (await build(platform.workshop, recipe, Quiet())).job
+    outputs = {step.name: step.output for step in platform.jobs.steps(job)}
+    why = {choice["setting"]: choice for choice in outputs["plan"]["choices"]}
+    assert (why["tune.rank"]["why"], why["tune.rank"]["why_zh"]) == ("as you say", "按你的设置")
+    assert "is small" in why["tune.dropout"]["why"] and "基座较小" in why["tune.dropout"]["why_zh"]
+    assert outputs["prepare"]["report"]["rows"]["train"] > 50
+    told = Points(platform.database, job).last_trial()
+    curve = outputs["tune"]["curve"]
+    assert [point.progress.metrics["step"] for point in told] == [point["step"] for point in curve]
 
 
 async def test_what_was_evaluated_is_what_answers_with_citations(platform, recipe):

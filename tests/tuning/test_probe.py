@@ -1,14 +1,18 @@
+import io
 import json
 import xml.etree.ElementTree as ET
 
 import pytest
+from PIL import Image
 
 from baigong.errors import InvalidInput
 from baigong.model.chat import ChatTokenizer
 from baigong.tuning.curve import Point
+from baigong.tuning.drawing import svg
 from baigong.tuning.picture import draw
 from baigong.tuning.plan import plan_tuning
 from baigong.tuning.probe import probe
+from baigong.tuning.raster import png
 from baigong.tuning.reasons import SHOWN, reasons_of
 from baigong.tuning.spec import TuneSpec
 from baigong.tuning.template import check_template
@@ -30,8 +34,8 @@ def test_every_setting_has_its_reason_and_a_wish_is_known_as_one(base, rows):
     spec = TuneSpec(rank=4)
     why = reasons_of(spec, plan_tuning(rows, base, spec))
     assert set(why) == set(SHOWN)
-    assert why["rank"] == "as you say"
-    assert "20 rows" in why["batch_size"]
+    assert why["rank"] == ("as you say", "按你的设置")
+    assert "20 rows" in why["batch_size"].en and "20 条数据" in why["batch_size"].zh
 
 
 def test_a_rank_that_no_layer_is_wide_enough_for_is_refused(base, rows):
@@ -62,7 +66,7 @@ def test_a_template_whose_marks_are_no_tokens_is_refused(tmp_path):
 
 def test_a_curve_is_drawn_within_its_picture():
     points = [Point(n, 10 * n, n, 3.0 / n, 4.0 / n if n % 5 == 0 else None) for n in range(1, 21)]
-    picture = ET.fromstring(draw(points))
+    picture = ET.fromstring(svg(draw(points)))
     dots = [tag for tag in picture.iter() if tag.tag.endswith("circle")]
     assert len(dots) == 4
     assert all(0 < float(dot.get("cx")) < 640 and 0 < float(dot.get("cy")) < 320 for dot in dots)
@@ -71,4 +75,14 @@ def test_a_curve_is_drawn_within_its_picture():
 
 
 def test_a_curve_of_nothing_is_an_empty_picture():
-    assert ET.fromstring(draw([])) is not None
+    assert ET.fromstring(svg(draw([]))) is not None
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_a_curve_is_a_png_file_too(count):
+    points = [Point(n, 10 * n, n, 3.0 / n, 4.0 / n) for n in range(1, count + 1)]
+    image = Image.open(io.BytesIO(png(draw(points)))).convert("RGB")
+    assert image.size == (1280, 640)
+    colours = {colour for _, colour in image.getcolors(1 << 20)}
+    assert {(255, 255, 255), (221, 221, 221)} <= colours  # paper and lines across
+    assert ((220, 38, 38) in colours) is (count > 0)

@@ -89,5 +89,5 @@ def _show(platform: Platform, release: Release, live: int | None) -> None:
             f"{release.ref} is kept for reading (baigong releases {release.ref}); {kept}."
         )
     what = "the model" if release.content.adapter is None else "the adapter"
-    console.print(f"\n[dim]{what}, its card (README.md) and its curve (curve.svg, curve.json):[/]")
+    console.print(f"\n[dim]{what}, its card (README.md) and its curve (curve.png, .svg, .json):[/]")
     console.print(f"  {folder}", soft_wrap=True)

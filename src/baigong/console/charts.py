@@ -25,10 +25,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A loss over steps, ready to draw."""
+    """A loss over steps, ready to draw; `judged` are the places of the validation's points."""
 
     training: str  # points of a polyline: `x,y x,y`
     validation: str
+    judged: list[tuple[float, float]]
     y_ticks: list[Tick]
     x_ticks: list[Tick]
     first: float
@@ -36,8 +37,9 @@ class Curve:
     steps: int
 
 
-def loss_curve(points: Sequence[Mapping[str, Any]]) -> Curve | None:
-    """The curve of `[{step, loss, validation_loss?}]`; None for fewer than two points."""
+def loss_curve(points: Sequence[Mapping[str, Any]], steps: int = 0) -> Curve | None:
+    """The curve of `[{step, loss, validation_loss?}]`, with room for as many `steps` as there will be;
+    None for fewer than two points."""
     training = _series(points, "loss")
     validation = _series(points, "validation_loss")
     if len(training) < 2:
@@ -45,9 +47,10 @@ def loss_curve(points: Sequence[Mapping[str, Any]]) -> Curve | None:
     losses = [loss for _, loss in training + validation]
     low, high = _round_range(min(losses), max(losses))
     first_step, last_step = training[0][0], max(step for step, _ in training + validation)
+    end = max(last_step, steps)
 
     def x_of(step: float) -> float:
-        share = (step - first_step) / ((last_step - first_step) or 1)
+        share = (step - first_step) / ((end - first_step) or 1)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def y_of(loss: float) -> float:
@@ -59,8 +62,9 @@ def loss_curve(points: Sequence[Mapping[str, Any]]) -> Curve | None:
     return Curve(
         line(training),
         line(validation),
+        [(x_of(step), y_of(loss)) for step, loss in _thin(validation)],
         [Tick(y_of(value), f"{value:g}") for value in _ticks(low, high, 4)],
-        [Tick(x_of(value), f"{value:g}") for value in _ticks(first_step, last_step, 6)],
+        [Tick(x_of(value), f"{value:g}") for value in _ticks(first_step, end, 6)],
         training[0][1],
         training[-1][1],
         int(last_step),

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from baigong.app import Platform
 from baigong.console.hub.pages import HubPages
+from baigong.console.jobs.pages import JobPages
 from baigong.console.knowledge import HITS, BaseRow, HitView, base_row, document_rows, hits
 from baigong.console.render import path_of, render, shown
 from baigong.console.view import ModelView, cards_of, model_view
@@ -35,6 +36,7 @@ def routes(platform: Platform) -> list[BaseRoute]:
         Route("/knowledge/{name}", pages.base, methods=["GET"]),
         Route("/knowledge/{rest:path}", pages.document, methods=["GET"]),
         *HubPages(platform.hub).routes(),
+        *JobPages(platform).routes(),
         Route("/login", pages.login, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[("baigong.console", "static")])),
         Route("/{rest:path}", pages.missing, methods=["GET"]),

@@ -21,7 +21,8 @@ HEADERS = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # Elsewhere nothing is told; with "no-referrer" a form here would not say whose it is either (Origin: null).
+    "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
 YEAR_S = 365 * 86400

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from baigong.console.calls import Call, calls_of
 from baigong.console.charts import Curve, loss_curve
@@ -27,6 +28,17 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """A verdict, and the figures that it stands on."""
+
+    passed: bool
+    sentence: str
+    checks: list[tuple[bool, str]]  # (whether it holds, in words)
+    warnings: list[str]
+    report: ReportView | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelView:
     """A release whole. `name` is what a program asks for."""
 
@@ -36,11 +48,7 @@ class ModelView:
     description: str
     task: str
     live: bool
-    passed: bool
-    sentence: str
-    checks: list[tuple[bool, str]]  # (whether it holds, in words)
-    warnings: list[str]
-    report: ReportView | None
+    proof: Proof
     curve: Curve | None
     lineage: list[tuple[str, str]]
     calls: list[Call]
@@ -62,7 +70,7 @@ def cards_of(
             _task(release.content, say),
             live.get(release.name) == release.number,
             release.passed,
-            _day(release.created_at),
+            day(release.created_at),
         )
         for release in releases
     ]
@@ -80,14 +88,7 @@ def model_view(release: Release, language: Language, base_url: str, *, is_live: 
         description=pick(content.description, language),
         task=_task(content, say),
         live=is_live,
-        passed=release.passed,
-        sentence=pick(release.verdict.get("sentence"), language),
-        checks=[
-            (bool(check["passed"]), pick(check["detail"], language))
-            for check in release.verdict.get("checks", ())
-        ],
-        warnings=[pick(said, language) for said in release.verdict.get("warnings", ())],
-        report=report_view(release.report, language),
+        proof=proof_view(release.verdict, release.report, language),
         curve=loss_curve(content.lineage.get("curve") or []),
         lineage=_lineage(release, say),
         calls=calls_of(base_url, name, examples[0] if examples else ""),
@@ -95,6 +96,20 @@ def model_view(release: Release, language: Language, base_url: str, *, is_live: 
         has_knowledge=content.knowledge is not None,
         has_labels=content.task == "classification",
         small_base=content.base.startswith(f"{BUILT_IN}/"),
+    )
+
+
+def proof_view(verdict: Mapping[str, Any], report: Mapping[str, Any], language: Language) -> Proof:
+    """A verdict and its report in one language."""
+    return Proof(
+        passed=bool(verdict.get("passed")),
+        sentence=pick(verdict.get("sentence"), language),
+        checks=[
+            (bool(check["passed"]), pick(check["detail"], language))
+            for check in verdict.get("checks", ())
+        ],
+        warnings=[pick(said, language) for said in verdict.get("warnings", ())],
+        report=report_view(report, language),
     )
 
 
@@ -106,18 +121,18 @@ def _lineage(release: Release, say: Say) -> list[tuple[str, str]]:
     content = release.content
     knowledge = f"{content.knowledge}@{content.knowledge_version}" if content.knowledge else ""
     lines = [
-        (say("built"), _day(release.created_at)),
-        (say("base_model"), _short(content.base)),
-        (say("adapter"), _short(content.adapter) or say("none")),
+        (say("built"), day(release.created_at)),
+        (say("base_model"), short(content.base)),
+        (say("adapter"), short(content.adapter) or say("none")),
         (say("knowledge"), knowledge or say("none")),
-        (say("recipe"), _short(content.lineage.get("recipe"))),
-        (say("dataset"), _short(content.lineage.get("dataset"))),
+        (say("recipe"), short(content.lineage.get("recipe"))),
+        (say("dataset"), short(content.lineage.get("dataset"))),
         (say("digest"), release.digest[:16]),
     ]
     return [(name, value) for name, value in lines if value]
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """A digest, or a `name@digest`, as far as a person reads it; the JSON twin has all of it."""
     if not isinstance(value, str):
         return ""
@@ -125,5 +140,6 @@ def _short(value: object) -> str:
     return f"{name}@{revision[:12]}" if name else revision[:12]
 
 
-def _day(at: float) -> str:
+def day(at: float) -> str:
+    """Seconds since the epoch as a local day and minute."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

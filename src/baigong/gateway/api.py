@@ -18,9 +18,9 @@ from baigong.gateway.hub import HubApi
 from baigong.gateway.hub_files import HubFilesApi
 from baigong.gateway.knowledge import KnowledgeApi
 from baigong.gateway.replies import json_reply
-from baigong.industry.build import KIND
+from baigong.industry.builds import hand_over
 from baigong.industry.releases import Release
-from baigong.jobs import Job, Wish
+from baigong.jobs import Job, Jobs, Wish
 
 
 class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,17 +111,19 @@ class Api:
         """How the servers beyond this process are doing."""
         return json_reply({"data": self._platform.upstreams.status()})
 
-    async def jobs(self, _request: Request) -> Response:
-        """The last fifty, newest first."""
-        jobs = await asyncio.to_thread(self._platform.jobs.recent)
+    async def jobs(self, request: Request) -> Response:
+        """The last fifty of those that the caller sees, newest first."""
+        jobs = await asyncio.to_thread(self._jobs(request).recent)
         return json_reply({"data": [_job(job) for job in jobs]})
 
     async def job(self, request: Request) -> Response:
         """One job with its steps."""
 
         def read() -> dict[str, Any]:
-            job = self._of(request)
-            return {**_job(job), "spec": job.spec, "steps": self._platform.jobs.steps(job.id)}
+            job = self._jobs(request).get(request.path_params["job"])
+            # Recipes name files of this machine, which are no user's business.
+            spec = {"spec": job.spec} if actor_of(request).is_operator else {}
+            return {**_job(job), **spec, "steps": self._platform.jobs.steps(job.id)}
 
         return json_reply(await asyncio.to_thread(read))
 
@@ -137,29 +139,19 @@ class Api:
         """Have this server go on with a build that was paused or interrupted."""
 
         def change() -> dict[str, Any]:
-            jobs, job = self._platform.jobs, self._of(request)
-            if job.kind != KIND or "declared" not in job.spec:
-                raise InvalidInput(
-                    f"The job {job.id} is not resumed by a server.",
-                    hint="The command or request that began it goes on where it was.",
-                    param="job",
-                )
-            return _job(jobs.resume(job.id, background=True))
+            return _job(hand_over(self._jobs(request), request.path_params["job"]))
 
         return json_reply(await asyncio.to_thread(change))
 
     async def _wish(self, request: Request, wish: Wish) -> Response:
         def change() -> dict[str, Any]:
-            return _job(self._platform.jobs.wish(self._of(request).id, wish))
+            return _job(self._jobs(request).wish(request.path_params["job"], wish))
 
         return json_reply(await asyncio.to_thread(change))
 
-    def _of(self, request: Request) -> Job:
-        """The job of the address; builds, with the recipes that they are of, are for operators."""
-        job = self._platform.jobs.get(request.path_params["job"])
-        if job.kind == KIND:
-            actor_of(request).check_operates()
-        return job
+    def _jobs(self, request: Request) -> Jobs:
+        """Those that the caller sees."""
+        return self._platform.jobs.of(actor_of(request).owner)
 
 
 def summary(release: Release, live: dict[str, int]) -> dict[str, Any]:
@@ -190,6 +182,7 @@ def _job(job: Job) -> dict[str, Any]:
         "name": job.name,
         "state": job.state,
         "wish": job.wish,
+        "owner": job.owner,
         "error": job.error,
         "created_at": job.created_at,
         "updated_at": job.updated_at,

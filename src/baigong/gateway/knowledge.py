@@ -222,7 +222,8 @@ class KnowledgeApi:
         texts = [allowed(text, self._places) for text in asked.sources]
         base = await asyncio.to_thread(self._bases.base, name)
         embed = None if base.embedder is None else self._embedders(base.embedder)
-        job = await self.ingests.start(name, texts, embed, is_only=asked.only)
+        owner = actor_of(request).owner
+        job = await self.ingests.start(name, texts, embed, is_only=asked.only, owner=owner)
         return json_reply({"job": job.id, "state": job.state}, 202)
 
     async def text(self, request: Request) -> Response:

@@ -65,12 +65,19 @@ class Ingests:
         self._stopping = threading.Event()
 
     async def start(
-        self, name: str, texts: Sequence[str], embed: Embed | None, *, is_only: bool
+        self,
+        name: str,
+        texts: Sequence[str],
+        embed: Embed | None,
+        *,
+        is_only: bool,
+        owner: str | None,
     ) -> Job:
-        """The job, which goes on in the background. The same once more goes on where it was."""
+        """The owner's job, which goes on in the background. The same once more goes on where it was."""
         spec: Output = {"knowledge": name, "sources": list(texts), "only": is_only}
         digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()
-        job = await asyncio.to_thread(self._platform.jobs.open, "ingest", name, digest, spec)
+        jobs = self._platform.jobs.of(owner)
+        job = await asyncio.to_thread(jobs.open, "ingest", name, digest, spec)
         task = asyncio.create_task(self._run(job, embed))
         self._running.add(task)
         task.add_done_callback(self._ended)

@@ -23,6 +23,7 @@ from baigong.evals.report import Contender, EvalReport
 from baigong.hub.hub import Hub, Revision
 from baigong.industry.card import write_card
 from baigong.industry.checkpoints import TUNE_FOLDER, hub_name, keep_checkpoints
+from baigong.industry.choices import choices_of
 from baigong.industry.contest import contest
 from baigong.industry.data.loading import load_rows
 from baigong.industry.data.rows import Dataset
@@ -52,6 +53,7 @@ from baigong.types import Embed, Message, Report, Row
 Outputs = Mapping[str, Output]
 
 KIND = "build"  # of the job
+_TOLD = ("rows", "dropped", "languages", "tokens", "near", "private")  # of the rows' report
 PARITY_PROMPTS = 8
 PARITY_CHARACTERS = 400  # of a plain text
 
@@ -191,6 +193,7 @@ class Build:
             "rerank": ranker and ranker.ref,
             "live": live.ref if live else None,
             "tune": msgspec.to_builtins(plan),
+            "choices": msgspec.to_builtins(choices_of(self.recipe, wish, plan)),
             "summary": f"{_against(live, base, dataset.digest)}; {plan.sentence}",
         }
 
@@ -209,6 +212,7 @@ class Build:
             "digest": dataset.digest,
             "labels": list(dataset.labels),
             "warnings": list(report.warnings),
+            "report": {name: getattr(report, name) for name in _TOLD},
             "summary": f"{counts} rows{dropped}; differences above "
             f"{100 * report.detectable:.0f} points will show",
         }
@@ -248,7 +252,7 @@ class Build:
         async with self.shop.jobs.turn(self.job, f"devices of {socket.gethostname()}", report):
             result, tried = await search(lesson.rows, base.folder, lesson.wish, folder, report)
         curve.write(result.curve, result.folder)
-        picture.write(result.curve, result.folder)
+        await asyncio.to_thread(picture.write, result.curve, result.folder)
         checkpoints = await asyncio.to_thread(
             keep_checkpoints,
             self.shop.hub,
@@ -318,8 +322,7 @@ class Build:
     async def gate(self, outputs: Outputs, _: Report) -> Output:
         """One verdict, with its reasons."""
         report = msgspec.convert(outputs["evaluate"]["report"], EvalReport)
-        live = outputs["evaluate"]["live"]
-        verdict = judge(report, self.recipe.gate, live=live)
+        verdict = judge(report, self.recipe.gate, live=outputs["evaluate"]["live"])
         return {
             "verdict": msgspec.to_builtins(verdict),
             "summary": "passed" if verdict.passed else "refused",

@@ -9,12 +9,35 @@ from collections.abc import Callable
 from baigong.errors import BaigongError, Conflict, InvalidInput
 from baigong.industry.build import KIND, Workshop, go_on, job_spec
 from baigong.industry.recipe import Recipe, recipe_digest
-from baigong.jobs import BACKGROUND, Job, Watch
+from baigong.jobs import BACKGROUND, Job, Jobs, Watch
 
 _AT_ONCE = 4  # more wait; of these one tunes
 _LOOK_S = 1.0
 
 _log = logging.getLogger(__name__)
+
+
+def can_go_on(job: Job) -> bool:
+    """Whether a server can go on with it, should it be paused: a build that holds its recipe."""
+    return job.kind == KIND and "declared" in job.spec
+
+
+def hand_over(jobs: Jobs, job_id: str) -> Job:
+    """Have a server go on with a build that was paused or interrupted, whoever began it.
+
+    Raises:
+        NotFound: there is no such job.
+        InvalidInput: it is no build, or one of old that does not hold its recipe.
+        Conflict: it is over.
+    """
+    job = jobs.get(job_id)
+    if not can_go_on(job):
+        raise InvalidInput(
+            f"The job {job.id} is not resumed by a server.",
+            hint="The command or request that began it goes on where it was.",
+            param="job",
+        )
+    return jobs.resume(job.id, background=True)
 
 
 class Builds:
@@ -27,11 +50,11 @@ class Builds:
         self._new = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
-    def open(self, recipe: Recipe) -> Job:
+    def open(self, recipe: Recipe, owner: str | None) -> Job:
         """A job that `start` will see. Blocks; `wake` has it begin at once."""
         digest = recipe_digest(recipe)
         spec = {**job_spec(recipe, digest), BACKGROUND: True}
-        return self._workshop.jobs.open(KIND, recipe.name, digest, spec)
+        return self._workshop.jobs.of(owner).open(KIND, recipe.name, digest, spec)
 
     def wake(self) -> None:
         """Look for jobs now."""

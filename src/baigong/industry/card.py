@@ -161,7 +161,7 @@ def _learnt(rows: DataReport, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {len(rows.labels)} labels: {shown}{more}."
     if rows.tokens:
         yield f"- Length: half the rows are below {rows.tokens['p50']} tokens, the longest has {rows.tokens['max']}."
-    yield f"- Tuning: {facts['summary']}, {facts['seconds'] / 60:.1f} minutes; see `curve.svg` and `curve.json`."
+    yield f"- Tuning: {facts['summary']}, {facts['seconds'] / 60:.1f} minutes; see `curve.png` and `curve.json`."
     if settings := facts.get("settings"):
         names = ("method", "rank", "alpha", "epochs", "learning_rate", "batch_size", "seed")
         said = ", ".join(f"{name} {settings[name]}" for name in names if name in settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -12,22 +11,13 @@ from baigong.compute.memory import available
 from baigong.errors import Problem
 from baigong.evals.stats import detectable_difference
 from baigong.industry.build import Workshop
+from baigong.industry.choices import Choice, choices_of
 from baigong.industry.data.loading import load_rows
 from baigong.industry.data.report import DataReport
 from baigong.industry.recipe import Recipe
 from baigong.industry.teaching import find_teacher, wish_of
 from baigong.tuning.plan import TunePlan, plan_tuning
 from baigong.tuning.probe import Probe, probe
-from baigong.tuning.reasons import SHOWN, reasons_of
-from baigong.tuning.spec import TuneSpec
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """A setting and why it is so; `--set SETTING=VALUE` makes it another."""
-
-    setting: str
-    value: Any
-    why: str
 
 
 class BuildPlan(msgspec.Struct, frozen=True):
@@ -97,22 +87,5 @@ async def plan_build(
         free_bytes=round(available()),
         test_rows=judged,
         detectable=detectable_difference(judged, confidence=recipe.gate.confidence),
-        choices=tuple(_choices(recipe, spec, plan)),
+        choices=tuple(choices_of(recipe, spec, plan)),
     )
-
-
-def _choices(recipe: Recipe, spec: TuneSpec, plan: TunePlan) -> list[Choice]:
-    why = reasons_of(spec, plan)
-    chosen = [
-        Choice(f"tune.{name}", getattr(plan.settings, name), why[name])
-        for name in SHOWN
-        if name in type(recipe.tune).model_fields
-    ]
-    test, metric = recipe.data.split.test, recipe.gate.metric
-    rest = [
-        Choice("data.split.test", test, "kept back to judge by"),
-        Choice("gate.metric", metric, f"what {recipe.task} is judged by"),
-        Choice("gate.minimum", recipe.gate.minimum, "what it must reach to go live"),
-        Choice("serve.max_tokens", recipe.serve.max_tokens, "the longest answer"),
-    ]  # fmt: skip
-    return [*chosen, *rest]

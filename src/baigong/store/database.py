@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from baigong.errors import InvalidInput, Unreachable, Unsupported
 from baigong.store.room import room_for
 
-HEAD = "0005"
+HEAD = "0006"
 
 
 class Database:

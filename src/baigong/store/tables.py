@@ -49,6 +49,7 @@ jobs = Table(
     Column("error", Text),
     Column("error_code", String(64)),
     Column("wish", String(16), comment="pause | cancel: for whoever runs it to obey"),
+    Column("owner", String(96), comment="folded name of a user; null is the operators'"),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Index("ix_jobs_digest", "digest"),
@@ -65,6 +66,17 @@ steps = Table(
     Column("finished_at", Float),
     Column("progress", JSON),
     Column("output", JSON),
+)
+
+# Of a step that learns: how it stood after each of some steps of training.
+job_points = Table(
+    "job_points",
+    metadata,
+    Column("job", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("progress", JSON, nullable=False),
 )
 
 # Who works on what right now. A lease outlives its holder by seconds, so a kill never blocks.

@@ -46,7 +46,8 @@ class TuneJob(msgspec.Struct, frozen=True):
 class Line(msgspec.Struct, frozen=True):
     """One line of the trainer's standard output. `rate` is tokens per second over the last lines.
 
-    `memory_bytes` is the most that was held so far; `note` is for the person who looks on.
+    `memory_bytes` is the most that was held so far, `checkpoint` the step of the last one that was
+    kept, `at_once` the tokens that go through the model together since memory ran out.
     """
 
     point: Point
@@ -55,7 +56,8 @@ class Line(msgspec.Struct, frozen=True):
     rate: float
     seconds_left: float
     memory_bytes: int = 0
-    note: str = ""
+    checkpoint: int = 0
+    at_once: int = 0
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -200,9 +200,13 @@ class _Sweep:
     def _as_part(self, progress: Progress, number: int) -> Progress:
         """A trial's progress as a part of the whole search."""
         share = progress.done / progress.total if progress.total else 0.0
-        note = f"trial {number + 1} of {self.spec.trials}, {progress.note}"
         return msgspec.structs.replace(
-            progress, done=number + share, total=self.spec.trials, unit="trials", note=note
+            progress,
+            done=number + share,
+            total=self.spec.trials,
+            unit="trials",
+            metrics={**progress.metrics, "trial": number + 1},
+            note=f"trial {number + 1} of {self.spec.trials}, {progress.note}",
         )
 
     def _left(self) -> float:

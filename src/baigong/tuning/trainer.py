@@ -91,9 +91,10 @@ class Run:
         self.best: Named = {}
         self.state = State(steps=self.settings.steps, micro=tokens_at_once(self.weights))
         self.started = self.saved = time.monotonic()
+        self.kept = 0
         self.before = 0.0
         self.spoken = (0, 0.0)
-        self.note = ""
+        self.at_once = 0
         self.is_stopping = False
 
     def finish(self) -> bool:
@@ -182,7 +183,7 @@ class Run:
             raise MemoryError("One row alone needs more memory than there is.")
         self.optimizer.zero_grad(set_to_none=True)
         self.state.micro //= 2
-        self.note = f"out of memory: {self.state.micro} tokens at once from here on"
+        self.at_once = self.state.micro
         if self.weights.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -296,7 +297,14 @@ class Run:
         self.spoken = (point.tokens, point.seconds)
         left = max(0, total - point.tokens) / max(1e-6, point.tokens / point.seconds)
         line = Line(
-            point, self.state.steps, max(total, point.tokens), rate, left, self.memory, self.note
+            point,
+            self.state.steps,
+            max(total, point.tokens),
+            rate,
+            left,
+            self.memory,
+            self.kept,
+            self.at_once,
         )
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
         sys.stdout.flush()
@@ -323,7 +331,7 @@ class Run:
             path = self.folder / CHECKPOINT_FILE
             running = self.weights.running
             write_checkpoint(path, self.state, self.trained, self.optimizer, self.best, running)
-        self.saved = time.monotonic()
+        self.saved, self.kept = time.monotonic(), self.state.step
 
     def resume(self) -> None:
         """Stand where the last checkpoint stood, if there is one."""
@@ -333,7 +341,7 @@ class Run:
         self.state, self.best = read_checkpoint(
             path, self.trained, self.optimizer, self.weights.device, self.weights.running
         )
-        self.before = self.state.seconds
+        self.before, self.kept = self.state.seconds, self.state.step
         self.spoken = (self.state.tokens, self.before)
 
     def write(self) -> None:

@@ -231,7 +231,11 @@ def _progress(line: Line) -> Progress:
     metrics = {"loss": point.loss, "step": point.step, "steps": line.steps}
     metrics["seconds_left"] = line.seconds_left
     metrics |= point.figures
-    metrics["memory_bytes"] = line.memory_bytes
+    metrics |= {"memory_bytes": line.memory_bytes, "checkpoint": line.checkpoint}
+    note = f"step {point.step} of {line.steps}"
+    if line.at_once:
+        metrics["at_once"] = line.at_once
+        note += f", out of memory: {line.at_once} tokens at once from here on"
     if point.validation_loss is not None and point.validation_accuracy is not None:
         metrics["validation_loss"] = point.validation_loss
         metrics["validation_accuracy"] = point.validation_accuracy
@@ -241,7 +245,7 @@ def _progress(line: Line) -> Progress:
         unit="tokens",
         rate=line.rate,
         metrics=metrics,
-        note=f"step {point.step} of {line.steps}" + (f", {line.note}" if line.note else ""),
+        note=note,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from baigong.console.hub.places import Place, listed
+from baigong.console.view import day
 from baigong.console.words import Say
 from baigong.hub.names import Kind
 from baigong.hub.reader import PAGE, At, Content, Lineage, Link, Listed, Plain, page_of
@@ -147,7 +148,7 @@ def row(one: Repository, say: Say) -> RepositoryRow:
         likes=many(one.likes),
         downloads=many(one.downloads),
         changed=age(one.modified_at, say),
-        changed_at=_day(one.modified_at),
+        changed_at=day(one.modified_at),
     )
 
 
@@ -244,7 +245,7 @@ def commit_row(one: Plain, place: Place, say: Say) -> CommitRow:
         message=one.message,
         author=one.author,
         made=age(one.created_at, say),
-        made_at=_day(one.created_at),
+        made_at=day(one.created_at),
     )
 
 
@@ -323,7 +324,3 @@ def _task(one: Repository) -> str:
 
 def _without(wanted: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value and name not in names}
-
-
-def _day(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -6,6 +6,8 @@ if (form) prepareAsking(form);
 prepareCopying();
 prepareChoices();
 prepareLiking();
+prepareSureness();
+watch();
 openAtFragment();
 
 function prepareAsking(form) {
@@ -262,6 +264,52 @@ function prepareLiking() {
     prepareLiking();
     fresh.querySelector("button").focus();
   });
+}
+
+// What cannot be undone is asked for twice.
+function prepareSureness() {
+  document.addEventListener("submit", (event) => {
+    const sure = event.target.dataset.sure;
+    if (sure && !confirm(sure)) event.preventDefault();
+  });
+}
+
+// What runs changes by itself: the page is read again, and where it differs it is replaced.
+function watch() {
+  const every = Number(document.querySelector("[data-every]")?.dataset.every);
+  if (every) setTimeout(look, every);
+}
+
+async function look() {
+  const text = document.hidden ? "" : await read(location.href);
+  document.getElementById("stale").hidden = text !== null;
+  if (text) {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    settle(document.getElementById("content"), page.getElementById("content"));
+  }
+  watch();
+}
+
+// The page, or null where nobody answers.
+async function read(address) {
+  try {
+    return await (await fetch(address)).text();
+  } catch {
+    return null;
+  }
+}
+
+// Elements that stay keep their focus, their scroll and whether they are open.
+function settle(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  const stays = old.nodeName === fresh.nodeName && old.id === fresh.id && old.childNodes.length === fresh.childNodes.length;
+  if (old.nodeType !== Node.ELEMENT_NODE || !stays) return old.replaceWith(document.adoptNode(fresh));
+  for (const name of old.getAttributeNames()) {
+    if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const name of fresh.getAttributeNames()) old.setAttribute(name, fresh.getAttribute(name));
+  const children = [...fresh.childNodes]; // those that are moved over leave it
+  [...old.childNodes].forEach((child, place) => settle(child, children[place]));
 }
 
 // A citation's address ends in `#from-to`, which a server never sees: ask again with the span.

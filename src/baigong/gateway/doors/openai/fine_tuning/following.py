@@ -1,7 +1,7 @@
 """What becomes of fine-tuning jobs: events as their builds go on, and what a build leaves at its end.
 
 Everything follows from the rows of the jobs and their steps, whichever process works on them. Only
-the points of the loss curve are heard directly where the build runs here, since rows keep the last.
+the points of the loss curve are heard directly where the build runs here, before they are rows.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Maker:
                 made, status="failed", error=error, finished_at=time.time()
             )
         recipe = _recipe(made, asked, rate, training, validation)
-        return msgspec.structs.replace(made, job=self._builds.open(recipe).id)
+        return msgspec.structs.replace(made, job=self._builds.open(recipe, made.owner).id)
 
     def _rate(self, asked: Asked) -> float | None:
         """The learning rate, where it is a multiple of what would be chosen.

@@ -1,0 +1,1 @@
+"""The pages of long jobs: a list of them, and each with its curve, events, settings and verdict."""
