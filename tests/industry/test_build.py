@@ -93,7 +93,8 @@ async def test_a_build_leaves_what_a_person_looks_at(platform, recipe):
     outputs = {step.name: step.output for step in platform.jobs.steps(job)}
     why = {choice["setting"]: choice for choice in outputs["plan"]["choices"]}
     assert (why["tune.rank"]["why"], why["tune.rank"]["why_zh"]) == ("as you say", "按你的设置")
-    assert "is small" in why["tune.dropout"]["why"] and "基座较小" in why["tune.dropout"]["why_zh"]
+    method = why["tune.method"]
+    assert "many share one base" in method["why"] and "共用一个基座" in method["why_zh"]
     assert outputs["prepare"]["report"]["rows"]["train"] > 50
     told = Points(platform.database, job).last_trial()
     curve = outputs["tune"]["curve"]
