@@ -245,7 +245,7 @@ def test_a_bad_line_fails_the_job_and_is_named(client):
     made = client.fine_tuning.jobs.create(model=BASE, training_file=upload(client, content))
     failed = wait_for(client, made.id, "failed")
     assert (failed.error.code, failed.error.param) == ("invalid_training_file", "training_file")
-    assert "training.jsonl:21" in failed.error.message
+    assert failed.error.message.startswith("training.jsonl:21")
     assert "training.jsonl:22" in failed.error.message
     assert failed.fine_tuned_model is None
     assert client.fine_tuning.jobs.list_events(made.id).data[0].level == "error"
@@ -274,6 +274,8 @@ def test_fewer_than_ten_rows_are_no_job(client):
         ({"suffix": "x" * 65}, "suffix", "invalid_value"),
         ({"integrations": [{"type": "wandb"}]}, "integrations", "unsupported_parameter"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "invalid_value"),
+        ({"hyperparameters": {"n_epochs": "3"}}, "hyperparameters.n_epochs", "invalid_value"),
+        ({"extra_body": {"nonsense": 1}}, "nonsense", "invalid_value"),
         (
             {"method": {"type": "reinforcement", "reinforcement": {}}},
             "method.reinforcement.grader",

@@ -141,6 +141,8 @@ def test_chinese_in_gb18030_is_read_with_a_warning_and_a_bom_without(tmp_path):
         ("a.json", b'[{"text": "a", "label": "b"},\n\n 7]', "a.json:3: a row is an object"),
         ("a.json", b'{"data": [{"text": "a"}]}', "save that array"),
         ("a.csv", b"PK\x03\x04 rest", "this is a zip or Excel file"),
+        ("a.csv", b"\x89PNG\r\n\x1a\n\0", "this is a picture"),
+        ("a.csv", b"\xff\xd8\xff\xe0", "this is a picture"),
         ("a.csv", "text,label\n".encode("utf-16"), "is UTF-16"),
         ("a.csv", b"text,label\na,b\n\0,c", "a.csv:3: holds a NUL byte"),
         ("a.csv", b"text,label\n\xff\xff\xff,b", "a.csv:2: neither UTF-8 nor GB18030"),
@@ -202,6 +204,34 @@ def test_a_missing_column_names_those_that_exist(tmp_path):
 def test_one_label_alone_is_refused(tmp_path):
     path = write_csv(tmp_path / "a.csv", [(text, "same") for text, _ in PAIRS])
     assert "every row has the label 'same'" in problems(recipe(path))
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "said"),
+    [
+        ("regression", ("text", "value"), "value: every row has the value '7'"),
+        ("pairs", ("query", "positive"), "positive: every row has the positive '7'"),
+    ],
+)
+def test_answers_that_are_all_one_are_refused(tmp_path, task, columns, said):
+    path = write_csv(tmp_path / "a.csv", [(f"{n} texts", "7") for n in range(200)], header=columns)
+    assert said in problems(recipe(path, task))
+
+
+def test_labels_that_only_case_tells_apart_are_told(tmp_path):
+    rows = [(f"text number {n}", ("Yes", "yes", "no")[n % 3]) for n in range(300)]
+    told = load_dataset(recipe(write_csv(tmp_path / "a.csv", rows))).report.warnings
+    assert any("'Yes' and 'yes'" in warning for warning in told)
+
+
+@pytest.mark.parametrize("mark", ",;|\t")
+def test_cells_are_parted_by_what_the_header_has_most(tmp_path, mark):
+    long = "z" * 200_000
+    path = tmp_path / "a.csv"
+    path.write_text(f"text{mark}label\na b{mark}x\n{long}{mark}y\n")
+    (table,) = read_tables(path)
+    assert [record.values["label"] for record in table.records] == ["x", "y"]
+    assert not table.problems
 
 
 def test_too_few_test_rows_are_refused_with_the_remedy(tmp_path):
@@ -449,6 +479,7 @@ ASK, SAY = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b
         ([{"role": "bot", "content": "a"}], "turn 1: needs a role; allowed system"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "turn 1: content must be text"),
         ([ASK, {**SAY, "weight": 0.5}], "turn 2: weight is 0.5; allowed 0"),
+        ([ASK, {**SAY, "weight": [1]}], "turn 2: weight is [1]; allowed 0"),
         ([ASK, {**SAY, "weight": 0}], "no turn of the assistant's is learnt"),
         ("hello", "expected a list of turns"),
     ],

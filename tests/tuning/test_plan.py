@@ -111,6 +111,17 @@ def test_every_answer_of_a_conversation_and_its_end_carry_loss(base: Path) -> No
     assert example.counted == stop - start + len(example.ids) - example.start
 
 
+def test_evaluations_read_what_they_have_time_for(base: Path, rows: list[Row]) -> None:
+    watched = [make_row(f"Watched {n}?", "red", "validation") for n in range(400)]
+    plan = plan_tuning([*rows, *watched], base, TuneSpec(epochs=1))
+    assert plan.validation_rows == 256
+    assert "by 256 validation rows" in plan.sentence
+    settings = resolve(TuneSpec(epochs=2), rows=8000, parameters=10**6)
+    assert settings.watched_rows == 2000
+    half = resolve(TuneSpec(epochs=0.5), rows=8000, parameters=10**6)
+    assert half.watched_rows == 1000
+
+
 def test_the_order_of_rows_does_not_matter(base: Path, rows: list[Row]) -> None:
     encode_row = answers_of(base, 512)
     assert prepare(rows, encode_row) == prepare(rows[::-1], encode_row)
