@@ -122,8 +122,9 @@ def medquad(path: Path) -> Set:
     for row in _lines(path):
         if row["source"] in {"GHR", "GARD"} and lot(row["doc"]) > 0.3:
             continue  # two of nine sources have two thirds of the pages
-        name, focus = f"{row['doc']}.md", row["focus"].lower()
-        if name not in made.documents:
+        # A page's number is its own within its source only.
+        name, focus = f"{row['source']}-{row['doc']}.md", row["focus"].lower()
+        if name not in about[focus]:
             about[focus].append(name)
         text = made.documents.get(name, f"# {row['focus']}\n")
         made.documents[name] = f"{text}\n{row['answer']}\n"

@@ -26,10 +26,13 @@ def make_pdf(pages: Sequence[Sequence[str]], title: str = "", outline: str = "")
     `outline` is the only entry of its table of contents and points to the first page.
     """
     contents = [b"BT 50 750 Td 16 TL " + b"".join(map(_line, lines)) + b"ET" for lines in pages]
-    return _pdf(contents, title, outline)
+    return pdf_of(contents, title, outline)
 
 
-def _pdf(contents: Sequence[bytes], title: str = "", outline: str = "", rotation: int = 0) -> bytes:
+def pdf_of(
+    contents: Sequence[bytes], title: str = "", outline: str = "", rotation: int = 0
+) -> bytes:
+    """A PDF of pages with these operators, Helvetica being F1."""
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", *_FONTS]
     kids = []
     for content in contents:
@@ -82,7 +85,7 @@ class HashEmbedder:
 Placed = tuple[float, float, str] | tuple[float, float, str, float]
 
 
-def make_placed_pdf(pages: Sequence[Sequence[Placed]], rotation: int = 0) -> bytes:
+def make_placed_pdf(pages: Sequence[Sequence[Placed]], rotation: int = 0, title: str = "") -> bytes:
     """A PDF with words at (left, baseline) of its pages, in points, in Helvetica of 10 or more points.
 
     With a `rotation` in degrees its pages are stored turned and shown upright.
@@ -96,7 +99,7 @@ def make_placed_pdf(pages: Sequence[Sequence[Placed]], rotation: int = 0) -> byt
             for x, y, text, *size in page
         ]
         contents.append(b"BT " + b"".join(words) + b"ET")
-    return _pdf(contents, rotation=rotation)
+    return pdf_of(contents, title, rotation=rotation)
 
 
 def _turned(x: float, y: float, rotation: int) -> tuple[float, float]:

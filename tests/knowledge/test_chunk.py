@@ -114,7 +114,14 @@ def test_a_table_over_several_chunks_is_led_by_its_header() -> None:
     assert all("Price in 2024" in piece.indexed for piece in inner)
     others = [piece for piece in chunks if piece not in inner]
     assert {piece.lead for piece in others} <= {"", "All in euros."}
-    assert all(piece.indexed.endswith(piece.text) for piece in others)
+    assert all(piece.indexed.endswith(piece.text.removeprefix("# Prices\n\n")) for piece in others)
+
+
+def test_headings_are_indexed_once() -> None:
+    text = "# Pumps\n\n## Left\n\n## Oil\n\nChange it.\n\n## Seals\n\nLook."
+    first, *_ = chunk(Document("a.md", "Pumps", text, is_markdown=True), Chunking(40, 40))
+    assert first.title == "Pumps › Oil"
+    assert first.indexed.strip() == "Pumps › Oil\n## Left\nChange it."
 
 
 def test_a_table_cut_from_its_caption_and_a_row_from_its_group_keep_them() -> None:

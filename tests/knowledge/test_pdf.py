@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from baigong.knowledge.formats import Document, File, format_of
-from tests.knowledge.files import make_pdf, make_placed_pdf
+from tests.knowledge.files import make_pdf, make_placed_pdf, pdf_of
 
 Row = tuple[float, float, str]
 Placed = list[Row]
@@ -168,6 +168,39 @@ def test_a_sign_at_the_start_of_a_line_makes_no_heading() -> None:
 def test_large_print_on_the_cover_alone_is_no_heading() -> None:
     cover = [(50.0, 740.0, "FORM 10-Q", 20), *SIZED]
     assert "#" not in read(make_placed_pdf([cover, SIZED, SIZED, SIZED])).text
+
+
+COVER = [(50.0, 640.0, "FORM 10-K", 16), (50.0, 740.0, "Pumps and Valves", 24)]
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["", "0000320193-24-000123", "Microsoft Word - final.docx", "untitled", "9f86d081884c7d65"],
+)
+def test_a_title_that_a_program_gave_yields_to_the_largest_print(title: str) -> None:
+    pages = [[*COVER, (50.0, 712.0, "Annual report", 24), *SIZED], SIZED]
+    assert read(make_placed_pdf(pages, title=title)).title == "Pumps and Valves Annual report"
+
+
+def test_a_title_that_somebody_gave_stays() -> None:
+    assert read(make_placed_pdf([[*COVER, *SIZED]], title="Pumps")).title == "Pumps"
+
+
+def test_large_figures_and_small_print_are_no_title() -> None:
+    cover = [(50.0, 740.0, "2024-11", 30), (50.0, 700.0, "T", 28), *SIZED]
+    assert read(make_placed_pdf([cover, SIZED])).title == "a"
+
+
+def test_print_up_the_margin_is_no_title() -> None:
+    margin = b"/F1 40 Tf 0 1 -1 0 60 100 Tm (Received late) Tj "
+    title = b"/F1 20 Tf 1 0 0 1 100 740 Tm (Pumps) Tj "
+    body = b"/F1 10 Tf 1 0 0 1 100 700 Tm (The pump must be stopped at once by hand.) Tj "
+    assert read(pdf_of([b"BT " + margin + title + body + b"ET"])).title == "Pumps"
+
+
+def test_without_large_print_the_outline_names_a_pdf() -> None:
+    data = make_pdf([["Oil", "Change it."]], title="untitled", outline="Oil")
+    assert read(data).title == "Oil"
 
 
 def test_a_pdf_tells_author_and_time() -> None:

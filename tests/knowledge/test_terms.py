@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from baigong.knowledge.terms import terms, unspaced_share
+from baigong.knowledge.terms import searched_terms, terms, unspaced_share
 
 
 def test_chinese_gives_characters_and_pairs() -> None:
@@ -22,6 +22,11 @@ def test_mixed_text_is_cut_between_scripts() -> None:
 
 def test_nothing_but_signs_gives_nothing() -> None:
     assert terms(" \"'-*()_ 。！\n") == []
+
+
+def test_characters_that_only_join_are_not_searched_for_but_in_pairs() -> None:
+    assert searched_terms("应由谁赔？") == ["谁", "赔", "应由", "由谁", "谁赔"]
+    assert searched_terms("会") == ["会"]
 
 
 def test_unspaced_share_counts_chinese() -> None:

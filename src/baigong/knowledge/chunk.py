@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -54,10 +54,15 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def indexed(self) -> str:
-        """What words and vectors are taken of: a document's title only where it tells something."""
+        """What words and vectors are taken of: a document's title only where it tells something.
+
+        Headings are said once, above the text and not in it again: two times they weigh more than
+        the text of a short section (nDCG@10 of statutes, STARD, 0.549 so and 0.556 once).
+        """
         named, _, headings = self.title.partition(_SEPARATOR)
         above = self.title if is_telling(named) else headings
-        return "\n".join([*filter(None, [above, self.lead]), self.text])
+        text = _without_headings(self.text, above.split(_SEPARATOR))
+        return "\n".join(filter(None, [above, self.lead, text]))
 
 
 def chunk(document: Document, chunking: Chunking = DEFAULT_CHUNKING) -> list[Chunk]:
@@ -113,6 +118,13 @@ _LEADING = re.compile(r"(?:\s*^ {0,3}#{1,6}(?:[ \t].*)?$)*\s*", re.MULTILINE)
 def _leading_headings(piece: str) -> str:
     found = _LEADING.match(piece)
     return found.group() if found is not None else ""
+
+
+def _without_headings(text: str, said: Collection[str]) -> str:
+    """The text without those of the headings it begins with that are `said`."""
+    leading = _leading_headings(text)
+    unsaid = [line for line in leading.splitlines() if line.strip("# \t") not in {"", *said}]
+    return "\n".join([*unsaid, text[len(leading) :]])
 
 
 class _Heading(msgspec.Struct, frozen=True):

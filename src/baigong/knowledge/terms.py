@@ -52,12 +52,23 @@ _ASKING = frozenset(
     的 了 吗 呢 吧 啊 么 我 你 您 们 是 在 和 请 问 请问 我的 我们 你们 什么 怎么 怎样 如何 可以 能否
     是否 多少 哪里 哪个""".split()
 )
+# Characters that by themselves only join or ask; what they mean as part of a word, its pair says.
+_JOINING = frozenset(
+    "嗎麼們他她它其與及或对對从從由向将將被把到之这這那哪个個請問何为為怎样樣办辦有能会會要应應该該"
+    "可否如果因与"
+)
 
 
 def question_terms(text: str) -> list[str]:
     """The terms of a question worth searching for, each once: all of them where none is left."""
     found = list(dict.fromkeys(terms(text)))
     return [term for term in found if term not in _ASKING] or found
+
+
+def searched_terms(question: str) -> list[str]:
+    """Those of a question's terms that a search weighs: not characters that only join others."""
+    found = question_terms(question)
+    return [term for term in found if term not in _JOINING] or found
 
 
 def unspaced_share(text: str) -> float:

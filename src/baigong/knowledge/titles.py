@@ -6,9 +6,12 @@ import re
 
 # What programs write where nobody gave a title.
 _MADE_UP = re.compile(
-    r"(?:microsoft (?:word|excel|powerpoint)|powerpoint presentation|untitled|unbenannt"
+    r"(?:microsoft (?:word|excel|powerpoint)|powerpoint (?:presentation|演示文稿)|untitled|unbenannt"
     r"|sans titre|无标题|未命名|無標題)\b.*"
-    r"|(?:img|dsc|scan|doc|document|文档|新建文档)?[\W_]*\d*",
+    r"|(?:img|dsc|scan|scanned document|doc|document|presentation|slide|book|layout|print|文档"
+    r"|新建文档|演示文稿|幻灯片|工作簿)?[\W_]*\d*"
+    # A file's name, as print programs hand it on.
+    r"|\S.*\.(?:docx?|pdf|pptx?|xlsx?|rtf|odt|odp|indd|qx[pd]|tex|dvi|fm|pub|wpd|html?|txt)",
     re.IGNORECASE | re.DOTALL,
 )
 _NUMBER = re.compile(r"(?=.*\d)[0-9a-f\W_]{8,}", re.IGNORECASE)  # a digest, a UUID, a file's number

@@ -25,7 +25,7 @@ from baigong.knowledge.terms import terms
 from baigong.store.tables import documents, knowledge_entries
 from baigong.types import Embed
 
-_FORMAT = 3  # of parsing and cutting; a change here reads every document again
+_FORMAT = 4  # of parsing and cutting; a change here reads every document again
 BATCH_CHUNKS = 4096  # a commit each; with vectors of 1024 floats, some 16 MB
 _EMBED_ROWS = 256
 

@@ -11,6 +11,7 @@ import pypdfium2
 
 from baigong.knowledge.formats.document import one_line
 from baigong.knowledge.formats.lines import Word
+from baigong.knowledge.titles import is_telling
 
 Headings = dict[int, list[tuple[int, str]]]  # by page: (level, words)
 
@@ -78,18 +79,59 @@ def _is_heading(line: str) -> bool:
     )
 
 
+_MOST_LINES = 3  # of a title
+
+
+def prints(text: str, words: Sequence[Word]) -> list[tuple[float, str]]:
+    """The lines of a page with their sizes, in half points; up to three of one size are one.
+
+    What is printed up the margin is left out.
+    """
+    found: list[tuple[float, str]] = []
+    at, lines = 0, 0
+    for line in re.finditer(r"[^\r\n]+", text):
+        first = at
+        while at < len(words) and words[at].start < line.end():
+            at += 1
+        if first == at or any(map(_is_upright, words[first:at])):
+            continue
+        size = min(round(word.height * 2) / 2 for word in words[first:at])
+        lines = lines + 1 if found and found[-1][0] == size and lines < _MOST_LINES else 1
+        above = [found.pop()[1]] if lines > 1 else []
+        found.append((size, " ".join([*above, one_line(line.group())])))
+    return found
+
+
+def _is_upright(word: Word) -> bool:
+    return len(word.text) > 2 and word.height > 2 * (word.right - word.left)
+
+
+def printed_title(cover: Sequence[tuple[float, str]], pages: Sequence[Sizes]) -> str:
+    """What stands on the first page in the largest print, if that is larger than the file's text."""
+    usual = _usual(pages)
+    telling = [
+        (size, said)
+        for size, said in cover
+        if size > usual * _LARGER and len(said) > 1 and _is_heading(said) and is_telling(said)
+    ]
+    return max(telling, key=lambda one: one[0], default=(0.0, ""))[1]
+
+
+def _usual(pages: Sequence[Sizes]) -> float:
+    """The size of most of a file's print; 0 where there is none."""
+    characters: Counter[float] = Counter()
+    for page in pages:
+        characters.update(page.characters)
+    return characters.most_common(1)[0][0] if characters else 0.0
+
+
 _LEVELS = 3
 _MOST_ON_A_PAGE = 4
 
 
 def _large(pages: Sequence[Sizes]) -> Headings:
     """Lines in larger print, if they are spread over the file as headings are, not on its cover only."""
-    characters: Counter[float] = Counter()
-    for page in pages:
-        characters.update(page.characters)
-    if not characters:
-        return {}
-    usual = characters.most_common(1)[0][0]
+    usual = _usual(pages)
     large = [[line for line in page.large if line[0] > usual * _LARGER] for page in pages]
     holding = sum(map(bool, large))
     if holding < min(3, len(pages)) or holding * 10 < len(pages):

@@ -18,11 +18,12 @@ from baigong.knowledge.formats.document import (
     File,
     Unreadable,
     clean,
+    first_heading,
     known,
     one_line,
     paged,
 )
-from baigong.knowledge.formats.headings import Sizes, headed, headings_of
+from baigong.knowledge.formats.headings import Sizes, headed, headings_of, printed_title, prints
 from baigong.knowledge.formats.layout import Table, tables_of
 from baigong.knowledge.formats.lines import BROKEN, Word
 from baigong.knowledge.titles import is_telling
@@ -48,12 +49,15 @@ def read(file: File) -> Document:
     if not any(page.text.strip() for page in pages):
         raise Unreadable(f"holds no text, only pictures; {ocr.REMEDY}")
     facts = pdf.get_metadata_dict()
-    title = one_line(facts.get("Title", ""))
-    headings = headings_of(pdf, [page.sizes for page in pages])
+    sizes = [page.sizes for page in pages]
+    headings = headings_of(pdf, sizes)
     text, spans = paged([headed(page.text, headings.get(at, [])) for at, page in enumerate(pages)])
+    title = one_line(facts.get("Title", ""))
+    if not is_telling(title):
+        title = printed_title(pages[0].cover, sizes) or first_heading(text) or file.stem
     return Document(
         file.path,
-        title if is_telling(title) else file.stem,
+        title,
         text,
         spans,
         is_markdown=True,
@@ -80,11 +84,12 @@ def _opened(data: bytes) -> pypdfium2.PdfDocument:
 
 
 class _Page(NamedTuple):
-    """`is_picture` where a page holds one, no text, and OCR is not installed."""
+    """`is_picture` where a page holds one, no text, and OCR is not installed; `cover` of the first."""
 
     text: str = ""
     sizes: Sizes = Sizes.of("", [])
     is_picture: bool = False
+    cover: Sequence[tuple[float, str]] = ()
 
 
 def _page(pdf: pypdfium2.PdfDocument, number: int) -> _Page:
@@ -99,7 +104,8 @@ def _page(pdf: pypdfium2.PdfDocument, number: int) -> _Page:
             text = content.get_text_range()
             if text.strip():
                 words = list(_words(content, text, page.get_rotation()))
-                return _Page(laid_out(text, words), Sizes.of(text, words))
+                cover = prints(text, words) if number == 0 else ()
+                return _Page(laid_out(text, words), Sizes.of(text, words), cover=cover)
         finally:
             content.close()
         if next(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE]), None) is None:
