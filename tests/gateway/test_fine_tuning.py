@@ -245,7 +245,8 @@ def test_a_bad_line_fails_the_job_and_is_named(client):
     made = client.fine_tuning.jobs.create(model=BASE, training_file=upload(client, content))
     failed = wait_for(client, made.id, "failed")
     assert (failed.error.code, failed.error.param) == ("invalid_training_file", "training_file")
-    assert failed.error.message.startswith("training.jsonl:21")
+    assert "training.jsonl:21" in failed.error.message
+    assert "/training.jsonl" not in failed.error.message
     assert "training.jsonl:22" in failed.error.message
     assert failed.fine_tuned_model is None
     assert client.fine_tuning.jobs.list_events(made.id).data[0].level == "error"
