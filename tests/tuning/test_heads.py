@@ -92,6 +92,8 @@ async def test_a_decoder_classifies_alike_alone_and_in_a_batch(base: Path, tmp_p
     spec = TuneSpec(**{**as_fields(SPEC), "method": "full", "learning_rate": 2e-3})
     result = await tune(labelled(), base, spec, tmp_path / "work", ignore)
     assert result.validation_accuracy == 1
+    config = json.loads((result.folder / "config.json").read_text())
+    assert config["is_causal"] is False  # it is small, and reads a text as a whole
     texts = [f"{word} {'7' * number}" for number, word in enumerate(WORDS)]
     labels, shares = asked(result.folder, texts)
     assert [labels[n] for n in shares.argmax(-1)] == list(WORDS.values())

@@ -39,7 +39,7 @@ def check_base(folder: Path, objective: Goal, name: str = "") -> None:
         raise _unsuited(
             f"{kind} has no tokenizer.json.", "Save it with a fast tokenizer and pull it again."
         )
-    if objective not in WHOLE and not _writes(fields):
+    if objective not in WHOLE and not writes(fields):
         raise _unsuited(
             f"{kind} reads and does not write, and objective {objective} learns to write.",
             "Set tune.objective: classify, task: regression or task: pairs, or choose a base that was"
@@ -65,7 +65,8 @@ def _check_sight(folder: Path, fields: dict[str, Any], kind: str) -> None:
         )
 
 
-def _writes(fields: dict[str, Any]) -> bool:
+def writes(fields: dict[str, Any]) -> bool:
+    """Whether a model of this config.json goes on with a text, and so sees what stands before alone."""
     name = architecture_of(fields)
     is_encoder = name.endswith("Model") and not name.endswith("LMHeadModel")
     return is_own(fields) or not (is_encoder or name.endswith(_READERS))
