@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_text_begins_with_its_own_mark_and_ends_with_the_end(base: Path, tmp_p
     from tokenizers.processors import TemplateProcessing
 
     folder = tmp_path / "marked"
-    folder.mkdir()
+    shutil.copytree(base, folder)
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     start = tokenizer.token_to_id("<|im_start|>")
     tokenizer.post_processor = TemplateProcessing(

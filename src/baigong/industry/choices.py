@@ -8,7 +8,7 @@ import msgspec
 
 from baigong.industry.recipe import Recipe
 from baigong.tuning.plan import TunePlan
-from baigong.tuning.reasons import SHOWN, Reason, reasons_of
+from baigong.tuning.reasons import OF_ADAPTERS, SHOWN, Reason, reasons_of
 from baigong.tuning.spec import TuneSpec
 
 
@@ -28,6 +28,7 @@ def choices_of(recipe: Recipe, spec: TuneSpec, plan: TunePlan) -> list[Choice]:
         Choice(f"tune.{name}", getattr(plan.settings, name), *why[name])
         for name in SHOWN
         if name in type(recipe.tune).model_fields
+        and (plan.settings.is_adapter or name not in OF_ADAPTERS)
     ]
     judged = Reason(f"what {recipe.task} is judged by", f"{recipe.task} 任务据此评判")
     rest = [

@@ -8,6 +8,7 @@ from baigong.tuning.plan import TunePlan
 from baigong.tuning.spec import AUTO, TINY_PARAMETERS, TuneSpec
 
 SHOWN = ("objective", "method", "rank", "alpha", "dropout", "epochs", "learning_rate", "batch_size")
+OF_ADAPTERS = frozenset({"rank", "alpha", "dropout"})
 
 
 class Reason(NamedTuple):
