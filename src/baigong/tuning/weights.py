@@ -123,7 +123,7 @@ def load_weights(job: TuneJob) -> Weights:
             model = get_peft_model(model, wanted)
         # An adapter is named after its base and not after a folder on this machine.
         model.peft_config["default"].base_model_name_or_path = base.name
-        slim_dropout(model)
+        _slim_dropout(model)
     # DoRA measures the base, and saves it with the adapter merged in: its bits count there.
     is_halved = job.settings.makes_adapter and has_bfloat16(device)
     if is_halved and dtype != torch.bfloat16:
@@ -145,7 +145,7 @@ class _SlimDropout(torch.nn.Dropout):
         return dropped
 
 
-def slim_dropout(model: Any) -> None:
+def _slim_dropout(model: Any) -> None:
     """Have an adapter's layers keep less of what they drop."""
     for module in model.modules():
         if isinstance(module, LoraLayer):
