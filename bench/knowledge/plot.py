@@ -6,8 +6,10 @@ import json
 import math
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
+from baigong.tuning.drawing import Dot, Line, Word, svg
 from bench.record import FOLDER
 
 Lines = dict[str, list[tuple[float, float]]]  # work -> (chunks, figure)
@@ -33,54 +35,42 @@ def draw(rows: list[dict[str, object]]) -> str:
         found = _WORK.fullmatch(str(row["work"]))
         if found is not None:
             lines[found[2]].append((float(found[1].replace(",", "")), float(str(row["ours"]))))
-    panels = [
-        f'<g transform="translate({number * _WIDTH},0)">{_panel(title, works, lines)}</g>'
-        for number, (title, works) in enumerate(PANELS.items())
-    ]
-    size = f'viewBox="0 0 {_WIDTH * len(PANELS)} {_HEIGHT}" width="{_WIDTH * len(PANELS)}"'
-    ground = '<rect width="100%" height="100%" fill="#fff"/>'
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
-    )
-    return "\n".join([head, ground, *panels, "</svg>", ""])
+    parts: list[Line | Dot | Word] = []
+    for number, (title, works) in enumerate(PANELS.items()):
+        parts += _panel(number * _WIDTH, title, works, lines)
+    return svg(parts, _WIDTH * len(PANELS), _HEIGHT)
 
 
-def _panel(title: str, works: tuple[str, ...], lines: Lines) -> str:
+def _panel(
+    at: int, title: str, works: tuple[str, ...], lines: Lines
+) -> Iterator[Line | Dot | Word]:
+    """What stands from `at` on."""
     shown = {work: sorted(lines[work]) for work in works if lines[work]}
     points = [point for line in shown.values() for point in line]
     if not points:
-        return ""
+        return
     (left, right), (low, high) = (_decades(values) for values in zip(*points, strict=True))
 
-    def x(chunks: float) -> float:
-        return _LEFT + (math.log10(chunks) - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT)
+    def place(chunks: float, figure: float) -> tuple[float, float]:
+        across = (math.log10(chunks) - left) / (right - left)
+        up = (math.log10(figure) - low) / (high - low)
+        x = at + _LEFT + across * (_WIDTH - _LEFT - _RIGHT)
+        return x, _HEIGHT - _BOTTOM - up * (_HEIGHT - _BOTTOM - _TOP)
 
-    def y(figure: float) -> float:
-        share = (math.log10(figure) - low) / (high - low)
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)
-
-    parts = [f'<text x="{_LEFT}" y="18" font-weight="bold">{title}</text>']
+    yield Word(at + _LEFT, 18, title)
     for power in range(low, high + 1):
-        at = y(10**power)
-        parts.append(f'<path d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}" stroke="#ddd"/>')
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{10**power:g}</text>'
-        )
+        begin, end = (place(10.0**edge, 10.0**power) for edge in (left, right))
+        yield Line([begin, end], "#dddddd")
+        yield Word(begin[0] - 6, begin[1] + 4, f"{10.0**power:g}", anchor=1.0)
     for chunks in sorted({chunks for chunks, _ in points}):
-        parts.append(
-            f'<text x="{x(chunks):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{chunks:,.0f}</text>'
-        )
+        yield Word(place(chunks, 10.0**low)[0], _HEIGHT - 10, f"{chunks:,.0f}", anchor=0.5)
     for (work, line), colour in zip(shown.items(), _COLOURS, strict=False):
-        places = [(x(chunks), y(figure), figure) for chunks, figure in line]
-        path = "L".join(f"{a:.1f} {b:.1f}" for a, b, _ in places)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        yield Line([place(*point) for point in line], colour, 2.0)
         above = -7 if work == works[-1] else 15
-        for a, b, figure in places:
-            parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>')
-            parts.append(
-                f'<text x="{a:.1f}" y="{b + above:.1f}" text-anchor="middle" fill="{colour}">{figure:.3g}</text>'
-            )
-    return "".join(parts)
+        for point in line:
+            x, y = place(*point)
+            yield Dot(x, y, colour)
+            yield Word(x, y + above, f"{point[1]:.3g}", colour, anchor=0.5)
 
 
 def _decades(values: tuple[float, ...]) -> tuple[int, int]:

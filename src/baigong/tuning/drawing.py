@@ -35,12 +35,12 @@ class Word(NamedTuple):
 Drawing = Sequence[Line | Dot | Word]
 
 
-def svg(drawing: Drawing) -> str:
-    """The drawing as an SVG file."""
+def svg(drawing: Drawing, width: int = WIDTH, height: int = HEIGHT) -> str:
+    """The drawing as an SVG file, on a sheet of that size."""
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="{LETTER}">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        f' width="{width}" height="{height}" font-family="sans-serif" font-size="{LETTER}">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
         *_tags(drawing),
         "</svg>\n",
     ])
