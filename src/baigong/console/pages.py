@@ -16,7 +16,7 @@ from baigong.app import Platform
 from baigong.console.hub.pages import HubPages
 from baigong.console.jobs.pages import JobPages
 from baigong.console.knowledge import HITS, BaseRow, HitView, base_row, document_rows, hits
-from baigong.console.render import path_of, render, shown
+from baigong.console.render import actor_of, path_of, render, shown
 from baigong.console.view import ModelView, cards_of, model_view
 from baigong.console.words import Language, language_of
 from baigong.errors import NotFound
@@ -64,7 +64,9 @@ class Pages:
         bases = self._platform.knowledge
 
         def read() -> list[BaseRow]:
-            return [base_row(bases.get(name), name) for name in bases.names(_owner(request))]
+            return [
+                base_row(bases.get(name), name) for name in bases.names(actor_of(request).owner)
+            ]
 
         rows = await asyncio.to_thread(read)
         return render(request, "knowledge.html", twin="/api/knowledge", bases=rows)
@@ -74,7 +76,7 @@ class Pages:
         """A knowledge base, what it finds for `?q=`, and its documents behind `?after=`."""
         name, query = request.path_params["name"], request.query_params
         question, bases = query.get("q", "").strip()[:2000], self._platform.knowledge
-        await asyncio.to_thread(check_seen, bases, name, _owner(request))
+        await asyncio.to_thread(check_seen, bases, name, actor_of(request).owner)
         version = await asyncio.to_thread(bases.get, name)
         rows, behind = await asyncio.to_thread(document_rows, bases, name, query.get("after", ""))
         found: list[HitView] = []
@@ -98,7 +100,7 @@ class Pages:
         """A document of a knowledge base, the bytes `?span=from-to` marked."""
         knowledge, name = _document_of(request)
         bases = self._platform.knowledge
-        await asyncio.to_thread(check_seen, bases, knowledge, _owner(request))
+        await asyncio.to_thread(check_seen, bases, knowledge, actor_of(request).owner)
         text = await asyncio.to_thread(bases.text, knowledge, name)
         before, passage, after = split(text, request.query_params.get("span", ""))
         return render(
@@ -164,11 +166,6 @@ def split(text: str, span: str) -> tuple[str, str, str]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 12
-
-
-def _owner(request: Request) -> str | None:
-    owner: str | None = request.state.principal.actor.owner
-    return owner
 
 
 def _document_of(request: Request) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from baigong import __version__
 from baigong.console.words import COOKIE, language_of, speaker
 from baigong.errors import BaigongError
+from baigong.hub.access import Actor
 
 HEADERS = {
     # No inline script or style at all, so that text which slips through escaping stays text.
@@ -74,6 +75,12 @@ def render(
     if request.query_params.get("lang") == language:
         reply.set_cookie(COOKIE, language, max_age=YEAR_S, samesite="lax")
     return reply
+
+
+def actor_of(request: Request) -> Actor:
+    """Who asks."""
+    found: Actor = request.state.principal.actor
+    return found
 
 
 def path_of(request: Request) -> str:

@@ -14,10 +14,9 @@ from baigong.console.hub import view
 from baigong.console.hub.card import LONGEST, card_html
 from baigong.console.hub.places import Place, searched
 from baigong.console.hub.uses import uploading, uses_of
-from baigong.console.render import path_of, render, shown
+from baigong.console.render import actor_of, path_of, render, shown
 from baigong.console.words import Say, language_of, speaker
 from baigong.hub.about import CARD
-from baigong.hub.access import Actor
 from baigong.hub.hub import Hub
 from baigong.hub.reader import At, Reader, asked, kind_of, page_of
 
@@ -156,7 +155,7 @@ class HubPages:
         return await self._like(request, likes_it=False)
 
     async def _like(self, request: Request, *, likes_it: bool) -> Response:
-        path, actor = request.path_params, self._actor(request)
+        path, actor = request.path_params, actor_of(request)
         kind, name = kind_of(path["kind"]), f"{path['owner']}/{path['name']}"
 
         def change() -> str:
@@ -181,12 +180,7 @@ class HubPages:
         return render(request, template, twin=f"{_API}{path_of(request)}{query}", **found)
 
     def _reader(self, request: Request) -> Reader:
-        return Reader(self._hub, self._actor(request))
-
-    @staticmethod
-    def _actor(request: Request) -> Actor:
-        found: Actor = request.state.principal.actor
-        return found
+        return Reader(self._hub, actor_of(request))
 
 
 def _base_url(request: Request) -> str:

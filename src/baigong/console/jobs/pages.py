@@ -14,7 +14,7 @@ from baigong.console.hub.view import steps
 from baigong.console.jobs.links import link_of, used_of
 from baigong.console.jobs.rows import JobRow, job_row
 from baigong.console.jobs.view import JobView, job_view, outputs_of
-from baigong.console.render import render, shown
+from baigong.console.render import actor_of, render, shown
 from baigong.console.words import Language, language_of
 from baigong.errors import NotFound
 from baigong.hub.access import Actor
@@ -50,7 +50,7 @@ class JobPages:
         """Jobs, the newest first."""
         wanted, language = request.query_params, language_of(request)
         rows, total = await asyncio.to_thread(
-            self._rows, _actor(request), page_of(wanted), language
+            self._rows, actor_of(request), page_of(wanted), language
         )
         turn = steps("/jobs", wanted, total)
         return render(request, "jobs.html", twin="/api/jobs", rows=rows, steps=turn)
@@ -59,7 +59,7 @@ class JobPages:
     async def one(self, request: Request) -> Response:
         """A job, which is drawn anew while it runs."""
         job, language = request.path_params["job"], language_of(request)
-        view = await asyncio.to_thread(self._view, _actor(request), job, language)
+        view = await asyncio.to_thread(self._view, actor_of(request), job, language)
         return render(request, "job.html", twin=f"/api/jobs/{view.row.id}", job=view)
 
     @shown
@@ -69,7 +69,7 @@ class JobPages:
         act = _ACTS.get(wanted)
         if act is None:
             raise NotFound.among("act", wanted, list(_ACTS))
-        jobs = self._platform.jobs.of(_actor(request).owner)
+        jobs = self._platform.jobs.of(actor_of(request).owner)
         job = await asyncio.to_thread(act, jobs, request.path_params["job"])
         return RedirectResponse(f"/jobs/{job.id}", 303)
 
@@ -111,8 +111,3 @@ class JobPages:
         except NotFound:
             return False
         return True
-
-
-def _actor(request: Request) -> Actor:
-    found: Actor = request.state.principal.actor
-    return found

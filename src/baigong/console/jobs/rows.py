@@ -8,12 +8,12 @@ from typing import Any
 
 from baigong.console.hub.view import age, size
 from baigong.console.view import day
-from baigong.console.words import Language, Say, pick, speaker
+from baigong.console.words import TEXT, Language, Say, pick, speaker
 from baigong.industry.builds import can_go_on
 from baigong.jobs import BACKGROUND, Job, StepRow
 
 _LIVE = frozenset({"running", "queued"})
-_TONES = {"done": "good", "failed": "bad", "refused": "bad"}
+TONES = {"done": "good", "failed": "bad", "refused": "bad", "running": "live", "queued": "live"}
 FINE_TUNED = "ft:"  # what the titles of OpenAI's clients' jobs begin with
 
 
@@ -73,7 +73,7 @@ def job_row(
         kind=_kind(job, title, say),
         owner=job.owner or "",
         state=say(f"state_{job.wish or job.state}"),
-        tone=_TONES.get(job.state, "live" if is_live else ""),
+        tone=TONES.get(job.state, ""),
         is_live=is_live,
         far=_far(last, tune, say, is_live=is_live),
         note=_note(job, last, say, is_all=is_all),
@@ -98,8 +98,8 @@ def acts_of(job: Job) -> list[str]:
 
 def step_name(name: str, say: Say) -> str:
     """A step in the reader's language, where it is one of a build or an ingest."""
-    known = ("plan", "prepare", "ground", "tune", "parity", "evaluate", "gate", "release")
-    return say(f"step_{name}") if name in {*known, "promote", "ingest"} else name
+    key = f"step_{name}"
+    return say(key) if key in TEXT else name
 
 
 def span(seconds: float, say: Say) -> str:

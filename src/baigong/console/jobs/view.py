@@ -9,7 +9,7 @@ from typing import Any
 
 from baigong.console.charts import Curve, loss_curve
 from baigong.console.jobs.links import LinkView
-from baigong.console.jobs.rows import JobRow, span, step_name
+from baigong.console.jobs.rows import TONES, JobRow, span, step_name
 from baigong.console.view import Proof, proof_view
 from baigong.console.words import TEXT, Language, Say, speaker
 from baigong.jobs import Job, Output, StepRow
@@ -161,10 +161,11 @@ def _step(step: StepRow, job: Job, say: Say) -> StepView:
     state = step.state
     if state == "running" and job.state not in {"running", "queued"}:
         state = job.state  # its row says what it was doing when the job came to stand so
-    tone = {"done": "good", "failed": "bad", "refused": "bad", "running": "live"}.get(state, "")
     took = "" if step.finished_at is None else span(step.finished_at - step.started_at, say)
     summary = str((step.output or {}).get("summary", ""))
-    return StepView(step_name(step.name, say), say(f"state_{state}"), tone, took, summary)
+    return StepView(
+        step_name(step.name, say), say(f"state_{state}"), TONES.get(state, ""), took, summary
+    )
 
 
 def _choice(one: Mapping[str, Any], language: Language) -> ChoiceView:
