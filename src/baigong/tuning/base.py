@@ -19,8 +19,6 @@ USUAL = 18  # numbers into and out of a block's linear layers, by its hidden siz
 OTHER_SENSES = "vision|visual|image|audio"  # in the names of parts that read no text
 # "h" are GPT-2's and Falcon's; ALBERT's are `albert_layers`.
 _BLOCK = re.compile(rf"(?!.*({OTHER_SENSES})).*(?:\b|_)(?:layers?|h)\.\d+\.")
-
-
 _ROUTERS = {"gate", "router"}
 
 

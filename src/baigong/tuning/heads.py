@@ -25,7 +25,7 @@ from baigong.errors import InvalidInput
 from baigong.tuning.examples.rows import Exemplar
 from baigong.tuning.job import TuneJob
 from baigong.tuning.told import FILE, MOST, Told
-from baigong.tuning.weights import WEIGHT_FILES, Weights, stored_dtype, suiting
+from baigong.tuning.weights import WEIGHT_FILES, Weights, is_turned, stored_dtype, suiting
 from baigong.tuning.workers import device_here
 
 _LINEAR = (torch.nn.Linear, Conv1D)
@@ -134,7 +134,7 @@ def _lora(job: TuneJob, model: Any, missing: set[str]) -> LoraConfig:
         use_dora=job.settings.method == "dora",
         target_modules=targets,
         modules_to_save=whole or None,
-        fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
+        fan_in_fan_out=is_turned(model),
         bias="none",
     )
 

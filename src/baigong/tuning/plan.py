@@ -164,7 +164,7 @@ def _seconds(
     own = _trainable(base, settings) if settings.is_adapter else base.products / 3
     watched = prepared.validation[: settings.watched_rows]
     validation: int = sum(example.length for example in watched)
-    passes = max(1.0, settings.steps / settings.evaluate_steps)
+    passes = settings.evaluations
     forward_only = validation * passes / 3
     work: float = (prepared.tokens * settings.epochs + forward_only) * (4 * base.products + 6 * own)
     work += prepared.scored * settings.epochs * 4 * base.hidden * base.vocabulary

@@ -41,8 +41,7 @@ class Probe(msgspec.Struct, frozen=True):
         """About how long the planned tuning takes, evaluations (a third of a step's work) included."""
         settings = plan.settings
         validation = plan.validation_rows * plan.tokens / plan.rows
-        passes = max(1.0, settings.steps / settings.evaluate_steps)
-        tokens = plan.tokens * settings.epochs + validation * passes / 3
+        tokens = plan.tokens * settings.epochs + validation * settings.evaluations / 3
         return self.start_seconds + tokens / self.tokens_per_second
 
 

@@ -180,6 +180,11 @@ class Settings(msgspec.Struct, frozen=True):
     beta: float = 0.0
 
     @property
+    def evaluations(self) -> float:
+        """How often a run looks at validation rows, the last time at its end."""
+        return max(1.0, self.steps / self.evaluate_steps)
+
+    @property
     def watched_rows(self) -> int:
         """The most validation rows that an evaluation reads."""
         learnt = min(self.evaluate_steps, self.steps) * self.batch_size

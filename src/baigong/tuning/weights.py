@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,11 +116,8 @@ def load_weights(job: TuneJob) -> Weights:
     dtype = _frozen_dtype(job, base, device)
     model = load_base(base, dtype).to(device)
     if job.settings.is_adapter:
-        wanted = _lora(job, (name for name, _ in model.named_modules()))
-        # GPT-2 keeps its matrices the other way round.
-        wanted.fan_in_fan_out = any(isinstance(part, Conv1D) for part in model.modules())
         with suiting(base):
-            model = get_peft_model(model, wanted)
+            model = get_peft_model(model, _lora(job, model))
         # An adapter is named after its base and not after a folder on this machine.
         model.peft_config["default"].base_model_name_or_path = base.name
         _slim_dropout(model)
@@ -210,7 +207,13 @@ def suiting(base: Path) -> Iterator[None]:
         ) from error
 
 
-def _lora(job: TuneJob, names: Iterable[str]) -> LoraConfig:
+def is_turned(model: Any) -> bool:
+    """Whether its matrices are kept the other way round, as GPT-2's are."""
+    return any(isinstance(part, Conv1D) for part in model.modules())
+
+
+def _lora(job: TuneJob, model: Any) -> LoraConfig:
+    names = (name for name, _ in model.named_modules())
     return LoraConfig(
         r=job.settings.rank,
         lora_alpha=job.settings.alpha,
@@ -218,6 +221,7 @@ def _lora(job: TuneJob, names: Iterable[str]) -> LoraConfig:
         use_dora=job.settings.method == "dora",
         target_modules=job.targets,
         exclude_modules=_OTHERS if any(map(re.compile(_OTHERS).match, names)) else None,
+        fan_in_fan_out=is_turned(model),
         bias="none",
         task_type="CAUSAL_LM",
     )
